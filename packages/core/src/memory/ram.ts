@@ -1,0 +1,142 @@
+/**
+ * RAM: bytes behind page frames, in 64 MiB chunks that are allocated when first written (the operating system backs them page
+ * by page). A block either owns its chunks, frame for frame, or is a *view*: its frames are scattered over another block by a
+ * table. Guest RAM is such a view of host memory, so that there is one copy of every byte.
+ */
+import { MemTx } from './memtx.js';
+import type { MemoryPort } from './port.js';
+
+export const PAGE_BYTES = 4096;
+const CHUNK_FRAMES = 0x4000;
+const CHUNK_WORDS = CHUNK_FRAMES * 1024;
+const FRAMES_PER_HI = 0x10_0000;
+const MAX_FRAMES = 2 ** 31 - 1;
+
+export class Ram implements MemoryPort {
+  /** Size in bytes, a multiple of 4096. */
+  readonly size: number;
+  /** Size in page frames. */
+  readonly frames: number;
+  readonly #chunks: (Int32Array | undefined)[];
+  readonly #table: Int32Array | undefined;
+
+  private constructor(frames: number, chunks: (Int32Array | undefined)[], table: Int32Array | undefined) {
+    this.frames = frames;
+    this.size = frames * PAGE_BYTES;
+    this.#chunks = chunks;
+    this.#table = table;
+  }
+
+  /** A block of `size` zero bytes. @throws RangeError unless `size` is a positive multiple of 4096 below 8 TiB. */
+  static allocate(size: number): Ram {
+    const frames = size / PAGE_BYTES;
+    if (!Number.isInteger(frames) || frames <= 0 || frames > MAX_FRAMES) throw new RangeError(`not a RAM size: ${size}`);
+    return new Ram(frames, new Array<Int32Array | undefined>(Math.ceil(frames / CHUNK_FRAMES)), undefined);
+  }
+
+  /**
+   * A block whose frame `i` is frame `table[i]` of this block. The table is read at every access, so its owner may move frames;
+   * an entry of -1 is a hole (reads and writes answer MemTx.DECODE_ERROR).
+   */
+  view(table: Int32Array): Ram {
+    if (this.#table !== undefined) throw new RangeError('a view of a view: scatter over the block that owns the bytes');
+    return new Ram(table.length, this.#chunks, table);
+  }
+
+  /** The frame of the owning block that holds frame `frame`; -1 for a hole. */
+  backing(frame: number): number {
+    return this.#table === undefined ? frame : this.#table[frame]!;
+  }
+
+  load(hi: number, lo: number, out: Int32Array, at: number, count: number): MemTx {
+    let left = count;
+    let to = at;
+    let frame = (hi >>> 0) * FRAMES_PER_HI + (lo >>> 12);
+    let word = (lo & 0xfff) >>> 2;
+    while (left > 0) {
+      if (frame >= this.frames) return MemTx.DECODE_ERROR;
+      const backing = this.#table === undefined ? frame : this.#table[frame]!;
+      if (backing < 0) return MemTx.DECODE_ERROR;
+      const chunk = this.#chunks[backing >>> 14];
+      const run = left < 1024 - word ? left : 1024 - word;
+      if (chunk === undefined) {
+        for (let i = 0; i < run; i++) out[to + i] = 0;
+      } else {
+        const base = ((backing & (CHUNK_FRAMES - 1)) << 10) + word;
+        for (let i = 0; i < run; i++) out[to + i] = chunk[base + i]!;
+      }
+      left -= run;
+      to += run;
+      frame++;
+      word = 0;
+    }
+    return MemTx.OK;
+  }
+
+  store(hi: number, lo: number, from: Int32Array, at: number, count: number): MemTx {
+    const first = (hi >>> 0) * FRAMES_PER_HI + (lo >>> 12);
+    let word = (lo & 0xfff) >>> 2;
+    if (!this.#backed(first, word * 4 + count * 4)) return MemTx.DECODE_ERROR;
+    let left = count;
+    let source = at;
+    for (let frame = first; left > 0; frame++) {
+      const backing = this.#table === undefined ? frame : this.#table[frame]!;
+      const chunk = this.#chunk(backing);
+      const run = left < 1024 - word ? left : 1024 - word;
+      const base = ((backing & (CHUNK_FRAMES - 1)) << 10) + word;
+      for (let i = 0; i < run; i++) chunk[base + i] = from[source + i]!;
+      left -= run;
+      source += run;
+      word = 0;
+    }
+    return MemTx.OK;
+  }
+
+  read(hi: number, lo: number, out: Uint8Array): MemTx {
+    let frame = (hi >>> 0) * FRAMES_PER_HI + (lo >>> 12);
+    let offset = lo & 0xfff;
+    if (!this.#backed(frame, offset + out.length)) return MemTx.DECODE_ERROR;
+    for (let done = 0; done < out.length; frame++) {
+      const run = Math.min(out.length - done, PAGE_BYTES - offset);
+      const backing = this.backing(frame);
+      const chunk = this.#chunks[backing >>> 14];
+      if (chunk === undefined) out.fill(0, done, done + run);
+      else out.set(bytesOf(chunk, backing, offset, run), done);
+      done += run;
+      offset = 0;
+    }
+    return MemTx.OK;
+  }
+
+  write(hi: number, lo: number, from: Uint8Array): MemTx {
+    let frame = (hi >>> 0) * FRAMES_PER_HI + (lo >>> 12);
+    let offset = lo & 0xfff;
+    if (!this.#backed(frame, offset + from.length)) return MemTx.DECODE_ERROR;
+    for (let done = 0; done < from.length; frame++) {
+      const run = Math.min(from.length - done, PAGE_BYTES - offset);
+      const backing = this.backing(frame);
+      bytesOf(this.#chunk(backing), backing, offset, run).set(from.subarray(done, done + run));
+      done += run;
+      offset = 0;
+    }
+    return MemTx.OK;
+  }
+
+  /** Whether `bytes` bytes from the start of frame `first` are all there; nothing is written unless they are. */
+  #backed(first: number, bytes: number): boolean {
+    const end = first + Math.ceil(bytes / PAGE_BYTES);
+    if (end > this.frames) return false;
+    if (this.#table === undefined) return true;
+    for (let frame = first; frame < end; frame++) if (this.#table[frame]! < 0) return false;
+    return true;
+  }
+
+  #chunk(backing: number): Int32Array {
+    const index = backing >>> 14;
+    return (this.#chunks[index] ??= new Int32Array(CHUNK_WORDS));
+  }
+}
+
+function bytesOf(chunk: Int32Array, backing: number, offset: number, length: number): Uint8Array {
+  return new Uint8Array(chunk.buffer, ((backing & (CHUNK_FRAMES - 1)) << 12) + offset, length);
+}

@@ -1,0 +1,57 @@
+/**
+ * HostIommuDriver: how a host kernel drives a physical IOMMU. The simulated kernel knows no vendor; a vendor's bare-metal driver
+ * implements this on its unit's registers and queues. Results are 0 or a negated errno; when negative, nothing has changed.
+ */
+import type { Stage1Config, Stage1Flush } from './stage1.js';
+
+export interface HostIommuDriver extends Disposable {
+  /** Stage1Format that bindPasid takes; 0 if this unit cannot nest. */
+  readonly stage1Format: number;
+  /** Number of PASID bits; 0 if the unit has no PASIDs. */
+  readonly pasidBits: number;
+  /** Page sizes of the second stage as a bit set: bit n for 2^n bytes. */
+  readonly pageSizes: number;
+  /** Input width of the second stage in bits. */
+  readonly addressWidth: number;
+  /** Programs the unit and enables translation. A device without a domain is blocked from then on. */
+  start(): void;
+  /** A new, empty second-stage domain (IOVA or guest-physical to host-physical). */
+  createDomain(): HostIommuDomain;
+  /** Faults that the unit recorded since the last call, oldest first; reading them clears them in the unit. */
+  takeFaults(): HostIommuFault[];
+}
+
+export interface HostIommuDomain extends Disposable {
+  /** The tag under which the unit caches this domain's translations (VT-d: domain id). */
+  readonly id: number;
+  /**
+   * Maps `pages` 4 KiB pages from page frame `iovaFrame` to `hostFrame`, contiguous on both sides, with Access bits.
+   * -EEXIST if any of them is mapped.
+   */
+  map(iovaFrame: number, hostFrame: number, pages: number, access: number): number;
+  /** Removes mappings and flushes what the unit cached of them. Pages that are not mapped are passed over. */
+  unmap(iovaFrame: number, pages: number): number;
+  /** Puts the function with this requester id behind this domain for requests without PASID. */
+  attach(requesterId: number): number;
+  /** Blocks the function; its PASIDs must be unbound before (-EBUSY). */
+  detach(requesterId: number): number;
+  /** Nests `config` over this domain at `pasid` of an attached function. -EBUSY if one is there. */
+  bindPasid(requesterId: number, pasid: number, config: Stage1Config): number;
+  /** Removes the binding and flushes what the unit and the function cached of it. -EINVAL if there is none. */
+  unbindPasid(requesterId: number, pasid: number): number;
+  /** Flushes first-stage translations of a bound PASID. */
+  flushStage1(requesterId: number, flush: Stage1Flush): number;
+}
+
+/** A fault as a host kernel logs it. */
+export interface HostIommuFault {
+  readonly requesterId: number;
+  /** NO_PASID for a request without PASID. */
+  readonly pasid: number;
+  /** Byte address of the faulting page. */
+  readonly hi: number;
+  readonly lo: number;
+  readonly write: boolean;
+  /** The unit's own fault reason. */
+  readonly reason: number;
+}

@@ -1,0 +1,4 @@
+export * from './host-iommu-context.js';
+export * from './host-iommu-driver.js';
+export * from './invalidation.js';
+export * from './stage1.js';
