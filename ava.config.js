@@ -1,0 +1,12 @@
+// Tests run on compiled output: types are checked once, by `npm run build`, not per test file.
+export default {
+  files: [
+    'packages/*/dist/**/*.test.js',
+    'hw/*/dist/**/*.test.js',
+    'machines/dist/**/*.test.js',
+    'tools/dist/**/*.test.js',
+    'test/dist/**/*.test.js',
+  ],
+  nodeArguments: ['--enable-source-maps'],
+  timeout: '60s',
+};
