@@ -1,0 +1,6 @@
+export * from './descriptors.js';
+export * from './faults.js';
+export * from './paging.js';
+export * from './registers.js';
+export * from './tables.js';
+export * from './virtual-command.js';
