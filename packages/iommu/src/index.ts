@@ -1,4 +1,6 @@
 export * from './host-iommu-context.js';
 export * from './host-iommu-driver.js';
 export * from './invalidation.js';
+export * from './iotlb.js';
+export * from './notifier.js';
 export * from './stage1.js';

@@ -1,0 +1,166 @@
+/**
+ * Address spaces of an IOTLB and their tags. An address space (domain, PASID, kind) is interned as a small integer, its asid.
+ * While something of it is cached it has a tag, a number that no other address space has; a flush takes the tag away, at once or
+ * by a stamp: a tag that was given out before its domain's or the global flush counts no longer.
+ */
+const MAX_SPACES = 2 ** 17;
+const MAX_DOMAIN = 2 ** 30;
+const MAX_PASID = 2 ** 20;
+const PASID_VALUES = 2 ** 21;
+
+export interface AddressSpaceName {
+  readonly domain: number;
+  readonly pasid: number;
+  readonly kind: number;
+}
+
+export class AddressSpaces {
+  /** By index, which is asid - base. */
+  readonly #names: AddressSpaceName[] = [];
+  readonly #indexOf = new Map<number, number>();
+  #group = new Int32Array(64);
+  /** 0 = nothing cached. */
+  #tag = new Int32Array(64);
+  /** When the tag was given out. */
+  #born = new Float64Array(64);
+  /** asids handed out earlier than this one are stale. */
+  #base = 0;
+
+  /** A group is a domain and kind: what is flushed together. */
+  readonly #groupOf = new Map<number, number>();
+  #members: number[][] = [];
+  #groupFlushed = new Float64Array(64);
+  #allFlushed = 0;
+  /** Counts events; a double, so that it does not wrap. */
+  #clock = 0;
+
+  /** By tag: the index of the address space that it was given to. */
+  readonly #owner: Int32Array;
+  #nextTag = 1;
+
+  constructor(tags: number) {
+    this.#owner = new Int32Array(tags);
+  }
+
+  get full(): boolean {
+    return this.#names.length >= MAX_SPACES;
+  }
+
+  get tagsUsedUp(): boolean {
+    return this.#nextTag === this.#owner.length;
+  }
+
+  intern(domain: number, pasid: number, kind: number): number {
+    if (!within(domain, 0, MAX_DOMAIN) || !within(pasid, -1, MAX_PASID) || !within(kind, 0, 4)) {
+      throw new RangeError(`not an address space: domain ${domain}, PASID ${pasid}, kind ${kind}`);
+    }
+    const groupKey = domain * 4 + kind;
+    const key = groupKey * PASID_VALUES + pasid + 1;
+    const known = this.#indexOf.get(key);
+    if (known !== undefined) return this.#base + known;
+    const index = this.#names.length;
+    this.#names.push({ domain, pasid, kind });
+    this.#indexOf.set(key, index);
+    if (index === this.#tag.length) this.#growSpaces();
+    const group = this.#internGroup(groupKey);
+    this.#group[index] = group;
+    this.#members[group]!.push(this.#base + index);
+    return this.#base + index;
+  }
+
+  isCurrent(asid: number): boolean {
+    return asid >= this.#base;
+  }
+
+  /** The tag under which entries of `asid` count; 0 if nothing of it is cached. */
+  tagOf(asid: number): number {
+    const index = asid - this.#base;
+    if (index < 0) return 0;
+    const born = this.#born[index]!;
+    return born > this.#allFlushed && born > this.#groupFlushed[this.#group[index]!]! ? this.#tag[index]! : 0;
+  }
+
+  /** Whether entries with this tag count. */
+  isLive(tag: number): boolean {
+    return tag !== 0 && this.tagOf(this.#base + this.#owner[tag]!) === tag;
+  }
+
+  newTag(asid: number): number {
+    const index = asid - this.#base;
+    const tag = this.#nextTag++;
+    this.#owner[tag] = index;
+    this.#tag[index] = tag;
+    this.#born[index] = ++this.#clock;
+    return tag;
+  }
+
+  flush(asid: number): void {
+    const index = asid - this.#base;
+    if (index >= 0) this.#tag[index] = 0;
+  }
+
+  flushDomain(domain: number, kind: number): void {
+    const group = this.#groupOf.get(domain * 4 + kind);
+    if (group !== undefined) this.#groupFlushed[group] = ++this.#clock;
+  }
+
+  flushAll(): void {
+    this.#allFlushed = ++this.#clock;
+  }
+
+  /** The asids of a domain and kind. */
+  members(domain: number, kind: number): readonly number[] | undefined {
+    const group = this.#groupOf.get(domain * 4 + kind);
+    return group === undefined ? undefined : this.#members[group];
+  }
+
+  /** Whose a live tag is. */
+  describe(tag: number): AddressSpaceName {
+    return this.#names[this.#owner[tag]!]!;
+  }
+
+  /** Takes all tags back. */
+  restartTags(): void {
+    this.#tag.fill(0);
+    this.#nextTag = 1;
+  }
+
+  /** Forgets all address spaces; their asids are never handed out again. Tags must have been taken back. */
+  recycle(): void {
+    this.#base += this.#names.length;
+    this.#names.length = 0;
+    this.#indexOf.clear();
+    this.#groupOf.clear();
+    this.#members = [];
+    this.#groupFlushed.fill(0);
+    this.#born.fill(0);
+  }
+
+  #internGroup(key: number): number {
+    const known = this.#groupOf.get(key);
+    if (known !== undefined) return known;
+    const group = this.#groupOf.size;
+    this.#groupOf.set(key, group);
+    this.#members.push([]);
+    if (group === this.#groupFlushed.length) {
+      this.#groupFlushed = grown(this.#groupFlushed, new Float64Array(group * 2));
+    }
+    return group;
+  }
+
+  #growSpaces(): void {
+    const length = this.#tag.length * 2;
+    this.#group = grown(this.#group, new Int32Array(length));
+    this.#tag = grown(this.#tag, new Int32Array(length));
+    this.#born = grown(this.#born, new Float64Array(length));
+  }
+}
+
+function within(value: number, from: number, to: number): boolean {
+  return Number.isInteger(value) && value >= from && value < to;
+}
+
+function grown<A extends Int32Array | Float64Array>(old: A, larger: A): A {
+  larger.set(old);
+  return larger;
+}
