@@ -1,7 +1,12 @@
 export * from './errors.js';
 export * from './ledger.js';
+export * from './memory/address-space.js';
+export type { Section } from './memory/flat-view.js';
 export * from './memory/memtx.js';
+export type { MmioOps } from './memory/mmio.js';
 export * from './memory/port.js';
 export * from './memory/ram.js';
+export * from './memory/region.js';
+export { memoryBatch } from './memory/topology.js';
 export * from './memory/translation.js';
 export * from './token.js';

@@ -30,7 +30,8 @@ export class Ram implements MemoryPort {
   /** A block of `size` zero bytes. @throws RangeError unless `size` is a positive multiple of 4096 below 8 TiB. */
   static allocate(size: number): Ram {
     const frames = size / PAGE_BYTES;
-    if (!Number.isInteger(frames) || frames <= 0 || frames > MAX_FRAMES) throw new RangeError(`not a RAM size: ${size}`);
+    if (!Number.isInteger(frames) || frames <= 0 || frames > MAX_FRAMES)
+      throw new RangeError(`not a RAM size: ${size}`);
     return new Ram(frames, new Array<Int32Array | undefined>(Math.ceil(frames / CHUNK_FRAMES)), undefined);
   }
 
