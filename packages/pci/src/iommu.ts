@@ -25,6 +25,11 @@ export interface PciIommuOps {
    * the same place, whatever the bus number is.
    */
   addressSpaceFor(bus: PciBus, devfn: number): AddressSpace;
+  /**
+   * What a host has to map for that function when it cannot nest: system memory while the function is not translated, what the
+   * unit translates to while it is. Absent if that is what addressSpaceFor answers.
+   */
+  mapSpaceFor?(bus: PciBus, devfn: number): AddressSpace;
   /** Whether hosts should nest the guest's first stage: vfio asks for VFIO_TYPE1_NESTING_IOMMU only then. */
   readonly wantsNesting: boolean;
   /** Called when a host's context appears behind a function. */
