@@ -1,0 +1,231 @@
+/** A second-stage domain of a host's VT-d unit, and the first stages nested over it. */
+import { Errno } from '@remora/core';
+import type { HostIommuDomain, Stage1Config, Stage1Flush } from '@remora/iommu';
+import { Granularity, PasidEntry, PasidIotlbGranularity } from '../spec/index.js';
+import { type PageRange, pasidDeviceTlbDescriptor, pasidIotlbDescriptor } from './descriptors.js';
+import { secondStagePasid } from './entry-values.js';
+import { EVERYTHING_SHIFT } from './invalidations.js';
+import type { Mapping, PageTable } from './page-table.js';
+import { nestedEntry } from './stage1-entry.js';
+import type { VtdDriver } from './vtd-driver.js';
+
+/** What domains of one unit share. */
+export interface HostUnit {
+  readonly driver: VtdDriver;
+  /** The domain of each attached function. */
+  readonly functions: Map<number, VtdHostDomain>;
+  /** Whether a function has a device TLB that it may use. */
+  hasAts(requesterId: number): boolean;
+  /** A domain is gone: its id may be used again. */
+  release(domain: VtdHostDomain): void;
+}
+
+export class VtdHostDomain implements HostIommuDomain {
+  readonly id: number;
+  readonly #unit: HostUnit;
+  readonly #driver: VtdDriver;
+  readonly #table: PageTable;
+  /** PASIDs bound on each attached function. */
+  readonly #bound = new Map<number, Set<number>>();
+  #disposed = false;
+
+  constructor(unit: HostUnit, id: number, table: PageTable) {
+    this.#unit = unit;
+    this.#driver = unit.driver;
+    this.#table = table;
+    this.id = id;
+  }
+
+  /** Frame of the second-stage root. */
+  get rootFrame(): number {
+    return this.#table.rootFrame;
+  }
+
+  /** Requester ids of the attached functions, in the order in which they came. */
+  get attached(): readonly number[] {
+    return [...this.#bound.keys()];
+  }
+
+  /** What the second stage maps, in ascending order. */
+  mappings(): IterableIterator<Mapping> {
+    return this.#table.mappings();
+  }
+
+  map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {
+    const status = this.#table.map(iovaFrame, hostFrame, pages, access);
+    if (status !== 0) return status;
+    if (!this.#driver.capabilities.cap.cm) {
+      this.#driver.flushWriteBuffer();
+      return 0;
+    }
+    // A unit in caching mode may remember that there was nothing.
+    const flushed = this.#flushPages(iovaFrame, pages, false);
+    if (flushed !== 0) this.#table.unmap(iovaFrame, pages);
+    return flushed;
+  }
+
+  unmap(iovaFrame: number, pages: number): number {
+    const removed: Mapping[] = [];
+    const retired: number[] = [];
+    const status = this.#table.unmap(iovaFrame, pages, {
+      removed: (iova, frame, count, access) => removed.push({ iovaFrame: iova, frame, pages: count, access }),
+      retire: frame => retired.push(frame),
+    });
+    if (status !== 0 || removed.length === 0) return status;
+    const flushed = this.#flushPages(iovaFrame, pages, retired.length === 0);
+    // Only now has the unit forgotten the tables.
+    for (const frame of retired) this.#driver.pages.free(frame, 1);
+    if (flushed !== 0) for (const run of removed) this.#table.map(run.iovaFrame, run.frame, run.pages, run.access);
+    return flushed;
+  }
+
+  attach(requesterId: number): number {
+    if (this.#unit.functions.has(requesterId)) return -Errno.EBUSY;
+    const driver = this.#driver;
+    let status = driver.pasidEntry(requesterId, 0, this.#withoutFirstStage());
+    if (status === 0) status = driver.attach(requesterId, { dte: Number(this.#unit.hasAts(requesterId)) });
+    if (status === 0 && driver.capabilities.cap.cm) {
+      status = driver.flushPasid(this.id, 0);
+      if (status !== 0) driver.clearContextEntry(requesterId);
+    }
+    if (status !== 0) {
+      driver.releaseFunction(requesterId);
+      return status;
+    }
+    this.#unit.functions.set(requesterId, this);
+    this.#bound.set(requesterId, new Set());
+    return 0;
+  }
+
+  detach(requesterId: number): number {
+    const pasids = this.#bound.get(requesterId);
+    if (pasids === undefined) return -Errno.EINVAL;
+    if (pasids.size > 0) return -Errno.EBUSY;
+    const status = this.#driver.detach(requesterId, this.id);
+    if (status === 0) this.#forget(requesterId);
+    return status;
+  }
+
+  bindPasid(requesterId: number, pasid: number, config: Stage1Config): number {
+    const pasids = this.#bound.get(requesterId);
+    if (pasids === undefined || pasid <= 0 || pasid >= 2 ** this.#driver.capabilities.pasidBits) return -Errno.EINVAL;
+    if (pasids.has(pasid)) return -Errno.EBUSY;
+    const entry = nestedEntry(config, this.#table, this.id, this.#driver.capabilities);
+    if (typeof entry === 'number') return entry;
+    const status = this.#driver.addPasid(requesterId, pasid, entry);
+    if (status === 0) pasids.add(pasid);
+    return status;
+  }
+
+  unbindPasid(requesterId: number, pasid: number): number {
+    const pasids = this.#bound.get(requesterId);
+    if (pasids === undefined || !pasids.has(pasid)) return -Errno.EINVAL;
+    const status = this.#driver.removePasid(requesterId, pasid);
+    if (status === 0) pasids.delete(pasid);
+    return status;
+  }
+
+  /**
+   * -EINVAL if the PASID is not bound or the granule makes no sense; -ERANGE if the address is not aligned to the range, rounded up to a power
+   * of two (vsva.md 3.8).
+   */
+  flushStage1(requesterId: number, flush: Stage1Flush): number {
+    if (this.#bound.get(requesterId)?.has(flush.pasid) !== true) return -Errno.EINVAL;
+    let range: PageRange | undefined;
+    let shift = EVERYTHING_SHIFT;
+    if (flush.granularity === 'address') {
+      if (flush.granuleShift < 12 || flush.granuleShift > 63 || flush.granules < 1) return -Errno.EINVAL;
+      shift = Math.min(EVERYTHING_SHIFT, flush.granuleShift + Math.ceil(Math.log2(flush.granules)));
+      if (!aligned(flush.hi, flush.lo, shift)) return -Errno.ERANGE;
+      // The whole space has no address mask; it is the PASID.
+      if (shift < EVERYTHING_SHIFT) range = { hi: flush.hi, lo: flush.lo, addressMask: shift - 12, leaf: flush.leaf };
+    }
+    const granularity = range === undefined ? PasidIotlbGranularity.PASID : PasidIotlbGranularity.PAGE;
+    const batch = [pasidIotlbDescriptor(granularity, this.id, flush.pasid, range)];
+    if (this.#driver.hasDeviceTlb(requesterId)) {
+      batch.push(pasidDeviceTlbDescriptor(requesterId, flush.pasid, range?.hi ?? 0, range?.lo ?? 0, shift));
+    }
+    return this.#driver.invalidate(...batch);
+  }
+
+  /** The PASID entries of an attached function, decoded, in ascending order. */
+  describePasids(requesterId: number): { pasid: number; entry: Record<string, number> }[] {
+    const directory = this.#driver.directory(requesterId);
+    if (directory === undefined) return [];
+    return [...directory.entries()].map(({ pasid, entry }) => ({
+      pasid,
+      entry: Object.fromEntries(
+        Object.entries(PasidEntry.decode(entry))
+          .map(([name, value]) => [name, Number(value)] as const)
+          .filter(([, value]) => value !== 0),
+      ),
+    }));
+  }
+
+  /** Blocks what is still attached and returns the tables. */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const [requesterId, pasids] of [...this.#bound]) {
+      for (const pasid of pasids) this.#driver.removePasid(requesterId, pasid);
+      if (this.#driver.detach(requesterId, this.id) !== 0) {
+        // The unit does not answer any more: block the function all the same.
+        this.#driver.clearContextEntry(requesterId);
+        this.#driver.releaseFunction(requesterId);
+      }
+      this.#forget(requesterId);
+    }
+    this.#table.free();
+    this.#unit.release(this);
+  }
+
+  #withoutFirstStage(): ReturnType<typeof secondStagePasid> {
+    return secondStagePasid(this.#table, this.id, { pwsnp: this.#driver.capabilities.ecap.smpwcs });
+  }
+
+  #forget(requesterId: number): void {
+    this.#bound.delete(requesterId);
+    this.#unit.functions.delete(requesterId);
+  }
+
+  /** Drops what the unit and device TLBs cached of these pages; nested translations of the domain go with them. */
+  #flushPages(iovaFrame: number, pages: number, leaf: boolean): number {
+    const { cap } = this.#driver.capabilities;
+    const addressMask = maskFor(iovaFrame, pages);
+    const selective = cap.psi === 1 && addressMask <= cap.mamv;
+    const hi = Math.floor(iovaFrame / 0x10_0000);
+    const lo = (iovaFrame % 0x10_0000) << 12;
+    const status = selective
+      ? this.#driver.iotlbInvalidate(Granularity.PAGE, this.id, { hi, lo, addressMask, leaf })
+      : this.#driver.iotlbInvalidate(Granularity.DOMAIN, this.id);
+    if (status !== 0) return status;
+    for (const [requesterId, pasids] of this.#bound) {
+      if (!this.#driver.hasDeviceTlb(requesterId)) continue;
+      const failed = this.#flushDeviceTlb(requesterId, pasids);
+      if (failed !== 0) return failed;
+    }
+    return 0;
+  }
+
+  /** All of a function's device TLB: what it holds of nested PASIDs cannot be told by second-stage addresses. */
+  #flushDeviceTlb(requesterId: number, pasids: ReadonlySet<number>): number {
+    const status = this.#driver.deviceTlbInvalidate(requesterId);
+    if (status !== 0 || pasids.size === 0) return status;
+    return this.#driver.invalidate(pasidDeviceTlbDescriptor(requesterId, 0, 0, 0, EVERYTHING_SHIFT, true));
+  }
+}
+
+/** The smallest address mask whose aligned range holds all of these pages. */
+function maskFor(iovaFrame: number, pages: number): number {
+  const last = iovaFrame + pages - 1;
+  let mask = 0;
+  while (Math.floor(iovaFrame / 2 ** mask) !== Math.floor(last / 2 ** mask)) mask++;
+  return mask;
+}
+
+/** Whether `(hi, lo)` is a multiple of `2 ** shift`. */
+function aligned(hi: number, lo: number, shift: number): boolean {
+  const lowMask = shift >= 32 ? -1 : (1 << shift) - 1;
+  const highMask = shift >= 64 ? -1 : shift > 32 ? (1 << (shift - 32)) - 1 : 0;
+  return (lo & lowMask) === 0 && (hi & highMask) === 0;
+}

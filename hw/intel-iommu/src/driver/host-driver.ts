@@ -1,0 +1,115 @@
+/** HostIommuDriver on a VT-d unit: scalable mode, second-stage domains, guests' first stages nested over them. */
+import type { MemoryPort } from '@remora/core';
+import { type HostIommuDriver, type HostIommuFault, Stage1Format } from '@remora/iommu';
+import { widthOfLevels } from '../spec/index.js';
+import { type HostUnit, VtdHostDomain } from './host-domain.js';
+import type { PageAllocator } from './page-allocator.js';
+import { PageTable } from './page-table.js';
+import type { VtdRegisters } from './registers.js';
+import { type EventMessage, VtdDriver, type VtdDriverOptions } from './vtd-driver.js';
+
+export interface VtdHostOptions extends Omit<VtdDriverOptions, 'mode' | 'vcmdLayout'> {
+  /** Lowest domain id that is given out; default 0x100, away from what guests use. */
+  readonly firstDomainId?: number;
+  /** Where fault messages go; without it they stay masked. */
+  readonly faults?: EventMessage;
+  /** Whether a function has a device TLB (ATS) that it may use; default none has. */
+  readonly hasAts?: (requesterId: number) => boolean;
+}
+
+/** The unit's tables as a host's dump shows them: plain data. */
+export interface VtdHostDescription {
+  readonly domains: readonly { readonly id: number; readonly rootFrame: number; readonly pages: number }[];
+  readonly functions: readonly {
+    readonly requesterId: number;
+    readonly domain: number;
+    /** Fields of the PASID entries that are not 0, by the names in `spec`. */
+    readonly pasids: readonly { readonly pasid: number; readonly entry: Readonly<Record<string, number>> }[];
+  }[];
+}
+
+const DEFAULT_FIRST_DOMAIN = 0x100;
+
+export class VtdHostDriver implements HostIommuDriver {
+  readonly stage1Format: number;
+  readonly pasidBits: number;
+  readonly pageSizes: number;
+  readonly addressWidth: number;
+  /** The driver below, for inspection. */
+  readonly driver: VtdDriver;
+  readonly #memory: MemoryPort;
+  readonly #pages: PageAllocator;
+  readonly #options: VtdHostOptions;
+  readonly #levels: 3 | 4 | 5;
+  readonly #domains = new Map<number, VtdHostDomain>();
+  readonly #unit: HostUnit;
+
+  /** @throws Error if no unit answers, or it has no scalable mode or no second stage. */
+  constructor(registers: VtdRegisters, memory: MemoryPort, pages: PageAllocator, options: VtdHostOptions = {}) {
+    this.driver = new VtdDriver(registers, memory, pages, { ...options, mode: 'scalable' });
+    this.#memory = memory;
+    this.#pages = pages;
+    this.#options = options;
+    const { capabilities } = this.driver;
+    const levels = capabilities.secondStageLevels;
+    if (levels === 0 || capabilities.ecap.ssts === 0) throw new Error('VT-d: the unit has no second stage');
+    this.#levels = levels;
+    this.stage1Format = capabilities.ecap.nest ? Stage1Format.INTEL_VTD : 0;
+    this.pasidBits = Math.min(capabilities.pasidBits, options.pasidBits ?? capabilities.pasidBits);
+    const largest = capabilities.largestSecondStageLeaf;
+    this.pageSizes = 2 ** 12 + (largest >= 21 ? 2 ** 21 : 0) + (largest >= 30 ? 2 ** 30 : 0);
+    this.addressWidth = Math.min(widthOfLevels(levels), capabilities.cap.mgaw + 1);
+    this.#unit = {
+      driver: this.driver,
+      functions: new Map(),
+      hasAts: options.hasAts ?? (() => false),
+      release: domain => this.#domains.delete(domain.id),
+    };
+  }
+
+  start(): void {
+    this.driver.start(this.#options.faults);
+  }
+
+  /** @throws Error if all domain ids are taken or there is no page for the root. */
+  createDomain(): VtdHostDomain {
+    const { capabilities } = this.driver;
+    let id = this.#options.firstDomainId ?? DEFAULT_FIRST_DOMAIN;
+    while (this.#domains.has(id)) id++;
+    if (id >= capabilities.domains) throw new Error('VT-d: no domain id left');
+    const table = new PageTable(this.#memory, this.#pages, {
+      stage: 'second',
+      levels: this.#levels,
+      largestLeaf: capabilities.largestSecondStageLeaf,
+    });
+    const domain = new VtdHostDomain(this.#unit, id, table);
+    this.#domains.set(id, domain);
+    return domain;
+  }
+
+  takeFaults(): HostIommuFault[] {
+    return this.driver.handleFaults();
+  }
+
+  describe(): VtdHostDescription {
+    return {
+      domains: [...this.#domains.values()].map(domain => ({
+        id: domain.id,
+        rootFrame: domain.rootFrame,
+        pages: [...domain.mappings()].reduce((sum, run) => sum + run.pages, 0),
+      })),
+      functions: [...this.#unit.functions].map(([requesterId, domain]) => ({
+        requesterId,
+        domain: domain.id,
+        pasids: domain.describePasids(requesterId),
+      })),
+    };
+  }
+
+  /** Blocks every function, stops the unit and returns every page. */
+  [Symbol.dispose](): void {
+    for (const domain of [...this.#domains.values()]) domain[Symbol.dispose]();
+    this.driver.stop();
+    this.driver.free();
+  }
+}

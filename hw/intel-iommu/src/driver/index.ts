@@ -1,0 +1,13 @@
+export * from './capabilities.js';
+export * from './descriptors.js';
+export * from './entry-values.js';
+export type { VtdFault } from './fault-log.js';
+export { VtdHostDomain } from './host-domain.js';
+export * from './host-driver.js';
+export * from './invalidation-queue.js';
+export * from './invalidations.js';
+export * from './page-allocator.js';
+export * from './page-table.js';
+export { PasidDirectory } from './pasid-directory.js';
+export * from './registers.js';
+export * from './vtd-driver.js';
