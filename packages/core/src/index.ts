@@ -1,5 +1,11 @@
+export * from './clock.js';
+export * from './device.js';
 export * from './errors.js';
+export * from './inspector.js';
+export * from './leaks.js';
 export * from './ledger.js';
+export * from './lifecycle.js';
+export * from './log.js';
 export * from './memory/address-space.js';
 export type { Section } from './memory/flat-view.js';
 export * from './memory/memtx.js';
@@ -9,4 +15,6 @@ export * from './memory/ram.js';
 export * from './memory/region.js';
 export { memoryBatch } from './memory/topology.js';
 export * from './memory/translation.js';
+export * from './plugin.js';
+export * from './properties.js';
 export * from './token.js';
