@@ -23,7 +23,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/core': {
     folder: 'packages/core',
     imports: L0,
-    outside: ['inversify', 'reflect-metadata', 'debug', 'node:util'],
+    outside: ['inversify', 'reflect-metadata', 'debug', 'node:util', 'node:async_hooks'],
   },
   '@remora/uapi': { folder: 'packages/uapi', imports: L0, outside: [] },
   '@remora/iommu': { folder: 'packages/iommu', imports: L1, outside: [] },

@@ -64,8 +64,7 @@ export function properties<S extends Properties>(
     const given = new Map<string, { readonly written: string; readonly value: unknown }>();
     for (const [written, value] of Object.entries(input)) {
       const name = canonical.get(written);
-      if (name === undefined)
-        throw new ConfigError(`${path}.${written}`, unknownProperty(written, value, names));
+      if (name === undefined) throw new ConfigError(`${path}.${written}`, unknownProperty(written, value, names));
       if (value === undefined) continue;
       const before = given.get(name);
       if (before !== undefined) {
