@@ -1,0 +1,145 @@
+// What is no complete recording gets one clear line on standard error and exit code 2.
+import { readFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import test, { type ExecutionContext } from 'ava';
+import { runReplay, shippedRecordings } from '@remora/tools';
+import { linesOf, temporaryFile, textFile } from './altered-recording.js';
+
+interface Run {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function run(...args: string[]): Promise<Run> {
+  let out = '';
+  let err = '';
+  const code = await runReplay(args, {
+    stdout: { write: text => (out += text) },
+    stderr: { write: text => (err += text) },
+  });
+  return { code, out, err };
+}
+
+/** The file is refused with one line that names it and matches `problem`. */
+async function refused(t: ExecutionContext, file: string, problem: RegExp): Promise<void> {
+  const { code, out, err } = await run(file, '--json');
+  t.is(code, 2);
+  t.is(out, '');
+  t.regex(err, /^remora replay: [^\n]+\n$/);
+  t.true(err.includes(file), err);
+  t.regex(err, problem);
+}
+
+test('a gzip that ends early', async t => {
+  const whole = await readFile(shippedRecordings()[0]!);
+  const file = await temporaryFile(t, 'short.trace.gz', whole.subarray(0, whole.length >> 1));
+  await refused(t, file, /trace\.gz:\d+: expected more gzipped text: unexpected end of file/);
+});
+
+test('a gzip with a wrong byte', async t => {
+  const whole = Buffer.from(await readFile(shippedRecordings()[0]!));
+  whole[whole.length >> 1]! ^= 0x55;
+  await refused(t, await temporaryFile(t, 'bad.trace.gz', whole), /bad\.trace\.gz:\d+: expected /);
+});
+
+test('text that ends without "# end"', async t => {
+  const lines = await linesOf('E61leg');
+  await refused(t, await textFile(t, lines.slice(0, 100)), /altered\.trace:100: .*truncated: expected "# end"/);
+});
+
+test('text that ends within a line', async t => {
+  const lines = await linesOf('E61leg');
+  const text = lines.join('\n').slice(0, -20);
+  await refused(t, await temporaryFile(t, 'cut.trace', text), /cut\.trace:\d+: /);
+});
+
+test('a recording that says it was cut off', async t => {
+  const lines = await linesOf('E61leg');
+  lines[lines.length - 1] = '# truncated';
+  await refused(t, await textFile(t, lines), new RegExp(`altered\\.trace:${lines.length}: .*found "# truncated"`));
+});
+
+test('something after the end', async t => {
+  const lines = [...(await linesOf('P72pt')), 'R 000 4 10'];
+  await refused(t, await textFile(t, lines), /expected nothing after "# end", found "R 000 4 10"/);
+});
+
+for (const [what, contents, problem] of [
+  ['an empty file', '', /:1: expected "# vtd-trace 1 .*found an empty file/],
+  ['another text', 'hello\nworld\n', /:1: expected "# vtd-trace 1 .*found "hello"/],
+  ['a gzip of another text', gzipSync('hello\n'), /:1: expected "# vtd-trace 1 .*found "hello"/],
+  ['binary data without lines', new Uint8Array(200_000), /:1: expected a line/],
+  ['another version of the format', '# vtd-trace 2 qemu 12\n# end\n', /:1: expected "# vtd-trace 1 /],
+] as const) {
+  test(`${what} is no recording`, async t => {
+    await refused(t, await temporaryFile(t, 'foreign', contents), problem);
+  });
+}
+
+test('a file that is not there', async t => {
+  await refused(t, '/nonexistent/A61.trace.gz', /A61\.trace\.gz: no such file\n/);
+});
+
+test('a folder', async t => {
+  await refused(t, import.meta.dirname, /expected a recording, found something that is not a file/);
+});
+
+for (const [what, replacement, problem] of [
+  ['garbage', 'lorem ipsum', /expected a line of kind RESET, W, .*found "lorem ipsum"/],
+  ['an empty line', '', /expected a line of kind .*found an empty line/],
+  [
+    'an indented line of a kind that stands alone',
+    ' W 018 4 0',
+    /expected an indented line of kind MR, .*found "W 018 4 0"/,
+  ],
+  ['a page request', 'P 00:03.0 - 1000 r 0 0 0 0 -> 0', /expected a line of kind /],
+  ['a register value that does not fit', 'W 018 4 123456789', /expected "W off 4\|8 val", found "W 018 4 123456789"/],
+  ['a bad size', 'R 018 2 0', /expected "R off 4\|8 val", found "R 018 2 0"/],
+  ['a bad device', 'T 00:23.0 - 1000 r -> 1000 fff r', /expected "T bdf pasid iova rw/],
+  [
+    'memory of another length than it says',
+    ' MR 1000 8 0011',
+    /expected "MR addr len hex\|ERR", found "MR 1000 8 0011"/,
+  ],
+  ['an odd digit', ' MW 1000 2 001', /expected "MW addr len hex"/],
+] as const) {
+  test(`${what} in a recording`, async t => {
+    const lines = await linesOf('E61leg');
+    lines.splice(50, 1, replacement);
+    await refused(t, await textFile(t, lines), new RegExp(`altered\\.trace:51: ${problem.source}`));
+  });
+}
+
+test('an indented line before any other', async t => {
+  const [first, second] = await linesOf('E61leg');
+  await refused(
+    t,
+    await textFile(t, [first!, second!, ' MR 0 1 00', '# end']),
+    /:3: expected a line that is not indented/,
+  );
+});
+
+test('capabilities that the recorded options do not give', async t => {
+  const lines = await linesOf('E61leg');
+  lines[0] = lines[0]!.replace('cap=80d2008c222f0686', 'cap=80d2008c222f0687');
+  await refused(t, await textFile(t, lines), /:1: expected cap=80d2008c222f0686, .*found cap=80d2008c222f0687/);
+});
+
+test('a width that the recorded version does not have', async t => {
+  const lines = await linesOf('E61leg');
+  lines[0] = lines[0]!.replace('aw=48', 'aw=57');
+  await refused(t, await textFile(t, lines), /:1: recorded options\.aw-bits: 57 is not one of 39, 48/);
+});
+
+test('no file, and an unknown option', async t => {
+  t.deepEqual(await run(), {
+    code: 2,
+    out: '',
+    err: 'remora replay: expected a file; usage: remora replay FILE[.gz]... [--json]\n',
+  });
+  t.is(
+    (await run('--yaml', 'x')).err,
+    'remora replay: unknown option --yaml; usage: remora replay FILE[.gz]... [--json]\n',
+  );
+});

@@ -1,0 +1,111 @@
+// A recording in which one expectation is wrong is refused, and the wrong line is named: every kind of expectation is really compared.
+import test from 'ava';
+import { replayFile } from '@remora/tools';
+import { linesOf, textFile } from './altered-recording.js';
+
+/** Falsifies the last line that `find` matches; the first ones are often zeros or resets. */
+const FALSIFICATIONS: Readonly<Record<string, { recording: string; find: RegExp; by: (line: string) => string }>> = {
+  'a translated address (T)': { recording: 'E61leg', find: /^T /, by: line => line.replace('-> ', '-> 1') },
+  'the size of a translated page (T)': {
+    recording: 'E61leg',
+    find: /^T /,
+    by: line => line.replace(' fff ', ' 1fffff '),
+  },
+  'the permission of a translation (T)': {
+    recording: 'E61leg',
+    find: /^T .* rw$/,
+    by: line => line.replace(/rw$/, 'w'),
+  },
+  'a translation that was refused (T)': {
+    recording: 'E61leg',
+    find: /^TF /,
+    by: line => line.replace(/^TF (.*) -> .*/, 'T $1 -> 1000 fff rw'),
+  },
+  'a refusal that was a translation (TF)': {
+    recording: 'E61leg',
+    find: /^T /,
+    by: line => line.replace(/^T (.*) -> .*/, 'TF $1 -> 5 fff'),
+  },
+  'a fault reason (TF)': { recording: 'E61leg', find: /^TF .* -> 5 /, by: line => line.replace('-> 5', '-> 6') },
+  'a register (R)': { recording: 'E61leg', find: /^R 228 /, by: line => line.replace(/.$/, 'f') },
+  'PASID bits of a fault record (R)': {
+    recording: 'V61leg',
+    find: /^R 22c 4 80ffff05/,
+    by: line => line.replace('80ffff05', '80000005'),
+  },
+  'a status word (MW)': { recording: 'E61leg', find: /^ MW /, by: line => line.replace(/..$/, 'ff') },
+  'the address of a status word (MW)': { recording: 'E61leg', find: /^ MW /, by: line => line.replace('MW ', 'MW 1') },
+  'a fault record (F)': { recording: 'E61leg', find: /^ F /, by: line => line.replace(/.$/, '1') },
+  'the source of a fault (F)': { recording: 'E61leg', find: /^ F /, by: line => line.replace(/F ..../, 'F 0008') },
+  'the data of a message (IRQ)': { recording: 'E61leg', find: /^ IRQ /, by: line => line.replace(/.$/, '3') },
+  'the address of a message (IRQ)': { recording: 'E61leg', find: /^ IRQ /, by: line => line.replace('fee0', 'fee1') },
+};
+
+for (const [what, { recording, find, by }] of Object.entries(FALSIFICATIONS)) {
+  test(`${recording} with ${what} falsified is refused at that line`, async t => {
+    const lines = await linesOf(recording);
+    const at = lines.findLastIndex(line => find.test(line));
+    const falsified = by(lines[at]!);
+    t.not(falsified, lines[at]);
+    lines[at] = falsified;
+    const result = await replayFile(await textFile(t, lines));
+    t.is(result.mismatches, 1);
+    t.deepEqual(
+      result.differences.map(({ line }) => line),
+      [at + 1],
+    );
+  });
+}
+
+test('a memory write that is missing from the recording is refused', async t => {
+  const lines = await linesOf('E61leg');
+  const at = lines.findIndex(line => line.startsWith(' MW '));
+  const [removed] = lines.splice(at, 1);
+  const { mismatches, differences } = await replayFile(await textFile(t, lines));
+  t.is(mismatches, 1);
+  t.is(differences[0]?.got, removed!.trim());
+  t.regex(differences[0].expected, /nothing more/);
+});
+
+test('memory writes in another order are refused', async t => {
+  const lines = await linesOf('F72ats');
+  const isWait = (line: string): boolean => /^ MW /.test(line);
+  // Two waits of one operation: swap what they wrote.
+  const first = lines.findIndex((line, i) => isWait(line) && secondOf(lines, i) > 0);
+  if (first < 0) {
+    t.fail('no operation with two memory writes');
+    return;
+  }
+  const second = secondOf(lines, first);
+  [lines[first], lines[second]] = [lines[second]!, lines[first]!];
+  const { differences } = await replayFile(await textFile(t, lines));
+  t.deepEqual(
+    differences.map(({ line }) => line),
+    [first + 1],
+  );
+});
+
+/** The next memory write of the same operation; 0 if there is none. */
+function secondOf(lines: readonly string[], first: number): number {
+  for (let i = first + 1; lines[i]?.startsWith(' '); i++) if (lines[i]!.startsWith(' MW ')) return i;
+  return 0;
+}
+
+test('a message that is missing from the model is refused: the interrupt was masked by altering an input', async t => {
+  const lines = await linesOf('E61leg');
+  const at = lines.findLastIndex(line => /^W 038 4 0$/.test(line));
+  lines[at] = 'W 038 4 80000000';
+  const { mismatches } = await replayFile(await textFile(t, lines));
+  t.true(mismatches > 0);
+});
+
+test('a named rule excuses what its predicate covers, and is counted', async t => {
+  const lines = await linesOf('E61leg');
+  const at = lines.findLastIndex(line => /^R 228 /.test(line));
+  lines[at] = lines[at]!.replace(/.$/, 'f');
+  const rule = { name: 'frcd-source', reason: 'test', excuses: ({ line }: { line: number }) => line === at + 1 };
+  const idle = { name: 'idle', reason: 'test', excuses: () => false };
+  const result = await replayFile(await textFile(t, lines), { rules: [idle, rule] });
+  t.is(result.mismatches, 0);
+  t.deepEqual(result.excused, { idle: 0, 'frcd-source': 1 });
+});

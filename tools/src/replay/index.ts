@@ -1,0 +1,18 @@
+export { shippedRecordings } from './recordings.js';
+export { REPLAY_USAGE, runReplay, type CommandStreams } from './replay-command.js';
+export { replayConfig } from './replay-config.js';
+export { ReplayEngine } from './replay-engine.js';
+export { replayFile, type ReplayOptions } from './replay-file.js';
+export { ReplayMemory } from './replay-memory.js';
+export { jsonReport, textReport } from './replay-report.js';
+export type { Difference, ExcuseRule, ReplayResult } from './replay-result.js';
+export { TraceError } from './trace-error.js';
+export {
+  parseTraceLine,
+  type MemoryLine,
+  type RegisterLine,
+  type TraceLine,
+  type TranslationLine,
+} from './trace-line.js';
+export { readTrace, type Progress, type TraceHeader, type TraceOperation } from './trace-reader.js';
+export type { Words } from './words.js';

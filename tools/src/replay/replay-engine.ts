@@ -1,0 +1,208 @@
+/**
+ * Gives a model the inputs of a recording (register writes and reads, translation requests, guest memory) and compares what it
+ * answers and does with what was recorded.
+ *
+ * Memory that the recorded unit read is an input: it may have read more, or more often, than the model needs. Everything else that
+ * happened during an operation is an expectation, in order: memory writes, messages, offered and suppressed faults.
+ */
+import { Reg, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
+import { Translation, TxAttrs } from '@remora/core';
+import { ReplayMemory } from './replay-memory.js';
+import type { Difference, ExcuseRule, ReplayResult } from './replay-result.js';
+import type { MemoryLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
+import type { TraceOperation } from './trace-reader.js';
+import {
+  faultText,
+  interruptText,
+  memoryWriteText,
+  refusedText,
+  registerText,
+  resetText,
+  suppressedText,
+  translatedText,
+} from './trace-text.js';
+import type { Words } from './words.js';
+
+/** Line kinds that need parts of a unit that this model does not have: interrupt remapping and devices with TLBs. */
+const SKIPPED: ReadonlySet<string> = new Set(['I', 'IF', 'N']);
+/** What the model does besides answering. */
+const EFFECTS: ReadonlySet<string> = new Set(['MW', 'IRQ', 'F', 'FPD']);
+const MAX_DIFFERENCES = 100;
+
+export class ReplayEngine {
+  readonly #file: string;
+  readonly #rules: readonly ExcuseRule[];
+  readonly #unit: VtdUnit;
+  readonly #memory: ReplayMemory;
+  readonly #attrs = new TxAttrs();
+  readonly #answer = new Translation();
+  readonly #words = new Int32Array(2);
+  /** What the model did during the current operation. */
+  #effects: string[] = [];
+
+  #operations = 0;
+  #mismatches = 0;
+  readonly #compared = new Map<string, number>();
+  readonly #excused = new Map<string, number>();
+  readonly #skipped = new Map<string, number>();
+  readonly #differences: Difference[] = [];
+
+  constructor(file: string, config: VtdConfig, rules: readonly ExcuseRule[] = []) {
+    this.#file = file;
+    this.#rules = rules;
+    for (const rule of rules) this.#excused.set(rule.name, 0);
+    this.#memory = new ReplayMemory((hi, lo, bytes) => this.#effects.push(memoryWriteText(hi, lo, bytes)));
+    this.#unit = new VtdUnit(config, {
+      name: 'replay',
+      memory: this.#memory,
+      sendMsi: (hi, lo, data) => this.#effects.push(interruptText(hi, lo, data)),
+      faultOffered: record => this.#effects.push(recordText(record)),
+      faultSuppressed: reason => this.#effects.push(suppressedText(reason)),
+    });
+  }
+
+  step({ line, nested }: TraceOperation): void {
+    this.#effects = [];
+    this.#provideMemory(nested);
+    if (SKIPPED.has(line.kind)) {
+      count(this.#skipped, line.kind);
+      return;
+    }
+    this.#operations++;
+    // The unit's own reads of its registers (a table pointer led there) see them as they were before.
+    for (const each of nested) if (each.kind === 'R') this.#compare(each, this.#read(each));
+    this.#perform(line);
+    this.#compareEffects(line, nested);
+  }
+
+  result(): ReplayResult {
+    return {
+      file: this.#file,
+      operations: this.#operations,
+      compared: [...this.#compared.values()].reduce((sum, each) => sum + each, 0),
+      comparedByKind: Object.fromEntries(this.#compared),
+      mismatches: this.#mismatches,
+      differences: this.#differences,
+      excused: Object.fromEntries(this.#excused),
+      skipped: Object.fromEntries(this.#skipped),
+    };
+  }
+
+  #perform(line: TraceLine): void {
+    switch (line.kind) {
+      case 'RESET':
+        this.#unit.reset();
+        this.#compare(line, resetText(this.#value(Reg.CAP, 8), this.#value(Reg.ECAP, 8)));
+        break;
+      case 'W':
+        this.#write(line);
+        break;
+      case 'R':
+        this.#compare(line, this.#read(line));
+        break;
+      case 'T':
+      case 'TF':
+        this.#compare(line, this.#translate(line));
+        break;
+      case 'M':
+        this.#memory.put(line.address.hi, line.address.lo, line.bytes!);
+        break;
+      case 'Z':
+        this.#memory.zero(line.address.hi, line.address.lo, line.length);
+        break;
+      default:
+        throw new Error(`${line.kind} is no operation`);
+    }
+  }
+
+  /** Stores what the unit read: the first time only, since what it wrote itself during the operation comes from the model. */
+  #provideMemory(nested: readonly TraceLine[]): void {
+    const seen = new Set<string>();
+    for (const line of nested) {
+      if (line.kind !== 'MR' && line.kind !== 'MW') continue;
+      const { hi, lo } = line.address;
+      const key = `${hi}:${lo}`;
+      if (line.kind === 'MR' && !seen.has(key)) this.#provide(line);
+      seen.add(key);
+    }
+  }
+
+  #provide({ address, length, bytes }: MemoryLine): void {
+    if (bytes === undefined) this.#memory.fail(address.hi, address.lo, length);
+    else this.#memory.put(address.hi, address.lo, bytes);
+  }
+
+  #read({ offset, size }: RegisterLine): string {
+    const { hi, lo } = this.#value(offset, size);
+    return registerText(offset, size, hi, lo);
+  }
+
+  #value(offset: number, size: number): Words {
+    const { mmio } = this.#unit;
+    if (size === 4) return { hi: 0, lo: mmio.read(offset, 4, this.#attrs) };
+    mmio.read64!(offset, this.#words, this.#attrs);
+    return { hi: this.#words[1]! >>> 0, lo: this.#words[0]! >>> 0 };
+  }
+
+  #write({ offset, size, value }: RegisterLine): void {
+    const { mmio } = this.#unit;
+    if (size === 4) mmio.write(offset, value.lo, 4, this.#attrs);
+    else mmio.write64!(offset, value.hi, value.lo, this.#attrs);
+  }
+
+  #translate(line: TranslationLine): string {
+    const { address, access } = line;
+    const off = !this.#unit.translationEnabled;
+    const reason = this.#unit.translate(line.requesterId, line.pasid, address.hi, address.lo, access, this.#answer);
+    if (reason !== 0) return refusedText(line, reason);
+    const { hi, lo, shift, access: granted } = this.#answer;
+    return translatedText(line, { hi, lo }, pageMask(off ? 12 : shift), granted, off);
+  }
+
+  /** The effects of an operation, in order. Only the first difference counts: those after it follow from it. */
+  #compareEffects(line: TraceLine, nested: readonly TraceLine[]): void {
+    const expected = nested.filter(each => EFFECTS.has(each.kind));
+    const got = this.#effects;
+    for (const each of nested) if (SKIPPED.has(each.kind)) count(this.#skipped, each.kind);
+    for (const [i, each] of expected.entries()) {
+      if (!this.#compare(each, got[i] ?? 'nothing more')) return;
+    }
+    if (got.length > expected.length) {
+      this.#differ({ line: line.number, expected: `nothing more during ${line.text}`, got: got[expected.length]! });
+    }
+  }
+
+  #compare(line: TraceLine, got: string): boolean {
+    count(this.#compared, line.kind);
+    if (line.text === got) return true;
+    this.#differ({ line: line.number, expected: line.text, got });
+    return false;
+  }
+
+  #differ(difference: Difference): void {
+    const rule = this.#rules.find(each => each.excuses(difference));
+    if (rule !== undefined) {
+      count(this.#excused, rule.name);
+      return;
+    }
+    this.#mismatches++;
+    if (this.#differences.length < MAX_DIFFERENCES) this.#differences.push(difference);
+  }
+}
+
+function count(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function pageMask(shift: number): Words {
+  return {
+    hi: shift >= 64 ? 0xffffffff : shift > 32 ? 2 ** (shift - 32) - 1 : 0,
+    lo: shift >= 32 ? 0xffffffff : 2 ** shift - 1,
+  };
+}
+
+/** A fault record's words, the source id being in the third. */
+function recordText(record: Int32Array): string {
+  const [address = 0, addressHi = 0, source = 0, sourceHi = 0] = record;
+  return faultText(source & 0xffff, { hi: sourceHi, lo: source }, { hi: addressHi, lo: address });
+}

@@ -1,0 +1,23 @@
+import { ReplayEngine } from './replay-engine.js';
+import { replayConfig } from './replay-config.js';
+import type { ExcuseRule, ReplayResult } from './replay-result.js';
+import { readTrace, type Progress } from './trace-reader.js';
+
+export interface ReplayOptions {
+  /** Differences that do not count as mismatches. */
+  readonly rules?: readonly ExcuseRule[];
+  readonly onProgress?: Progress;
+}
+
+/**
+ * Replays the recording `file`, gzipped or plain, on a model that is configured from its header.
+ * @throws TraceError if the file is no recording, is corrupt or truncated, or records a unit that cannot be modelled.
+ */
+export async function replayFile(file: string, options: ReplayOptions = {}): Promise<ReplayResult> {
+  let engine: ReplayEngine | undefined;
+  for await (const item of readTrace(file, options.onProgress)) {
+    if ('cap' in item) engine = new ReplayEngine(file, replayConfig(file, item), options.rules);
+    else engine!.step(item);
+  }
+  return engine!.result();
+}

@@ -1,0 +1,213 @@
+/**
+ * The lines of a recording, format `vtd-trace 1`. Numbers are hexadecimal, lengths of accesses decimal. A line that is indented
+ * happened during the last line above it with less indentation.
+ */
+import { Access, NO_PASID } from '@remora/core';
+import {
+  faultText,
+  interruptText,
+  memoryWriteText,
+  refusedText,
+  registerText,
+  resetText,
+  suppressedText,
+  translatedText,
+  type TranslationRequest,
+} from './trace-text.js';
+import { parseWords, type Words } from './words.js';
+
+/** Guest memory with its contents; `bytes` is undefined if there was a bus error instead. */
+export interface MemoryLine {
+  readonly kind: 'M' | 'MR' | 'MW';
+  readonly number: number;
+  readonly address: Words;
+  readonly length: number;
+  readonly bytes: Uint8Array | undefined;
+  readonly text: string;
+}
+
+/** A register access of the guest. */
+export interface RegisterLine {
+  readonly kind: 'W' | 'R';
+  readonly number: number;
+  readonly offset: number;
+  readonly size: number;
+  readonly value: Words;
+  readonly text: string;
+}
+
+/** A translation (T) or its refusal (TF). */
+export interface TranslationLine extends TranslationRequest {
+  readonly kind: 'T' | 'TF';
+  readonly number: number;
+  readonly text: string;
+}
+
+/** One line. `number` counts from 1; `text` is what the model must have done, in canonical form. */
+export type TraceLine =
+  | MemoryLine
+  | RegisterLine
+  | TranslationLine
+  | {
+      readonly kind: 'Z';
+      readonly number: number;
+      readonly text: string;
+      readonly address: Words;
+      readonly length: number;
+    }
+  | { readonly kind: 'RESET' | 'I' | 'IF' | 'N' | 'IRQ' | 'F' | 'FPD'; readonly number: number; readonly text: string };
+
+type Parts = readonly string[];
+
+interface Form {
+  /** For messages. */
+  readonly form: string;
+  readonly pattern: RegExp;
+  /** Undefined if the parts do not go together. */
+  readonly build: (number: number, parts: Parts) => TraceLine | undefined;
+}
+
+const BDF = '([0-9a-f]{2}):([01][0-9a-f])\\.([0-7])';
+const REQUEST = `${BDF} (-|[0-9a-f]{1,5}) ([0-9a-f]{1,16}) (rw|r|w|-)`;
+const WIDE = '([0-9a-f]{1,16})';
+
+/** Every kind of line: what it looks like and what it means. */
+const FORMS: Readonly<Record<string, Form>> = {
+  RESET: {
+    form: 'RESET cap=CAP ecap=ECAP',
+    pattern: new RegExp(`^RESET cap=${WIDE} ecap=${WIDE}$`),
+    build: (number, [cap, ecap]) => ({ kind: 'RESET', number, text: resetText(parseWords(cap!), parseWords(ecap!)) }),
+  },
+  W: register('W'),
+  R: register('R'),
+  T: {
+    form: 'T bdf pasid iova rw -> addr mask perm [off]',
+    pattern: new RegExp(`^T ${REQUEST} -> ${WIDE} ${WIDE} (rw|r|w|-)( off)?$`),
+    build: (number, parts) => {
+      const request = requestOf(parts);
+      const page = parseWords(parts[6]!);
+      return {
+        ...request,
+        kind: 'T',
+        number,
+        text: translatedText(request, page, parseWords(parts[7]!), accessOf(parts[8]!), parts[9] !== undefined),
+      };
+    },
+  },
+  TF: {
+    form: 'TF bdf pasid iova rw -> reason mask',
+    pattern: new RegExp(`^TF ${REQUEST} -> ([0-9a-f]{1,2}) ${WIDE}$`),
+    build: (number, parts) => {
+      const request = requestOf(parts);
+      return { ...request, kind: 'TF', number, text: refusedText(request, parseInt(parts[6]!, 16)) };
+    },
+  },
+  I: opaque(
+    'I',
+    'I sid addr data f|n -> addr data',
+    `^I [0-9a-f]{4} ${WIDE} [0-9a-f]{1,8} [fn] -> ${WIDE} [0-9a-f]{1,8}$`,
+  ),
+  IF: opaque('IF', 'IF sid addr data f|n -> reason', `^IF [0-9a-f]{4} ${WIDE} [0-9a-f]{1,8} [fn] -> [0-9a-f]{1,2}$`),
+  N: opaque('N', 'N bdf pasid iova mask devtlb', `^N ${BDF} (?:-|[0-9a-f]{1,5}) ${WIDE} ${WIDE} devtlb$`),
+  M: memory('M', ''),
+  MR: memory('MR', '|ERR'),
+  MW: memory('MW', ''),
+  Z: {
+    form: 'Z addr len',
+    pattern: new RegExp(`^Z ${WIDE} ([0-9a-f]{1,8})$`),
+    build: (number, [address, length]) => {
+      return { kind: 'Z', number, text: 'Z', address: parseWords(address!), length: parseInt(length!, 16) };
+    },
+  },
+  IRQ: {
+    form: 'IRQ addr data',
+    pattern: new RegExp(`^IRQ ${WIDE} ([0-9a-f]{1,8})$`),
+    build: (number, [address, data]) => {
+      const { hi, lo } = parseWords(address!);
+      return { kind: 'IRQ', number, text: interruptText(hi, lo, parseInt(data!, 16)) };
+    },
+  },
+  F: {
+    form: 'F sid hi=HI lo=LO',
+    pattern: new RegExp(`^F ([0-9a-f]{1,4}) hi=${WIDE} lo=${WIDE}$`),
+    build: (number, [source, hi, lo]) => {
+      return { kind: 'F', number, text: faultText(parseInt(source!, 16), parseWords(hi!), parseWords(lo!)) };
+    },
+  },
+  FPD: {
+    form: 'FPD reason',
+    pattern: /^FPD ([0-9a-f]{1,2})$/,
+    build: (number, [reason]) => ({ kind: 'FPD', number, text: suppressedText(parseInt(reason!, 16)) }),
+  },
+};
+
+/** Kinds that stand on their own; what happens during them is nested. */
+const TOP_LEVEL: ReadonlySet<string> = new Set(['RESET', 'W', 'R', 'T', 'TF', 'I', 'IF', 'M', 'Z']);
+const NESTED: ReadonlySet<string> = new Set(['MR', 'MW', 'R', 'IRQ', 'F', 'FPD', 'N']);
+
+/**
+ * Parses line `number`, without its indentation. Returns a text that says what was expected if it is not a line of the format.
+ */
+export function parseTraceLine(text: string, number: number, nested: boolean): TraceLine | string {
+  const kind = text.slice(0, text.search(/ |$/));
+  const form = (nested ? NESTED : TOP_LEVEL).has(kind) ? FORMS[kind] : undefined;
+  if (form === undefined) {
+    const known = [...(nested ? NESTED : TOP_LEVEL)].join(', ');
+    return `expected ${nested ? 'an indented line' : 'a line'} of kind ${known}, found ${excerpt(text)}`;
+  }
+  const match = form.pattern.exec(text);
+  return (match && form.build(number, match.slice(1))) ?? `expected "${form.form}", found ${excerpt(text)}`;
+}
+
+/** The beginning of `text` as it can be printed in one line. */
+export function excerpt(text: string): string {
+  if (text === '') return 'an empty line';
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}...` : text);
+}
+
+function register(kind: 'W' | 'R'): Form {
+  return {
+    form: `${kind} off 4|8 val`,
+    pattern: new RegExp(`^${kind} ([0-9a-f]{1,3}) ([48]) ${WIDE}$`),
+    build: (number, [digits, bytes, digitsOfValue]) => {
+      const offset = parseInt(digits!, 16);
+      const size = Number(bytes);
+      const value = parseWords(digitsOfValue!);
+      if (size === 4 && value.hi !== 0) return undefined;
+      return { kind, number, offset, size, value, text: registerText(offset, size, value.hi, value.lo) };
+    },
+  };
+}
+
+function memory(kind: 'M' | 'MR' | 'MW', orError: '' | '|ERR'): Form {
+  return {
+    form: `${kind} addr len ${orError === '' ? 'hex' : 'hex|ERR'}`,
+    pattern: new RegExp(`^${kind} ${WIDE} ([1-9][0-9]{0,4}) ((?:[0-9a-f]{2})+${orError})$`),
+    build: (number, [digits, decimal, contents]) => {
+      const address = parseWords(digits!);
+      const length = Number(decimal);
+      const bytes = contents === 'ERR' ? undefined : Buffer.from(contents!, 'hex');
+      if (bytes !== undefined && bytes.length !== length) return undefined;
+      const text = bytes === undefined ? kind : memoryWriteText(address.hi, address.lo, bytes);
+      return { kind, number, address, length, bytes, text };
+    },
+  };
+}
+
+/** A kind that is checked for its form only. */
+function opaque(kind: 'I' | 'IF' | 'N', form: string, pattern: string): Form {
+  return { form, pattern: new RegExp(pattern), build: number => ({ kind, number, text: kind }) };
+}
+
+function requestOf([bus, device, fn, pasid, address, access]: Parts): TranslationRequest {
+  return {
+    requesterId: (parseInt(bus!, 16) << 8) | (parseInt(device!, 16) << 3) | Number(fn),
+    pasid: pasid === '-' ? NO_PASID : parseInt(pasid!, 16),
+    address: parseWords(address!),
+    access: accessOf(access!),
+  };
+}
+
+function accessOf(text: string): number {
+  return (text.includes('r') ? Access.READ : 0) | (text.includes('w') ? Access.WRITE : 0);
+}

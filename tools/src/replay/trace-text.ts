@@ -1,0 +1,70 @@
+/**
+ * What the model does, in the words of a recording. Expected lines are brought into the same form, so that comparing is comparing
+ * text, and a difference is reported as both sides would have been recorded.
+ */
+import { Access, NO_PASID } from '@remora/core';
+import { allDigitsOf, digitsOf, type Words } from './words.js';
+
+/** Who asks for what: the inputs of a translation. */
+export interface TranslationRequest {
+  /** bus << 8 | devfn. */
+  readonly requesterId: number;
+  readonly pasid: number;
+  readonly address: Words;
+  /** Access bits. */
+  readonly access: number;
+}
+
+export function registerText(offset: number, size: number, hi: number, lo: number): string {
+  return `R ${offset.toString(16).padStart(3, '0')} ${size} ${digitsOf(hi, lo)}`;
+}
+
+/** CAP and ECAP after a reset. */
+export function resetText(cap: Words, ecap: Words): string {
+  return `RESET cap=${allDigitsOf(cap.hi, cap.lo)} ecap=${allDigitsOf(ecap.hi, ecap.lo)}`;
+}
+
+/** `mask`: the size of the page, minus 1. `off`: translation is disabled. */
+export function translatedText(
+  request: TranslationRequest,
+  page: Words,
+  mask: Words,
+  granted: number,
+  off: boolean,
+): string {
+  const answer = `${digitsOf(page.hi, page.lo)} ${digitsOf(mask.hi, mask.lo)} ${accessText(granted)}`;
+  return `T ${requestText(request)} -> ${answer}${off ? ' off' : ''}`;
+}
+
+export function refusedText(request: TranslationRequest, reason: number): string {
+  return `TF ${requestText(request)} -> ${reason.toString(16)}`;
+}
+
+export function memoryWriteText(hi: number, lo: number, bytes: Uint8Array): string {
+  return `MW ${digitsOf(hi, lo)} ${bytes.length} ${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`;
+}
+
+export function interruptText(hi: number, lo: number, data: number): string {
+  return `IRQ ${digitsOf(hi, lo)} ${(data >>> 0).toString(16)}`;
+}
+
+export function faultText(sourceId: number, hi: Words, lo: Words): string {
+  return `F ${sourceId.toString(16).padStart(4, '0')} hi=${allDigitsOf(hi.hi, hi.lo)} lo=${allDigitsOf(lo.hi, lo.lo)}`;
+}
+
+export function suppressedText(reason: number): string {
+  return `FPD ${reason.toString(16)}`;
+}
+
+function requestText({ requesterId, pasid, address, access }: TranslationRequest): string {
+  const device = `${byteText(requesterId >>> 8)}:${byteText((requesterId >>> 3) & 31)}.${requesterId & 7}`;
+  return `${device} ${pasid === NO_PASID ? '-' : pasid.toString(16)} ${digitsOf(address.hi, address.lo)} ${accessText(access)}`;
+}
+
+function byteText(value: number): string {
+  return value.toString(16).padStart(2, '0');
+}
+
+function accessText(access: number): string {
+  return `${access & Access.READ ? 'r' : ''}${access & Access.WRITE ? 'w' : ''}` || '-';
+}
