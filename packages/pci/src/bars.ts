@@ -16,7 +16,7 @@ export interface BarOptions {
 const BarBits = { IO: 0x1, MEM64: 0x4, PREFETCH: 0x8 } as const;
 
 /** No bus carries a memory address with more bits than this. */
-const PHYSICAL_LIMIT = 2 ** 52;
+export const PHYSICAL_LIMIT = 2 ** 52;
 const PORT_LIMIT = 0x1_0000;
 /** A mapped BAR hides what the board put at the same place with the default priority. */
 const BAR_PRIORITY = 1;

@@ -5,6 +5,7 @@
 import { memoryBatch, Region } from '@remora/core';
 import { PciBus } from './bus.js';
 import { PciFunction } from './function.js';
+import { PHYSICAL_LIMIT } from './bars.js';
 import { BridgeControl, Command, Config, ExpressType, Status } from './registers.js';
 
 export type BridgeKind = 'root-port' | 'upstream-port' | 'downstream-port' | 'pcie-to-pci' | 'pci';
@@ -36,7 +37,8 @@ class Window {
     this.#target = target;
   }
 
-  show(primary: PciBus | undefined, secondary: PciBus, base: number, end: number): void {
+  show(primary: PciBus | undefined, secondary: PciBus, base: number, last: number): void {
+    const end = Math.min(last, PHYSICAL_LIMIT);
     const container = primary === undefined || end <= base ? undefined : this.#target(primary);
     const shown = this.#shown;
     if (shown?.container === container && (shown === undefined || (shown.base === base && shown.size === end - base)))

@@ -30,6 +30,11 @@ export interface PciIommuOps {
    * unit translates to while it is. Absent if that is what addressSpaceFor answers.
    */
   mapSpaceFor?(bus: PciBus, devfn: number): AddressSpace;
+  /**
+   * What a host must map for the function at `devfn` of `bus`, so that its DMA reaches what `addressSpaceFor` would: a vfio
+   * container's map follows this space. The DMA address space, unless given.
+   */
+  mapSpaceFor?(bus: PciBus, devfn: number): AddressSpace;
   /** Whether hosts should nest the guest's first stage: vfio asks for VFIO_TYPE1_NESTING_IOMMU only then. */
   readonly wantsNesting: boolean;
   /** Called when a host's context appears behind a function. */
