@@ -1,0 +1,86 @@
+/** createMachine(): from a description to a machine. The composition root of the machine level. */
+import { ConfigError, Ledger, Ram, VirtualClock, type Plugin } from '@remora/core';
+import { errnoName } from '@remora/core';
+import type { HostSyscalls } from '@remora/host';
+import { BoardKinds, DeviceKinds, type BoardKind } from '@remora/pci';
+import { located } from './config-error.js';
+import { Kinds } from './device-kinds.js';
+import { parseSpec, type DeviceSpec } from './device-spec.js';
+import { Host } from './host.js';
+import { Machine } from './machine.js';
+import { pluginModules } from './plugins.js';
+import { Scope } from './scope.js';
+
+export interface MachineOptions {
+  /** Unique on its host. Default `vm0`, `vm1` ... */
+  readonly name?: string;
+  /** `'q35,memory=512M'`, or the same as an object. */
+  readonly board: DeviceSpec;
+  /** Bring boards and devices, besides those that the host's plug-ins bring. */
+  readonly plugins?: readonly Plugin[];
+  /** In any order. */
+  readonly devices?: readonly DeviceSpec[];
+  /** Default: the host's, or one of its own. */
+  readonly ledger?: Ledger;
+  /** Stands between the machine and the host's system calls: a recorder, or a test that makes calls fail. */
+  readonly interpose?: (syscalls: HostSyscalls) => HostSyscalls;
+}
+
+/**
+ * Assembles a machine: on a `Host`, in a process of its own; in the process behind some HostSyscalls; or, with undefined, by itself.
+ * On a host, guest RAM is memory of that process.
+ * @throws ConfigError with a path such as `devices[1].host` for whatever cannot be built. Nothing stays open then.
+ */
+export function createMachine(host: Host | HostSyscalls | undefined, options: MachineOptions): Machine {
+  const level = host instanceof Host ? host : undefined;
+  const name = nameFor(level, options.name);
+  const scope = openScope(name, level, options);
+  try {
+    const bare = level === undefined ? (host as HostSyscalls | undefined) : scope.own(level.platform.process(name));
+    const syscalls = bare === undefined ? undefined : (options.interpose?.(bare) ?? bare);
+    const clock = level?.clock ?? new VirtualClock();
+    const ledger = options.ledger ?? level?.ledger ?? new Ledger();
+    const boards = new Kinds<BoardKind<unknown>>('board', scope.all(BoardKinds));
+    const kinds = new Kinds('device', scope.all(DeviceKinds));
+    const spec = parseSpec('board', options.board);
+    const kind = boards.find('board', spec.driver);
+    const board = located('board', [kind.id, name], () => {
+      const config = kind.properties.parse('board', spec.options);
+      const ram = allocateRam(kind.ramBytes(config), syscalls, scope);
+      return kind.create({ name, ram, clock, ledger }, config);
+    });
+    return new Machine({ name, scope, board, kinds, clock, ledger, host: level, syscalls }, options.devices ?? []);
+  } catch (failure) {
+    scope[Symbol.dispose]();
+    throw failure;
+  }
+}
+
+function nameFor(host: Host | undefined, wanted: string | undefined): string {
+  if (host === undefined) return wanted ?? 'vm0';
+  const name = host.claimName(wanted);
+  if (name === undefined) throw new ConfigError('name', `"${wanted}" is the name of another machine on this host`);
+  return name;
+}
+
+function openScope(name: string, host: Host | undefined, options: MachineOptions): Scope {
+  try {
+    const scope = new Scope(name, pluginModules('plugins', options.plugins ?? []), host?.scope);
+    scope.own({ [Symbol.dispose]: () => host?.releaseName(name) });
+    return scope;
+  } catch (failure) {
+    host?.releaseName(name);
+    throw failure;
+  }
+}
+
+/** Memory of the process, if there is one: what a guest writes is then in host pages that devices of the host can reach. */
+function allocateRam(bytes: number, syscalls: HostSyscalls | undefined, scope: Scope): Ram {
+  if (syscalls === undefined) return Ram.allocate(bytes);
+  const mapped = syscalls.mmap(bytes);
+  if (typeof mapped === 'number') {
+    throw new ConfigError('memory', `the host has no ${bytes} bytes of memory left (${errnoName(mapped)})`);
+  }
+  scope.own({ [Symbol.dispose]: () => void syscalls.munmap(mapped.address, bytes) });
+  return mapped.ram;
+}

@@ -1,0 +1,51 @@
+/** Machines with a name: what `remora run NAME` and `remora run FILE.ts` start. */
+import { ConfigError } from '@remora/core';
+import type { Machine } from './machine.js';
+
+export interface MachineRequest {
+  /** Moves host addresses and PASIDs; the same seed gives the same run. */
+  readonly seed: number;
+}
+
+export interface MachineDefinition {
+  /** `remora run NAME`. */
+  readonly name: string;
+  /** One line, for `remora --help`. */
+  readonly description: string;
+  /** Assembles the machine, and the host if it needs one (which is then `machine.host`). Does not start it. */
+  create(request: MachineRequest): Machine;
+}
+
+/** Declares a machine; the default export of a user's own machine file. @throws ConfigError if it has no name. */
+export function defineMachine(definition: MachineDefinition): MachineDefinition {
+  if (!/^[a-z0-9][a-z0-9-]*$/.test(definition.name)) {
+    throw new ConfigError('name', `"${definition.name}" is not a machine's name, as q35-testdev`);
+  }
+  return definition;
+}
+
+/**
+ * The machine that a module defines: its default export, or its only named export that is a definition or a function that
+ * returns a machine.
+ * @throws ConfigError at `path` (the file's name) if there is none, or more than one.
+ */
+export function machineOf(path: string, exports: Readonly<Record<string, unknown>>): MachineDefinition {
+  const candidates = 'default' in exports ? [['default', exports['default']] as const] : Object.entries(exports);
+  const found = candidates.flatMap(([name, value]) => definitionOf(name, value) ?? []);
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  const problem = only === undefined ? 'exports no machine' : `exports ${found.length} machines`;
+  throw new ConfigError(
+    path,
+    `${problem}: expected one default export made by defineMachine(), or a function that returns a machine`,
+  );
+}
+
+function definitionOf(name: string, value: unknown): MachineDefinition | undefined {
+  if (typeof value === 'function') {
+    const create = value as MachineDefinition['create'];
+    return { name: value.name || name, description: '', create };
+  }
+  const { create } = (value ?? {}) as Partial<MachineDefinition>;
+  return typeof create === 'function' ? (value as MachineDefinition) : undefined;
+}
