@@ -192,9 +192,7 @@ export class Iotlb {
 
   /** How many translations are cached now. Reads the whole table: for inspection and tests. */
   get live(): number {
-    let count = 0;
-    for (const _ of this.entries()) count++;
-    return count;
+    return [...this.entries()].length;
   }
 
   /** What is cached now. For inspection and tests. */

@@ -6,7 +6,7 @@
  * happened during an operation is an expectation, in order: memory writes, messages, offered and suppressed faults.
  */
 import { Reg, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
-import { Translation, TxAttrs } from '@remora/core';
+import { Access, Translation, TxAttrs } from '@remora/core';
 import { ReplayMemory } from './replay-memory.js';
 import type { Difference, ExcuseRule, ReplayResult } from './replay-result.js';
 import type { MemoryLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
@@ -28,6 +28,9 @@ const SKIPPED: ReadonlySet<string> = new Set(['I', 'IF', 'N']);
 /** What the model does besides answering. */
 const EFFECTS: ReadonlySet<string> = new Set(['MW', 'IRQ', 'F', 'FPD']);
 const MAX_DIFFERENCES = 100;
+const PAGE = 12;
+const EVERYTHING = 64;
+const { READ_WRITE } = Access;
 
 export class ReplayEngine {
   readonly #file: string;
@@ -156,7 +159,9 @@ export class ReplayEngine {
     const reason = this.#unit.translate(line.requesterId, line.pasid, address.hi, address.lo, access, this.#answer);
     if (reason !== 0) return refusedText(line, reason);
     const { hi, lo, shift, access: granted } = this.#answer;
-    return translatedText(line, { hi, lo }, pageMask(off ? 12 : shift), granted, off);
+    // The model says "everything, as it is"; the recorded unit says so page by page.
+    if (shift === EVERYTHING) return translatedText(line, pageOf(address), pageMask(PAGE), granted & READ_WRITE, off);
+    return translatedText(line, { hi, lo }, pageMask(shift), granted, off);
   }
 
   /** The effects of an operation, in order. Only the first difference counts: those after it follow from it. */
@@ -195,10 +200,11 @@ function count(counts: Map<string, number>, key: string): void {
 }
 
 function pageMask(shift: number): Words {
-  return {
-    hi: shift >= 64 ? 0xffffffff : shift > 32 ? 2 ** (shift - 32) - 1 : 0,
-    lo: shift >= 32 ? 0xffffffff : 2 ** shift - 1,
-  };
+  return { hi: shift > 32 ? 2 ** (shift - 32) - 1 : 0, lo: shift >= 32 ? 0xffffffff : 2 ** shift - 1 };
+}
+
+function pageOf({ hi, lo }: Words): Words {
+  return { hi, lo: (lo & -(2 ** PAGE)) >>> 0 };
 }
 
 /** A fault record's words, the source id being in the third. */
