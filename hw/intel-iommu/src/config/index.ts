@@ -1,0 +1,3 @@
+export * from './capabilities.js';
+export * from './options.js';
+export * from './validate.js';

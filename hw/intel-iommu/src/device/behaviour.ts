@@ -1,0 +1,219 @@
+/**
+ * Where QEMU 10.2 departs from the specification (vtd.md section 12). This object is the complete list: the rest of the model asks
+ * it and never asks which profile it plays.
+ */
+import { Fault, Fsts } from '../spec/index.js';
+
+/** The reasons that a second-stage walk reports. */
+export interface SecondStageFaults {
+  readonly width: number;
+  readonly rootAccess: number;
+  readonly access: number;
+  readonly reserved: number;
+  readonly notPresentRead: number;
+  readonly notPresentWrite: number;
+  readonly read: number;
+  readonly write: number;
+  /** The result lies in the interrupt range. */
+  readonly interruptRange: number;
+}
+
+export const LEGACY_SECOND_STAGE: SecondStageFaults = {
+  width: Fault.LGN_1,
+  rootAccess: Fault.LCT_4,
+  access: Fault.LSS_1,
+  reserved: Fault.LSS_2,
+  notPresentRead: Fault.LGN_3,
+  notPresentWrite: Fault.LGN_2,
+  read: Fault.LGN_3,
+  write: Fault.LGN_2,
+  interruptRange: Fault.LGN_4,
+};
+
+export const SCALABLE_SECOND_STAGE: SecondStageFaults = {
+  width: Fault.SGN_5,
+  rootAccess: Fault.SSS_4,
+  access: Fault.SSS_1,
+  reserved: Fault.SSS_3,
+  notPresentRead: Fault.SSS_2,
+  notPresentWrite: Fault.SSS_2,
+  read: Fault.SGN_7,
+  write: Fault.SGN_6,
+  interruptRange: Fault.SGN_8,
+};
+
+/** The reasons that root and context lookup in scalable mode reports. */
+export interface ScalableLookupFaults {
+  readonly rootAccess: number;
+  readonly rootNotPresent: number;
+  readonly rootReserved: number;
+  readonly contextAccess: number;
+  readonly contextNotPresent: number;
+  readonly contextReserved: number;
+}
+
+export interface Behaviour {
+  /** Bytes of the window; accesses beyond it read as all ones. */
+  readonly windowBytes: number;
+  /** A fault of a source that has a pending record is dropped. */
+  readonly compressFaultsBySource: boolean;
+  /**
+   * PP and PV of a fault in a page-table walk describe the PASID that was looked up, also when the request had none; PV is 0xFFFF in
+   * legacy mode. Faults of the lookup itself have neither.
+   */
+  readonly recordLookupPasid: boolean;
+  /** FSTS bits that software clears by writing 1. */
+  readonly clearableFaultStatus: number;
+  /** IQERCD tells why the queue stopped. */
+  readonly queueErrorRecord: boolean;
+  /** Clearing IQE resumes the queue; otherwise only a write of IQT does. */
+  readonly clearingErrorResumesQueue: boolean;
+  /** Clearing the last F of a record clears a pending fault event; otherwise only a write of FSTS does. */
+  readonly recordClearEndsEvent: boolean;
+  /** IQT keeps and checks reserved bits, and a misaligned tail is a queue error; otherwise those are ignored. */
+  readonly tailChecked: boolean;
+  /** Width of the queue and mode of the root table are checked against each other, and against the descriptor's type. */
+  readonly queueModeChecked: boolean;
+  /** A queue that is not empty, or whose last descriptor was no wait, cannot be disabled. */
+  readonly queueDisableNeedsWait: boolean;
+  /** A wait descriptor that asks for nothing is an error. */
+  readonly emptyWaitFails: boolean;
+  /** CCMD and IOTLB are completed (as not performed) while the queue is enabled; otherwise they stay busy. */
+  readonly registerCommandsComplete: boolean;
+  /** A page-selective PASID-IOTLB invalidation obeys CAP.MAMV. */
+  readonly pasidAddressMaskLimited: boolean;
+  /** A domain-selective context command is performed, and reported, as global. */
+  readonly contextDomainIsGlobal: boolean;
+  /** One-shot global commands act before level ones. */
+  readonly oneShotsFirst: boolean;
+  /** SIRTP and IRE act although ECAP.IR is 0. */
+  readonly interruptCommandsAlways: boolean;
+  /** A change of TE flushes all caches. */
+  readonly translationChangeFlushes: boolean;
+  /** CFI is implemented. */
+  readonly compatibilityFormat: boolean;
+  /** FEUADDR and IEUADDR are writable with ECAP.EIM. */
+  readonly upperMessageAddress: boolean;
+  /** Only bit 10 of RTADDR selects the mode. */
+  readonly modeFromOneBit: boolean;
+  /** A context entry's reserved bits are a qualified fault. */
+  readonly contextReservedQualified: boolean;
+  /** A pass-through context entry names the largest width; otherwise any supported one. */
+  readonly passThroughWidthExact: boolean;
+  /** FPD bits of the PASID directory and entry count for faults of the PASID lookup itself. */
+  readonly lookupFpd: boolean;
+  /** RID_PASID is honoured although ECAP.RPS is 0. */
+  readonly ridPasidAlways: boolean;
+  /** PASIDE and the size of the directory limit PASIDs. */
+  readonly pasidLimits: boolean;
+  /** Reserved bits of PASID directory and PASID table entries are checked; and P comes before PGTT. */
+  readonly pasidReservedChecked: boolean;
+  /** Every request counts as a user-mode read or write: SRE, WPE and XD are ignored. */
+  readonly everyRequestIsUser: boolean;
+  /** Second-stage permissions are checked at each level, before reserved bits. */
+  readonly earlyPermission: boolean;
+  /** A page whose range merely overlaps the interrupt range faults. */
+  readonly interruptRangeByPage: boolean;
+  /** First-stage D is set also when A was set before. */
+  readonly dirtyAfterAccessed: boolean;
+  /** First-stage A and D are updated although the walk is not snooped. */
+  readonly updateUnsnooped: boolean;
+  /** A cached translation answers also what it does not permit, without a fault. */
+  readonly hitsIgnorePermission: boolean;
+  /** The answer to a read never grants writing. */
+  readonly readHidesWrite: boolean;
+  readonly scalableSecondStage: SecondStageFaults;
+  readonly scalableLookup: ScalableLookupFaults;
+}
+
+/** The specification. */
+export const SPECIFICATION: Behaviour = {
+  windowBytes: 0x1000,
+  compressFaultsBySource: false,
+  recordLookupPasid: false,
+  clearableFaultStatus: Fsts.PFO | Fsts.IQE | Fsts.ICE | Fsts.ITE,
+  queueErrorRecord: true,
+  clearingErrorResumesQueue: true,
+  recordClearEndsEvent: true,
+  tailChecked: true,
+  queueModeChecked: true,
+  queueDisableNeedsWait: false,
+  emptyWaitFails: false,
+  registerCommandsComplete: true,
+  pasidAddressMaskLimited: false,
+  contextDomainIsGlobal: false,
+  oneShotsFirst: true,
+  interruptCommandsAlways: false,
+  translationChangeFlushes: false,
+  compatibilityFormat: true,
+  upperMessageAddress: true,
+  modeFromOneBit: false,
+  contextReservedQualified: true,
+  passThroughWidthExact: true,
+  lookupFpd: true,
+  ridPasidAlways: false,
+  pasidLimits: true,
+  pasidReservedChecked: true,
+  everyRequestIsUser: false,
+  earlyPermission: false,
+  interruptRangeByPage: false,
+  dirtyAfterAccessed: true,
+  updateUnsnooped: false,
+  hitsIgnorePermission: false,
+  readHidesWrite: false,
+  scalableSecondStage: SCALABLE_SECOND_STAGE,
+  scalableLookup: {
+    rootAccess: Fault.SRT_1,
+    rootNotPresent: Fault.SRT_2,
+    rootReserved: Fault.SRT_3,
+    contextAccess: Fault.SCT_1,
+    contextNotPresent: Fault.SCT_2,
+    contextReserved: Fault.SCT_3,
+  },
+};
+
+/** `compat=qemu-10.2`. */
+export const QEMU_10_2: Behaviour = {
+  windowBytes: 0x230,
+  compressFaultsBySource: true,
+  recordLookupPasid: true,
+  clearableFaultStatus: Fsts.PFO | Fsts.IQE,
+  queueErrorRecord: false,
+  clearingErrorResumesQueue: false,
+  recordClearEndsEvent: false,
+  tailChecked: false,
+  queueModeChecked: false,
+  queueDisableNeedsWait: true,
+  emptyWaitFails: true,
+  registerCommandsComplete: false,
+  pasidAddressMaskLimited: true,
+  contextDomainIsGlobal: true,
+  oneShotsFirst: false,
+  interruptCommandsAlways: true,
+  translationChangeFlushes: true,
+  compatibilityFormat: false,
+  upperMessageAddress: false,
+  modeFromOneBit: true,
+  contextReservedQualified: false,
+  passThroughWidthExact: false,
+  lookupFpd: false,
+  ridPasidAlways: true,
+  pasidLimits: false,
+  pasidReservedChecked: false,
+  everyRequestIsUser: true,
+  earlyPermission: true,
+  interruptRangeByPage: true,
+  dirtyAfterAccessed: false,
+  updateUnsnooped: true,
+  hitsIgnorePermission: true,
+  readHidesWrite: true,
+  scalableSecondStage: { ...LEGACY_SECOND_STAGE, interruptRange: Fault.SGN_8 },
+  scalableLookup: {
+    rootAccess: Fault.LRT_1,
+    rootNotPresent: Fault.LRT_2,
+    rootReserved: Fault.LRT_3,
+    contextAccess: Fault.LCT_1,
+    contextNotPresent: Fault.LCT_2,
+    contextReserved: Fault.LCT_3,
+  },
+};

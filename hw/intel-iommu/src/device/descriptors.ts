@@ -1,0 +1,270 @@
+/** Decoding and executing invalidation descriptors (VT-d 6.5.2, vtd.md 5.2 to 5.9). */
+import { MemTx, NO_PASID } from '@remora/core';
+import type { RecordType } from '@remora/bits';
+import {
+  ContextCacheDescriptor,
+  DescriptorType,
+  DeviceTlbDescriptor,
+  Granularity,
+  InterruptEntryCacheDescriptor,
+  IotlbDescriptor,
+  PageGroupResponseDescriptor,
+  PasidCacheDescriptor,
+  PasidCacheGranularity,
+  PasidDeviceTlbDescriptor,
+  PasidIotlbDescriptor,
+  PasidIotlbGranularity,
+  QueueError,
+  Reg,
+  Ttm,
+  WaitDescriptor,
+} from '../spec/index.js';
+import { baseMaskHi, baseMaskLo } from './address.js';
+import type { Behaviour } from './behaviour.js';
+import type { Capabilities } from './capabilities.js';
+import type { VtdEnvironment } from './environment.js';
+import type { EventInterrupt } from './event-interrupt.js';
+import type { Invalidator } from './invalidate.js';
+import type { RegisterFile } from './register-file.js';
+import { violates, type ReservedMasks } from './reserved.js';
+import type { UnitState } from './state.js';
+
+/** A descriptor has been executed. Any other result is a QueueError. */
+export const DESCRIPTOR_DONE = -1;
+
+const PAGE_SHIFT = 12;
+const FRAME_BITS = 52;
+const IWC = 1;
+
+const LAYOUTS: Partial<Record<number, RecordType>> = {
+  [DescriptorType.CONTEXT_CACHE]: ContextCacheDescriptor,
+  [DescriptorType.IOTLB]: IotlbDescriptor,
+  [DescriptorType.DEVICE_TLB]: DeviceTlbDescriptor,
+  [DescriptorType.INTERRUPT_ENTRY_CACHE]: InterruptEntryCacheDescriptor,
+  [DescriptorType.WAIT]: WaitDescriptor,
+  [DescriptorType.PASID_IOTLB]: PasidIotlbDescriptor,
+  [DescriptorType.PASID_CACHE]: PasidCacheDescriptor,
+  [DescriptorType.PASID_DEVICE_TLB]: PasidDeviceTlbDescriptor,
+  [DescriptorType.PAGE_GROUP_RESPONSE]: PageGroupResponseDescriptor,
+};
+
+export class Descriptors {
+  readonly #caps: Capabilities;
+  readonly #behaviour: Behaviour;
+  readonly #registers: RegisterFile;
+  readonly #state: UnitState;
+  readonly #masks: ReservedMasks;
+  readonly #invalidator: Invalidator;
+  readonly #completion: EventInterrupt;
+  readonly #environment: VtdEnvironment;
+  /** Q-T8: descriptors of type 8 are accepted and do nothing. */
+  readonly #anyPasidDeviceTlb: boolean;
+  readonly #status = new Int32Array(1);
+
+  constructor(
+    caps: Capabilities,
+    behaviour: Behaviour,
+    registers: RegisterFile,
+    state: UnitState,
+    masks: ReservedMasks,
+    invalidator: Invalidator,
+    completion: EventInterrupt,
+    environment: VtdEnvironment,
+    anyPasidDeviceTlb: boolean,
+  ) {
+    this.#caps = caps;
+    this.#behaviour = behaviour;
+    this.#registers = registers;
+    this.#state = state;
+    this.#masks = masks;
+    this.#invalidator = invalidator;
+    this.#completion = completion;
+    this.#environment = environment;
+    this.#anyPasidDeviceTlb = anyPasidDeviceTlb;
+  }
+
+  /** A descriptor's type: bits 3:0, extended by bits 11:9. */
+  typeOf(words: Int32Array): number {
+    return (words[0]! & 0xf) | ((words[0]! >>> 5) & 0x70);
+  }
+
+  /** For the ledger: type, its name, and the fields that are not 0. */
+  describe(words: Int32Array): Record<string, unknown> {
+    const type = this.typeOf(words);
+    const layout = LAYOUTS[type];
+    return {
+      type,
+      name: layout?.name ?? 'unknown',
+      fields: layout?.format(words) ?? '',
+      words: Array.from(words, word => word >>> 0),
+    };
+  }
+
+  /** Executes the descriptor in `words` (8; the upper half is 0 in a queue of 128-bit ones). */
+  execute(words: Int32Array): number {
+    const type = this.typeOf(words);
+    if (!this.#isAvailable(type)) return QueueError.INVALID_TYPE;
+    switch (type) {
+      case DescriptorType.CONTEXT_CACHE:
+        return this.#contextCache(words);
+      case DescriptorType.IOTLB:
+        return this.#iotlb(words);
+      case DescriptorType.DEVICE_TLB:
+        return this.#deviceTlb(words);
+      case DescriptorType.INTERRUPT_ENTRY_CACHE:
+        return this.#interruptEntryCache(words);
+      case DescriptorType.WAIT:
+        return this.#wait(words);
+      case DescriptorType.PASID_IOTLB:
+        return this.#pasidIotlb(words);
+      case DescriptorType.PASID_CACHE:
+        return this.#pasidCache(words);
+      case DescriptorType.PASID_DEVICE_TLB:
+        return this.#pasidDeviceTlb(words);
+      default:
+        // A page group response goes to a device; nothing below this unit takes one.
+        return PageGroupResponseDescriptor.hasReserved(words, 0) ? QueueError.RESERVED_FIELD : DESCRIPTOR_DONE;
+    }
+  }
+
+  /** Which types the mode and the capabilities offer (vtd.md 5.1, rule 4). */
+  #isAvailable(type: number): boolean {
+    if (type === 0 || type > DescriptorType.PAGE_GROUP_RESPONSE) return false;
+    if (type === DescriptorType.PAGE_GROUP_RESPONSE && !this.#caps.pageRequests) return false;
+    if (!this.#behaviour.queueModeChecked) return true;
+    if (type === DescriptorType.PASID_DEVICE_TLB && this.#anyPasidDeviceTlb) return true;
+    if (type > DescriptorType.WAIT && this.#state.ttm === Ttm.LEGACY) return false;
+    if (type === DescriptorType.DEVICE_TLB || type === DescriptorType.PASID_DEVICE_TLB) return this.#caps.deviceTlb;
+    return type !== DescriptorType.INTERRUPT_ENTRY_CACHE || this.#caps.interruptRemapping;
+  }
+
+  #contextCache(words: Int32Array): number {
+    const fields = ContextCacheDescriptor.fields;
+    const granularity = fields.g.get(words, 0);
+    if (ContextCacheDescriptor.hasReserved(words, 0) || granularity === 0) return QueueError.RESERVED_FIELD;
+    return settled(
+      this.#invalidator.contextCache(
+        granularity,
+        fields.did.get(words, 0),
+        fields.sid.get(words, 0),
+        fields.fm.get(words, 0),
+        this.#state.ttm !== Ttm.LEGACY,
+      ),
+    );
+  }
+
+  #iotlb(words: Int32Array): number {
+    const fields = IotlbDescriptor.fields;
+    const granularity = fields.g.get(words, 0);
+    const mask = fields.am.get(words, 0);
+    if (IotlbDescriptor.hasReserved(words, 0) || granularity === 0) return QueueError.RESERVED_FIELD;
+    if (granularity === Granularity.PAGE && (!this.#caps.pageSelective || mask > this.#caps.maxAddressMask)) {
+      return QueueError.RESERVED_FIELD;
+    }
+    const leaf = fields.ih.get(words, 0) === 1;
+    const lo = words[2]! & ~0xfff;
+    return settled(this.#invalidator.iotlb(granularity, fields.did.get(words, 0), words[3]!, lo, mask, leaf));
+  }
+
+  #pasidIotlb(words: Int32Array): number {
+    const fields = PasidIotlbDescriptor.fields;
+    const granularity = fields.g.get(words, 0);
+    const mask = fields.am.get(words, 0);
+    if (PasidIotlbDescriptor.hasReserved(words, 0) || granularity < PasidIotlbGranularity.PASID) {
+      return QueueError.RESERVED_FIELD;
+    }
+    const limited = this.#behaviour.pasidAddressMaskLimited && granularity === PasidIotlbGranularity.PAGE;
+    if (limited && mask > this.#caps.maxAddressMask) return QueueError.RESERVED_FIELD;
+    return settled(
+      this.#invalidator.pasidIotlb(
+        granularity,
+        fields.did.get(words, 0),
+        fields.pasid.get(words, 0),
+        words[3]!,
+        words[2]! & ~0xfff,
+        mask,
+        fields.ih.get(words, 0) === 1,
+      ),
+    );
+  }
+
+  #pasidCache(words: Int32Array): number {
+    const fields = PasidCacheDescriptor.fields;
+    const granularity = fields.g.get(words, 0);
+    if (PasidCacheDescriptor.hasReserved(words, 0)) return QueueError.RESERVED_FIELD;
+    if (granularity !== PasidCacheGranularity.GLOBAL && granularity > PasidCacheGranularity.PASID) {
+      return QueueError.RESERVED_FIELD;
+    }
+    const pasid = fields.pasid.get(words, 0);
+    return settled(this.#invalidator.pasidCache(granularity, fields.did.get(words, 0), pasid));
+  }
+
+  #deviceTlb(words: Int32Array): number {
+    if (violates(this.#masks.deviceTlb, words, 0)) return QueueError.RESERVED_FIELD;
+    const fields = DeviceTlbDescriptor.fields;
+    const shift = fields.s.get(words, 0) ? codedShift(words) : PAGE_SHIFT;
+    this.#flushDeviceTlb(words, fields.sid.get(words, 0), NO_PASID, shift, false);
+    return DESCRIPTOR_DONE;
+  }
+
+  #pasidDeviceTlb(words: Int32Array): number {
+    if (this.#anyPasidDeviceTlb) return DESCRIPTOR_DONE;
+    if (violates(this.#masks.pasidDeviceTlb, words, 0)) return QueueError.RESERVED_FIELD;
+    const fields = PasidDeviceTlbDescriptor.fields;
+    const shift = fields.s.get(words, 0) ? codedShift(words) : PAGE_SHIFT;
+    const global = fields.g.get(words, 0) === 1;
+    this.#flushDeviceTlb(words, fields.sid.get(words, 0), fields.pasid.get(words, 0), shift, global);
+    return DESCRIPTOR_DONE;
+  }
+
+  #flushDeviceTlb(words: Int32Array, sourceId: number, pasid: number, shift: number, global: boolean): void {
+    const hi = shift >= 64 ? 0 : words[3]! & baseMaskHi(shift);
+    const lo = shift >= 64 ? 0 : words[2]! & ~0xfff & baseMaskLo(shift);
+    this.#invalidator.deviceTlb(sourceId, pasid, hi, lo, shift, global);
+  }
+
+  #interruptEntryCache(words: Int32Array): number {
+    const fields = InterruptEntryCacheDescriptor.fields;
+    if (InterruptEntryCacheDescriptor.hasReserved(words, 0)) return QueueError.RESERVED_FIELD;
+    const selective = fields.g.get(words, 0) === 1;
+    const tooWide = this.#behaviour.queueModeChecked && selective && fields.im.get(words, 0) > this.#caps.maxHandleMask;
+    return tooWide ? QueueError.RESERVED_FIELD : DESCRIPTOR_DONE;
+  }
+
+  #wait(words: Int32Array): number {
+    if (violates(this.#masks.wait, words, 0)) return QueueError.RESERVED_FIELD;
+    const fields = WaitDescriptor.fields;
+    const statusWrite = fields.sw.get(words, 0) === 1;
+    const interrupt = fields.if.get(words, 0) === 1;
+    if (this.#behaviour.emptyWaitFails && !statusWrite && !interrupt && fields.fn.get(words, 0) === 0) {
+      return QueueError.RESERVED_FIELD;
+    }
+    if (statusWrite) {
+      const status = this.#status;
+      status[0] = words[1]!;
+      if (this.#environment.memory.store(words[3]!, words[2]!, status, 0, 1) !== MemTx.OK) return QueueError.NONE;
+    }
+    if (interrupt && (this.#registers.get(Reg.ICS) & IWC) === 0) {
+      this.#registers.update(Reg.ICS, 0, IWC);
+      this.#completion.raise();
+    }
+    return DESCRIPTOR_DONE;
+  }
+}
+
+/** What propagation answered, as a descriptor's result: a failure beyond the unit is an error without further information. */
+function settled(result: number): number {
+  return result < 0 ? QueueError.NONE : DESCRIPTOR_DONE;
+}
+
+/** log2 of a range whose size is coded in its address: a run of ones from bit 12, ended by a zero (vtd.md 5.5). */
+function codedShift(words: Int32Array): number {
+  let ones = 0;
+  while (ones < FRAME_BITS) {
+    const position = PAGE_SHIFT + ones;
+    const bit = position < 32 ? words[2]! >>> position : words[3]! >>> (position - 32);
+    if ((bit & 1) === 0) break;
+    ones++;
+  }
+  return Math.min(PAGE_SHIFT + 1 + ones, 64);
+}

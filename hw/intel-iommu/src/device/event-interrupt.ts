@@ -1,0 +1,46 @@
+import { Reg } from '../spec/index.js';
+import type { VtdEnvironment } from './environment.js';
+import type { RegisterFile } from './register-file.js';
+
+const IM = 0x8000_0000 | 0;
+const IP = 0x4000_0000;
+
+/**
+ * One event interrupt (VT-d 5.1.6): fault events or invalidation completions. Four registers: control, data, address, upper
+ * address, from `base`.
+ */
+export class EventInterrupt {
+  readonly #registers: RegisterFile;
+  readonly #environment: VtdEnvironment;
+  readonly #control: number;
+
+  constructor(registers: RegisterFile, environment: VtdEnvironment, base: typeof Reg.FECTL | typeof Reg.IECTL) {
+    this.#registers = registers;
+    this.#environment = environment;
+    this.#control = base;
+  }
+
+  /** The event happened: sends the message, or leaves it pending while masked. */
+  raise(): void {
+    this.#registers.update(this.#control, 0, IP);
+    this.controlWritten();
+  }
+
+  /** Software wrote the control register: a pending message goes out once it is unmasked. */
+  controlWritten(): void {
+    const registers = this.#registers;
+    if ((registers.get(this.#control) & (IM | IP)) !== IP) return;
+    registers.update(this.#control, IP, 0);
+    const base = this.#control;
+    this.#environment.sendMsi(
+      registers.get(base + 12) >>> 0,
+      registers.get(base + 8) >>> 0,
+      registers.get(base + 4) >>> 0,
+    );
+  }
+
+  /** Software has dealt with all that the event stood for: nothing is pending any more. */
+  serviced(): void {
+    this.#registers.update(this.#control, IP, 0);
+  }
+}

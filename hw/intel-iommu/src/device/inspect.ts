@@ -1,0 +1,43 @@
+import { hex } from '@remora/bits';
+import type { Inspector } from '@remora/core';
+import type { Iotlb } from '@remora/iommu';
+import { Cap, Ecap, EventControl, FaultStatus, QueueAddress, Reg, RootTableAddress } from '../spec/index.js';
+import type { Lookup } from './lookup.js';
+import { Pe } from './pasid-entry-cache.js';
+import type { RegisterFile } from './register-file.js';
+import type { UnitState } from './state.js';
+
+const GSTS_HEX_DIGITS = 8;
+
+/** A unit's registers, latches and caches. */
+export function inspectUnit(
+  into: Inspector,
+  registers: RegisterFile,
+  state: UnitState,
+  lookup: Lookup,
+  iotlb: Iotlb,
+): void {
+  const { words } = registers;
+  const shown = into.child('registers');
+  shown.record('cap', Cap, words, Reg.CAP >>> 2).record('ecap', Ecap, words, Reg.ECAP >>> 2);
+  shown.value('gsts', `0x${registers.read(Reg.GSTS).toString(16).padStart(GSTS_HEX_DIGITS, '0')}`);
+  shown.record('rtaddr', RootTableAddress, words, Reg.RTADDR >>> 2).record('iqa', QueueAddress, words, Reg.IQA >>> 2);
+  shown.value('iqh', registers.read(Reg.IQH)).value('iqt', registers.read(Reg.IQT));
+  shown.record('fsts', FaultStatus, words, Reg.FSTS >>> 2).record('fectl', EventControl, words, Reg.FECTL >>> 2);
+  into.value('translationEnabled', state.translationEnabled).value('translationTableMode', state.ttm);
+  into.value('rootTable', hex(state.rootHi, state.rootLo)).value('queueEnabled', state.queueEnabled);
+
+  const caches = into.child('caches');
+  caches.value('contexts', [...lookup.contexts.requesters()]);
+  const pe = lookup.pasids.words;
+  caches.value(
+    'pasids',
+    [...lookup.pasids.records()].map(at => ({
+      requesterId: pe[at + Pe.REQUESTER],
+      pasid: pe[at + Pe.PASID],
+      domain: pe[at + Pe.DOMAIN],
+      pgtt: pe[at + Pe.PGTT],
+    })),
+  );
+  caches.value('iotlb', [...iotlb.entries()]);
+}

@@ -1,0 +1,101 @@
+/** What invalidations remove from the unit's own caches (vtd.md 5.11). Descriptors and register commands both end here. */
+import type { Iotlb } from '@remora/iommu';
+import { Granularity, PasidCacheGranularity, PasidIotlbGranularity } from '../spec/index.js';
+import type { ContextCache } from './context-cache.js';
+import type { VtdPropagation } from './environment.js';
+import { TlbKind } from './lookup.js';
+import type { PasidEntryCache } from './pasid-entry-cache.js';
+
+const PAGE_SHIFT = 12;
+const WHOLE_SPACE = 64;
+
+/** log2 of the bytes of 2^mask pages. */
+function rangeShift(mask: number): number {
+  return Math.min(PAGE_SHIFT + mask, WHOLE_SPACE);
+}
+
+export class Invalidator {
+  readonly #contexts: ContextCache;
+  readonly #pasids: PasidEntryCache;
+  readonly #iotlb: Iotlb;
+  readonly #propagation: VtdPropagation | undefined;
+
+  constructor(contexts: ContextCache, pasids: PasidEntryCache, iotlb: Iotlb, propagation: VtdPropagation | undefined) {
+    this.#contexts = contexts;
+    this.#pasids = pasids;
+    this.#iotlb = iotlb;
+    this.#propagation = propagation;
+  }
+
+  /** All caches: SRTP with CAP.ESRTPS, and reset. */
+  everything(): void {
+    this.#contexts.invalidateAll();
+    this.#pasids.invalidateAll();
+    this.#iotlb.invalidateAll();
+  }
+
+  /** `granularity` is a Granularity. Returns what propagation returned. */
+  contextCache(granularity: number, domain: number, sourceId: number, functionMask: number, scalable: boolean): number {
+    // A scalable-mode context entry has no domain, so that a domain is all of them.
+    if (granularity === Granularity.DEVICE) {
+      this.#contexts.invalidateDevice(sourceId, functionMask, domain, scalable);
+    } else if (granularity === Granularity.DOMAIN && !scalable) {
+      this.#contexts.invalidateDomain(domain);
+    } else {
+      this.#contexts.invalidateAll();
+    }
+    return this.#propagation?.contextCacheInvalidate?.(granularity, domain, sourceId, functionMask) ?? 0;
+  }
+
+  /** `granularity` is a PasidCacheGranularity. */
+  pasidCache(granularity: number, domain: number, pasid: number): number {
+    if (granularity === PasidCacheGranularity.GLOBAL) this.#pasids.invalidateAll();
+    else if (granularity === PasidCacheGranularity.DOMAIN) this.#pasids.invalidateDomain(domain);
+    else this.#pasids.invalidatePasid(domain, pasid);
+    return this.#propagation?.pasidCacheInvalidate?.(granularity, domain, pasid) ?? 0;
+  }
+
+  /** `granularity` is a Granularity; the range is 2^mask pages around (hi, lo). */
+  iotlb(granularity: number, domain: number, hi: number, lo: number, mask: number, leaf: boolean): number {
+    const iotlb = this.#iotlb;
+    if (granularity === Granularity.GLOBAL) {
+      iotlb.invalidateAll();
+    } else if (granularity === Granularity.DOMAIN) {
+      iotlb.invalidateDomain(domain);
+    } else {
+      iotlb.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, rangeShift(mask));
+      // The address is a second-stage input, which says nothing about these.
+      iotlb.invalidateDomain(domain, TlbKind.FIRST_STAGE);
+      iotlb.invalidateDomain(domain, TlbKind.NESTED);
+    }
+    return this.#propagation?.iotlbInvalidate?.(granularity, domain, hi, lo, mask, leaf) ?? 0;
+  }
+
+  /** `granularity` is a PasidIotlbGranularity; the range is 2^mask pages around (hi, lo). */
+  pasidIotlb(
+    granularity: number,
+    domain: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    mask: number,
+    leaf: boolean,
+  ): number {
+    const iotlb = this.#iotlb;
+    const first = iotlb.asid(domain, pasid, TlbKind.FIRST_STAGE);
+    const nested = iotlb.asid(domain, pasid, TlbKind.NESTED);
+    if (granularity === PasidIotlbGranularity.PASID) {
+      iotlb.invalidateAsid(first);
+      iotlb.invalidateAsid(nested);
+    } else {
+      iotlb.invalidatePages(first, hi, lo, rangeShift(mask));
+      iotlb.invalidatePages(nested, hi, lo, rangeShift(mask));
+    }
+    return this.#propagation?.pasidIotlbInvalidate?.(granularity, domain, pasid, hi, lo, mask, leaf) ?? 0;
+  }
+
+  /** The unit keeps no device TLBs itself. `shift` is log2 of the range in bytes. */
+  deviceTlb(requesterId: number, pasid: number, hi: number, lo: number, shift: number, global: boolean): void {
+    this.#propagation?.deviceTlbInvalidate?.(requesterId, pasid, hi, lo, shift, global);
+  }
+}

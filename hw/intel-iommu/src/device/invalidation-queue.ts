@@ -1,0 +1,172 @@
+/** The invalidation queue: fetching, errors, restart (VT-d 6.5, vtd.md 5.1). */
+import { MemTx } from '@remora/core';
+import {
+  DescriptorType,
+  Fsts,
+  QueueAddress,
+  QueueError,
+  QueueErrorRecord,
+  QUEUE_OFFSET_MASK,
+  Reg,
+  Ttm,
+} from '../spec/index.js';
+import type { Behaviour } from './behaviour.js';
+import { DESCRIPTOR_DONE, type Descriptors } from './descriptors.js';
+import type { VtdEnvironment } from './environment.js';
+import type { FaultRecording } from './fault-recording.js';
+import type { RegisterFile } from './register-file.js';
+import type { UnitState } from './state.js';
+
+const NARROW_BYTES = 16;
+const WIDE_BYTES = 32;
+const MISALIGNED = 0x10;
+
+export class InvalidationQueue {
+  readonly #behaviour: Behaviour;
+  readonly #registers: RegisterFile;
+  readonly #state: UnitState;
+  readonly #faults: FaultRecording;
+  readonly #descriptors: Descriptors;
+  readonly #environment: VtdEnvironment;
+  readonly #words = new Int32Array(WIDE_BYTES / 4);
+  // Latched from IQA when the queue is enabled.
+  #baseHi = 0;
+  #baseLo = 0;
+  #bytes = 0;
+  #wide = false;
+  /** Byte offset past the last descriptor, once checked. */
+  #tail = 0;
+  #lastType = 0;
+  #running = false;
+
+  constructor(
+    behaviour: Behaviour,
+    registers: RegisterFile,
+    state: UnitState,
+    faults: FaultRecording,
+    descriptors: Descriptors,
+    environment: VtdEnvironment,
+  ) {
+    this.#behaviour = behaviour;
+    this.#registers = registers;
+    this.#state = state;
+    this.#faults = faults;
+    this.#descriptors = descriptors;
+    this.#environment = environment;
+  }
+
+  reset(): void {
+    this.#bytes = 0;
+    this.#tail = 0;
+    this.#lastType = 0;
+  }
+
+  /** GCMD.QIE was set: latches IQA and starts at head 0; what is before the tail already is processed at once. */
+  enable(): void {
+    const { words } = this.#registers;
+    const at = Reg.IQA >>> 2;
+    this.#baseHi = words[at + 1]!;
+    this.#baseLo = words[at]! & ~0xfff;
+    this.#bytes = 4096 << QueueAddress.fields.qs.get(words, at);
+    this.#wide = QueueAddress.fields.dw.get(words, at) === 1;
+    this.#registers.set(Reg.IQH, 0);
+    this.#state.queueEnabled = true;
+    if (this.#registers.get(Reg.IQT) !== 0) this.tailWritten();
+  }
+
+  /** GCMD.QIE was cleared. Returns false if the queue stays enabled. */
+  disable(): boolean {
+    const idle = this.#registers.get(Reg.IQH) === this.#tail && this.#lastType === DescriptorType.WAIT;
+    if (this.#behaviour.queueDisableNeedsWait && !idle) return false;
+    this.#registers.set(Reg.IQH, 0);
+    this.#state.queueEnabled = false;
+    return true;
+  }
+
+  /** Software wrote IQT. */
+  tailWritten(): void {
+    const lo = this.#registers.get(Reg.IQT);
+    if (!this.#behaviour.tailChecked && this.#isWide() && (lo & MISALIGNED) !== 0) return;
+    this.#tail = lo;
+    this.run();
+  }
+
+  /** Processes descriptors until the queue is empty or stops at an error. */
+  run(): void {
+    if (this.#running || !this.#state.queueEnabled) return;
+    if ((this.#registers.get(Reg.FSTS) & (Fsts.IQE | Fsts.ITE)) !== 0) return;
+    this.#running = true;
+    try {
+      const problem = this.#tailProblem();
+      if (problem !== QueueError.NONE) this.#stop(problem);
+      else while (this.#registers.get(Reg.IQH) !== this.#tail && this.#step());
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /** Before the queue is enabled, IQA itself says how wide descriptors are. */
+  #isWide(): boolean {
+    const { words } = this.#registers;
+    return this.#state.queueEnabled ? this.#wide : QueueAddress.fields.dw.get(words, Reg.IQA >>> 2) === 1;
+  }
+
+  #tailProblem(): number {
+    const tail = this.#tail;
+    if (this.#behaviour.tailChecked) {
+      if (this.#registers.get(Reg.IQT + 4) !== 0 || (tail & ~QUEUE_OFFSET_MASK) !== 0) return QueueError.INVALID_TAIL;
+      if (this.#wide && (tail & MISALIGNED) !== 0) return QueueError.MISALIGNED_TAIL;
+    }
+    return tail >= this.#bytes ? QueueError.INVALID_TAIL : QueueError.NONE;
+  }
+
+  /** Fetches and executes the descriptor at the head. Returns whether the queue goes on. */
+  #step(): boolean {
+    const words = this.#words;
+    const registers = this.#registers;
+    const head = registers.get(Reg.IQH);
+    const bytes = this.#wide ? WIDE_BYTES : NARROW_BYTES;
+    words.fill(0);
+    // The queue is aligned to a page, but may span pages beyond a 4 GiB boundary.
+    const lo = (this.#baseLo >>> 0) + head;
+    const carry = lo > 0xffff_ffff ? 1 : 0;
+    if (this.#environment.memory.load(this.#baseHi + carry, lo | 0, words, 0, bytes / 4) !== MemTx.OK) {
+      return this.#stop(QueueError.FETCH);
+    }
+    const mode = this.#modeProblem();
+    if (mode !== QueueError.NONE) return this.#stop(mode);
+    const result = this.#execute(words, head);
+    this.#lastType = this.#descriptors.typeOf(words);
+    if (result !== DESCRIPTOR_DONE) return this.#stop(result);
+    registers.set(Reg.IQH, head + bytes >= this.#bytes ? 0 : head + bytes);
+    return true;
+  }
+
+  #execute(words: Int32Array, head: number): number {
+    const { ledger, name } = this.#environment;
+    if (ledger?.on !== true) return this.#descriptors.execute(words);
+    const id = ledger.open(name, 'descriptor', { head, ...this.#descriptors.describe(words) });
+    const result = this.#descriptors.execute(words);
+    ledger.close(id, { ok: result === DESCRIPTOR_DONE });
+    return result;
+  }
+
+  /** Whether the queue's width goes with the root table's mode (vtd.md 5.1). */
+  #modeProblem(): number {
+    if (!this.#behaviour.queueModeChecked) return QueueError.NONE;
+    const { ttm } = this.#state;
+    if (ttm === Ttm.RESERVED) return QueueError.INVALID_TTM;
+    return ttm !== Ttm.LEGACY && !this.#wide ? QueueError.INVALID_WIDTH : QueueError.NONE;
+  }
+
+  /** The descriptor at the head failed: it stays there until software clears IQE. */
+  #stop(error: number): false {
+    if (this.#behaviour.queueErrorRecord) {
+      QueueErrorRecord.fields.iqei.set(this.#registers.words, Reg.IQERCD >>> 2, error);
+    }
+    const { ledger, name } = this.#environment;
+    if (ledger?.on === true) ledger.add(name, 'queue-error', { head: this.#registers.get(Reg.IQH), error });
+    this.#faults.raiseStatus(Fsts.IQE);
+    return false;
+  }
+}

@@ -1,0 +1,131 @@
+/** Context and PASID entries through the unit's caches: what a missing invalidation leaves stale. */
+import type { Iotlb } from '@remora/iommu';
+import type { Capabilities } from './capabilities.js';
+import { ContextEntry, pasidLimit, PasidEntry, Pgtt, ScalableContextEntry, TranslationType } from '../spec/index.js';
+import { Ctx, CtxFlag, type ContextCache } from './context-cache.js';
+import { Pe, PeFlag, type PasidEntryCache } from './pasid-entry-cache.js';
+import type { TableReader } from './table-reader.js';
+
+/** The IOTLB's kinds of entry. */
+export const TlbKind = { SECOND_STAGE: 0, FIRST_STAGE: 1, NESTED: 2 } as const;
+
+const PAGE_MASK = ~0xfff;
+
+export class Lookup {
+  readonly contexts: ContextCache;
+  readonly pasids: PasidEntryCache;
+  readonly #caps: Capabilities;
+  readonly #reader: TableReader;
+  readonly #iotlb: Iotlb;
+  readonly #entry = new Int32Array(16);
+
+  constructor(caps: Capabilities, reader: TableReader, contexts: ContextCache, pasids: PasidEntryCache, iotlb: Iotlb) {
+    this.#caps = caps;
+    this.#reader = reader;
+    this.contexts = contexts;
+    this.pasids = pasids;
+    this.#iotlb = iotlb;
+  }
+
+  /** FPD bits met by the last read that failed. */
+  get fpd(): boolean {
+    return this.#reader.fpd;
+  }
+
+  /** Brings a requester's legacy context entry into the cache. Returns 0 or the fault reason. */
+  fillLegacyContext(requesterId: number): number {
+    const entry = this.#entry;
+    const reason = this.#reader.legacyContext(requesterId, entry);
+    if (reason !== 0) return reason;
+    const fields = ContextEntry.fields;
+    const tt = fields.tt.get(entry, 0);
+    const table = this.contexts.fill(requesterId);
+    const at = this.contexts.at(requesterId);
+    table[at + Ctx.FLAGS] =
+      (fields.fpd.get(entry, 0) ? CtxFlag.FPD : 0) |
+      (tt === TranslationType.PASS_THROUGH ? CtxFlag.PASS_THROUGH : 0) |
+      (tt === TranslationType.ATS ? CtxFlag.DTE : 0);
+    table[at + Ctx.DOMAIN] = fields.did.get(entry, 0);
+    table[at + Ctx.EXTENT] = fields.aw.get(entry, 0) + 2;
+    table[at + Ctx.TABLE_HI] = entry[1]!;
+    table[at + Ctx.TABLE_LO] = entry[0]! & PAGE_MASK;
+    table[at + Ctx.RID_PASID] = 0;
+    table[at + Ctx.ASID] = this.legacyAsid(table, at);
+    return 0;
+  }
+
+  /** Brings a requester's scalable-mode context entry into the cache. Returns 0 or the fault reason. */
+  fillScalableContext(requesterId: number): number {
+    const entry = this.#entry;
+    const reason = this.#reader.scalableContext(requesterId, entry);
+    if (reason !== 0) return reason;
+    const fields = ScalableContextEntry.fields;
+    const table = this.contexts.fill(requesterId);
+    const at = this.contexts.at(requesterId);
+    table[at + Ctx.FLAGS] =
+      (fields.fpd.get(entry, 0) ? CtxFlag.FPD : 0) |
+      (fields.dte.get(entry, 0) ? CtxFlag.DTE : 0) |
+      (fields.paside.get(entry, 0) ? CtxFlag.PASIDE : 0) |
+      (fields.pre.get(entry, 0) ? CtxFlag.PRE : 0) |
+      (fields.ridPriv.get(entry, 0) ? CtxFlag.RID_PRIV : 0);
+    table[at + Ctx.DOMAIN] = 0;
+    table[at + Ctx.EXTENT] = pasidLimit(fields.pdts.get(entry, 0));
+    table[at + Ctx.TABLE_HI] = entry[1]!;
+    table[at + Ctx.TABLE_LO] = entry[0]! & PAGE_MASK;
+    table[at + Ctx.RID_PASID] = fields.ridPasid.get(entry, 0);
+    table[at + Ctx.ASID] = -1;
+    return 0;
+  }
+
+  /**
+   * Brings a PASID entry into the cache; `table[at ..]` is the requester's context record. Returns the record's index, or the negated
+   * fault reason.
+   */
+  fillPasid(requesterId: number, pasid: number, table: Int32Array, at: number): number {
+    const entry = this.#entry;
+    this.#reader.fpd = (table[at + Ctx.FLAGS]! & CtxFlag.FPD) !== 0;
+    const reason = this.#reader.pasidEntry(table[at + Ctx.TABLE_HI]!, table[at + Ctx.TABLE_LO]!, pasid, entry);
+    if (reason !== 0) return -reason;
+    const fields = PasidEntry.fields;
+    const caps = this.#caps;
+    const record = this.pasids.fill(requesterId, pasid);
+    const words = this.pasids.words;
+    words[record + Pe.FLAGS] =
+      (this.#reader.fpd ? PeFlag.FPD : 0) |
+      (caps.supervisorRequests && fields.sre.get(entry, 0) ? PeFlag.SRE : 0) |
+      (fields.wpe.get(entry, 0) ? PeFlag.WPE : 0) |
+      (caps.extendedAccessed && fields.eafe.get(entry, 0) ? PeFlag.EAFE : 0) |
+      (caps.secondStageAccessedDirty && fields.ssade.get(entry, 0) ? PeFlag.SSADE : 0) |
+      (caps.pageWalkSnoop && fields.pwsnp.get(entry, 0) ? PeFlag.PWSNP : 0);
+    words[record + Pe.DOMAIN] = fields.did.get(entry, 0);
+    words[record + Pe.PGTT] = fields.pgtt.get(entry, 0);
+    words[record + Pe.SS_HI] = entry[1]!;
+    words[record + Pe.SS_LO] = entry[0]! & PAGE_MASK;
+    words[record + Pe.SS_LEVELS] = fields.aw.get(entry, 0) + 2;
+    words[record + Pe.FS_HI] = entry[5]!;
+    words[record + Pe.FS_LO] = entry[4]! & PAGE_MASK;
+    words[record + Pe.FS_LEVELS] = fields.fspm.get(entry, 0) + 4;
+    words[record + Pe.ASID] = this.pasidAsid(record);
+    return record;
+  }
+
+  /** The IOTLB's id for a legacy context record; ids are interned anew when the IOTLB has run out of them. */
+  legacyAsid(table: Int32Array, at: number): number {
+    return this.#iotlb.asid(table[at + Ctx.DOMAIN]!, -1, TlbKind.SECOND_STAGE);
+  }
+
+  /** The IOTLB's id for a PASID record: second-stage translations belong to the domain, others to the PASID in it. */
+  pasidAsid(record: number): number {
+    const words = this.pasids.words;
+    const domain = words[record + Pe.DOMAIN]!;
+    const pasid = words[record + Pe.PASID]!;
+    switch (words[record + Pe.PGTT]) {
+      case Pgtt.FIRST_STAGE:
+        return this.#iotlb.asid(domain, pasid, TlbKind.FIRST_STAGE);
+      case Pgtt.NESTED:
+        return this.#iotlb.asid(domain, pasid, TlbKind.NESTED);
+      default:
+        return this.#iotlb.asid(domain, -1, TlbKind.SECOND_STAGE);
+    }
+  }
+}

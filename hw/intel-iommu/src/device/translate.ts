@@ -1,0 +1,280 @@
+/** One request's way through the unit (VT-d 3.3, vtd.md 4.2 to 4.4). Nothing here allocates. */
+import { Access, NO_PASID, type Translation } from '@remora/core';
+import type { Iotlb } from '@remora/iommu';
+import { Fault, Pgtt, Ttm } from '../spec/index.js';
+import { baseMaskHi, baseMaskLo, inInterruptRange, isBeyond, overlapsInterruptRange } from './address.js';
+import { LEGACY_SECOND_STAGE, type Behaviour } from './behaviour.js';
+import type { Capabilities } from './capabilities.js';
+import { Ctx, CtxFlag } from './context-cache.js';
+import type { FaultRecording } from './fault-recording.js';
+import { Mark, type FirstStageWalk } from './first-stage.js';
+import type { Lookup } from './lookup.js';
+import { Pe, PeFlag } from './pasid-entry-cache.js';
+import { AdUpdate, type SecondStageWalk } from './second-stage.js';
+import type { UnitState } from './state.js';
+
+const EVERYTHING_SHIFT = 64;
+const PAGE_SHIFT = 12;
+const ALL_ACCESS = Access.READ_WRITE | Access.EXECUTE;
+
+export class Translator {
+  readonly #caps: Capabilities;
+  readonly #behaviour: Behaviour;
+  readonly #state: UnitState;
+  readonly #lookup: Lookup;
+  readonly #iotlb: Iotlb;
+  readonly #first: FirstStageWalk;
+  readonly #second: SecondStageWalk;
+  readonly #faults: FaultRecording;
+  // The request being translated, for its fault record.
+  #requesterId = 0;
+  #pasid = NO_PASID as number;
+  #hi = 0;
+  #lo = 0;
+  #access = 0;
+  /** The PASID whose entry is in use; NO_PASID in legacy mode. */
+  #lookupPasid = NO_PASID as number;
+
+  constructor(
+    caps: Capabilities,
+    behaviour: Behaviour,
+    state: UnitState,
+    lookup: Lookup,
+    iotlb: Iotlb,
+    first: FirstStageWalk,
+    second: SecondStageWalk,
+    faults: FaultRecording,
+  ) {
+    this.#caps = caps;
+    this.#behaviour = behaviour;
+    this.#state = state;
+    this.#lookup = lookup;
+    this.#iotlb = iotlb;
+    this.#first = first;
+    this.#second = second;
+    this.#faults = faults;
+  }
+
+  /** Translates one untranslated request. Returns 0 and fills `out`, or the fault reason, which has then been recorded. */
+  translate(requesterId: number, pasid: number, hi: number, lo: number, access: number, out: Translation): number {
+    const state = this.#state;
+    if (!state.translationEnabled) {
+      out.hi = 0;
+      out.lo = 0;
+      out.shift = EVERYTHING_SHIFT;
+      out.access = ALL_ACCESS;
+      return 0;
+    }
+    this.#requesterId = requesterId;
+    this.#pasid = pasid;
+    this.#hi = hi;
+    this.#lo = lo;
+    this.#access = access;
+    this.#lookupPasid = NO_PASID;
+    const scalable = state.ttm === Ttm.SCALABLE;
+    if (pasid === NO_PASID && inInterruptRange(hi, lo)) {
+      // A write is an interrupt request, which is not translated (VT-d 3.14).
+      if ((access & Access.READ_WRITE) === Access.WRITE) return this.#identity(out);
+      return this.#refuse(scalable ? Fault.SGN_8 : Fault.LGN_4, false, false);
+    }
+    if (scalable && this.#caps.scalable) return this.#scalable(out);
+    if (state.ttm === Ttm.LEGACY) return this.#legacy(out);
+    return this.#refuse(state.ttm === Ttm.ABORT && this.#caps.abortMode ? Fault.RTA_4 : Fault.RTA_1, false, false);
+  }
+
+  #legacy(out: Translation): number {
+    if (this.#pasid !== NO_PASID) return this.#refuse(Fault.RTA_2, false, false);
+    const requesterId = this.#requesterId;
+    const contexts = this.#lookup.contexts;
+    if (!contexts.has(requesterId)) {
+      const reason = this.#lookup.fillLegacyContext(requesterId);
+      if (reason !== 0) return this.#refuse(reason, this.#lookup.fpd, false);
+    }
+    const table = contexts.table(requesterId);
+    const at = contexts.at(requesterId);
+    const fpd = (table[at + Ctx.FLAGS]! & CtxFlag.FPD) !== 0;
+    if (table[at + Ctx.FLAGS]! & CtxFlag.PASS_THROUGH) {
+      return isBeyond(this.#hi, this.#caps.mgaw) ? this.#refuse(Fault.LGN_1, fpd, true) : this.#identity(out);
+    }
+    const asid = table[at + Ctx.ASID]!;
+    if (this.#cached(asid, out)) return 0;
+    const reason = this.#second.walk(
+      table[at + Ctx.TABLE_HI]!,
+      table[at + Ctx.TABLE_LO]!,
+      table[at + Ctx.EXTENT]!,
+      this.#hi,
+      this.#lo,
+      this.#access,
+      LEGACY_SECOND_STAGE,
+      AdUpdate.OFF,
+      true,
+    );
+    if (reason !== 0) return this.#refuse(reason, fpd, true);
+    if (!this.#iotlb.isCurrent(asid)) table[at + Ctx.ASID] = this.#lookup.legacyAsid(table, at);
+    return this.#fromSecond(table[at + Ctx.ASID]!, out);
+  }
+
+  #scalable(out: Translation): number {
+    const requesterId = this.#requesterId;
+    const lookup = this.#lookup;
+    const contexts = lookup.contexts;
+    if (!contexts.has(requesterId)) {
+      const reason = lookup.fillScalableContext(requesterId);
+      if (reason !== 0) return this.#refuse(reason, lookup.fpd, false);
+    }
+    const table = contexts.table(requesterId);
+    const at = contexts.at(requesterId);
+    const flags = table[at + Ctx.FLAGS]!;
+    let pasid = this.#pasid;
+    let privileged = (this.#access & Access.PRIVILEGED) !== 0;
+    if (pasid === NO_PASID) {
+      pasid = table[at + Ctx.RID_PASID]!;
+      privileged = (flags & CtxFlag.RID_PRIV) !== 0;
+      // A request without PASID carries neither of these attributes.
+      this.#access &= Access.READ_WRITE;
+      if (privileged) this.#access |= Access.PRIVILEGED;
+    } else if (this.#behaviour.pasidLimits) {
+      const fpd = (flags & CtxFlag.FPD) !== 0;
+      if ((flags & CtxFlag.PASIDE) === 0) return this.#refuse(Fault.SCT_6, fpd, false);
+      if (pasid >= table[at + Ctx.EXTENT]!) return this.#refuse(Fault.SCT_7, fpd, false);
+    }
+    let record = lookup.pasids.find(requesterId, pasid);
+    if (record < 0) {
+      record = lookup.fillPasid(requesterId, pasid, table, at);
+      if (record < 0) {
+        const fpd = this.#behaviour.lookupFpd ? lookup.fpd : (flags & CtxFlag.FPD) !== 0;
+        return this.#refuse(-record, fpd, false);
+      }
+    }
+    this.#lookupPasid = pasid;
+    return this.#byEntry(lookup.pasids.words, record, privileged, out);
+  }
+
+  /** Translates as the PASID record `pe[record ..]` says. */
+  #byEntry(pe: Int32Array, record: number, privileged: boolean, out: Translation): number {
+    const flags = pe[record + Pe.FLAGS]!;
+    const fpd = (flags & PeFlag.FPD) !== 0;
+    if (privileged && (flags & PeFlag.SRE) === 0 && !this.#behaviour.everyRequestIsUser) {
+      return this.#refuse(Fault.SPT_6, fpd, true);
+    }
+    const pgtt = pe[record + Pe.PGTT]!;
+    if (pgtt === Pgtt.PASS_THROUGH) {
+      if (isBeyond(this.#hi, this.#caps.haw)) return this.#refuse(Fault.SGN_4, fpd, true);
+      return inInterruptRange(this.#hi, this.#lo) ? this.#refuse(Fault.SGN_8, fpd, true) : this.#identity(out);
+    }
+    if (this.#cached(pe[record + Pe.ASID]!, out)) return 0;
+    const reason =
+      pgtt === Pgtt.SECOND_STAGE
+        ? this.#walkSecond(pe, record, flags)
+        : this.#first.walk(pe, record, this.#hi, this.#lo, this.#access);
+    if (reason !== 0) return this.#refuse(reason, fpd, true);
+    if (!this.#iotlb.isCurrent(pe[record + Pe.ASID]!)) pe[record + Pe.ASID] = this.#lookup.pasidAsid(record);
+    const asid = pe[record + Pe.ASID]!;
+    if (pgtt === Pgtt.SECOND_STAGE) return this.#fromSecond(asid, out);
+    const first = this.#first;
+    return this.#answer(asid, first.hi, first.lo, first.shift, first.access, out);
+  }
+
+  #walkSecond(pe: Int32Array, record: number, flags: number): number {
+    const snooped = flags & PeFlag.PWSNP ? AdUpdate.ON : AdUpdate.UNSNOOPED;
+    return this.#second.walk(
+      pe[record + Pe.SS_HI]!,
+      pe[record + Pe.SS_LO]!,
+      pe[record + Pe.SS_LEVELS]!,
+      this.#hi,
+      this.#lo,
+      this.#access,
+      this.#behaviour.scalableSecondStage,
+      flags & PeFlag.SSADE ? snooped : AdUpdate.OFF,
+      true,
+    );
+  }
+
+  #fromSecond(asid: number, out: Translation): number {
+    const second = this.#second;
+    let access = second.access | Mark.USER | (second.access & Access.READ ? Access.EXECUTE : 0);
+    if (second.access & Access.WRITE) access |= Mark.PRIVILEGED_WRITE;
+    return this.#answer(asid, second.hi, second.lo, second.shift, access, out);
+  }
+
+  /** Answers from the IOTLB, if what it has permits the request. */
+  #cached(asid: number, out: Translation): boolean {
+    const iotlb = this.#iotlb;
+    const slot = iotlb.lookup(asid, this.#hi, this.#lo);
+    if (slot < 0) return false;
+    const marks = iotlb.access(slot);
+    const needed = this.#needed();
+    if ((marks & needed) !== needed && !this.#behaviour.hitsIgnorePermission) return false;
+    out.hi = iotlb.hi(slot);
+    out.lo = iotlb.lo(slot);
+    out.shift = iotlb.shift(slot);
+    out.access = this.#granted(marks);
+    return true;
+  }
+
+  /** Caches what a walk found and answers with it. */
+  #answer(asid: number, hi: number, lo: number, shift: number, marks: number, out: Translation): number {
+    let outHi = hi;
+    let outLo = lo;
+    let outShift = shift;
+    if (shift > PAGE_SHIFT && overlapsInterruptRange(hi, lo, shift)) {
+      // Cached whole, it would answer for its part in the interrupt range too.
+      outHi |= this.#hi & ~baseMaskHi(shift);
+      outLo |= this.#lo & ~baseMaskLo(shift) & baseMaskLo(PAGE_SHIFT);
+      outShift = PAGE_SHIFT;
+    }
+    this.#iotlb.insert(asid, this.#hi, this.#lo, outShift, outHi, outLo, marks);
+    out.hi = outHi >>> 0;
+    out.lo = outLo >>> 0;
+    out.shift = outShift;
+    out.access = this.#granted(marks);
+    return 0;
+  }
+
+  /** Marks that a cached translation must have for this request. */
+  #needed(): number {
+    const access = this.#access;
+    const execute = access & Access.EXECUTE;
+    if (access & Access.PRIVILEGED) {
+      const write = access & Access.WRITE ? Mark.PRIVILEGED_WRITE : 0;
+      return execute | write | (access & Access.READ || write === 0 ? Access.READ : 0);
+    }
+    const kind = access & Access.READ_WRITE;
+    return execute | Mark.USER | (kind === 0 ? Access.READ : kind);
+  }
+
+  /** What the answer grants to this request's kind of requester. */
+  #granted(marks: number): number {
+    const privilegedWrite = marks & Mark.PRIVILEGED_WRITE ? Access.WRITE : 0;
+    const granted =
+      this.#access & Access.PRIVILEGED
+        ? (marks & (Access.READ | Access.EXECUTE)) | privilegedWrite
+        : marks & (Access.READ_WRITE | Access.EXECUTE);
+    const reads = (this.#access & Access.WRITE) === 0;
+    return reads && this.#behaviour.readHidesWrite ? granted & ~Access.WRITE : granted;
+  }
+
+  /** The page of the request, as it is. */
+  #identity(out: Translation): number {
+    out.hi = this.#hi >>> 0;
+    out.lo = (this.#lo & ~0xfff) >>> 0;
+    out.shift = PAGE_SHIFT;
+    out.access = ALL_ACCESS;
+    return 0;
+  }
+
+  #refuse(reason: number, fpd: boolean, walking: boolean): number {
+    this.#faults.report(
+      reason,
+      fpd,
+      this.#requesterId,
+      this.#pasid,
+      walking,
+      this.#lookupPasid,
+      this.#hi,
+      this.#lo,
+      this.#access,
+    );
+    return reason;
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * A VT-d remapping unit: registers, tables, queue, faults. The same class is a guest's vIOMMU and, with `nesting=on`, a host's physical
+ * IOMMU. This file composes; behaviour is in the files beside it.
+ */
+import type { Inspector, MmioOps, Translation } from '@remora/core';
+import { Iotlb } from '@remora/iommu';
+import type { VtdConfig } from '../config/index.js';
+import { Reg, Ttm, virtualCommandLayout, WINDOW_BYTES } from '../spec/index.js';
+import { QEMU_10_2, SPECIFICATION, type Behaviour } from './behaviour.js';
+import { Capabilities } from './capabilities.js';
+import { ContextCache } from './context-cache.js';
+import { Descriptors } from './descriptors.js';
+import type { VtdEnvironment } from './environment.js';
+import { EventInterrupt } from './event-interrupt.js';
+import { FaultRecording } from './fault-recording.js';
+import { FirstStageWalk } from './first-stage.js';
+import { GlobalCommands } from './global-command.js';
+import { inspectUnit } from './inspect.js';
+import { InvalidationQueue } from './invalidation-queue.js';
+import { Invalidator } from './invalidate.js';
+import { Lookup } from './lookup.js';
+import { PasidEntryCache } from './pasid-entry-cache.js';
+import { RegisterBlock } from './register-block.js';
+import { RegisterCommands } from './register-commands.js';
+import type { RegisterFile } from './register-file.js';
+import { registerMap } from './register-map.js';
+import { ReservedMasks } from './reserved.js';
+import { SecondStageWalk } from './second-stage.js';
+import { UnitState } from './state.js';
+import { TableReader } from './table-reader.js';
+import { Translator } from './translate.js';
+import { VirtualCommands } from './virtual-command.js';
+
+export class VtdUnit {
+  readonly config: VtdConfig;
+  /** CAP and ECAP, decoded. */
+  readonly capabilities: Capabilities;
+  readonly capHi: number;
+  readonly capLo: number;
+  readonly ecapHi: number;
+  readonly ecapLo: number;
+  /** Bytes of the register window. */
+  readonly mmioBytes = WINDOW_BYTES;
+  /** The register window, as a region's operations. */
+  readonly mmio: MmioOps;
+  /** Raw register contents, for inspection, snapshots and tests that force a state. Changing them has no side effects. */
+  readonly registers: RegisterFile;
+  readonly #environment: VtdEnvironment;
+  readonly #state = new UnitState();
+  readonly #lookup: Lookup;
+  readonly #iotlb: Iotlb;
+  readonly #reader: TableReader;
+  /** For readContextEntry and readPasidEntry, whose callers may be inside a translation. */
+  readonly #inspectingReader: TableReader;
+  readonly #faults: FaultRecording;
+  readonly #invalidator: Invalidator;
+  readonly #queue: InvalidationQueue;
+  readonly #block: RegisterBlock;
+  readonly #translator: Translator;
+
+  constructor(config: VtdConfig, environment: VtdEnvironment) {
+    const behaviour: Behaviour = config.compat === 'qemu-10.2' ? QEMU_10_2 : SPECIFICATION;
+    const caps = new Capabilities(config);
+    const layout = virtualCommandLayout(config['vcmd-layout']);
+    const { memory, propagation } = environment;
+    const state = this.#state;
+    const registers = registerMap(caps, behaviour, layout);
+    const masks = new ReservedMasks(caps, behaviour.ridPasidAlways);
+    this.config = config;
+    this.capabilities = caps;
+    this.capHi = caps.capHi;
+    this.capLo = caps.capLo;
+    this.ecapHi = caps.ecapHi;
+    this.ecapLo = caps.ecapLo;
+    this.registers = registers;
+    this.#environment = environment;
+
+    this.#iotlb = new Iotlb(config['iotlb-entries']);
+    this.#reader = new TableReader(caps, behaviour, memory, state, masks);
+    this.#inspectingReader = new TableReader(caps, behaviour, memory, state, masks);
+    const contexts = new ContextCache();
+    const pasids = new PasidEntryCache();
+    this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb);
+    this.#invalidator = new Invalidator(contexts, pasids, this.#iotlb, propagation);
+
+    const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL);
+    const completionEvent = new EventInterrupt(registers, environment, Reg.IECTL);
+    this.#faults = new FaultRecording(registers, caps, behaviour, environment, faultEvent);
+    const descriptors = new Descriptors(
+      caps,
+      behaviour,
+      registers,
+      state,
+      masks,
+      this.#invalidator,
+      completionEvent,
+      environment,
+      config['quirk-any-pasid-device-tlb'],
+    );
+    this.#queue = new InvalidationQueue(behaviour, registers, state, this.#faults, descriptors, environment);
+    this.#block = new RegisterBlock(caps, behaviour, layout, registers, environment, {
+      faults: this.#faults,
+      faultEvent,
+      completionEvent,
+      queue: this.#queue,
+      global: new GlobalCommands(
+        caps,
+        behaviour,
+        registers,
+        state,
+        this.#queue,
+        this.#faults,
+        this.#invalidator,
+        propagation,
+      ),
+      commands: new RegisterCommands(caps, behaviour, registers, state, this.#invalidator),
+      virtual: new VirtualCommands(registers, layout, environment, config['quirk-high-dword-command']),
+    });
+    this.mmio = this.#block.ops;
+
+    const second = new SecondStageWalk(caps, behaviour, memory);
+    const first = new FirstStageWalk(caps, behaviour, memory, second);
+    this.#translator = new Translator(caps, behaviour, state, this.#lookup, this.#iotlb, first, second, this.#faults);
+  }
+
+  /** GSTS.TES. */
+  get translationEnabled(): boolean {
+    return this.#state.translationEnabled;
+  }
+
+  /** The latched root table is in scalable mode. */
+  get scalable(): boolean {
+    return this.#state.ttm === Ttm.SCALABLE && this.capabilities.scalable;
+  }
+
+  /** ECAP.PT. */
+  get supportsPassThrough(): boolean {
+    return this.capabilities.passThrough;
+  }
+
+  /** Whether AW (0 .. 7) is a second-stage width that CAP.SAGAW offers. */
+  supportsWidth(aw: number): boolean {
+    return this.capabilities.supportsWidth(aw);
+  }
+
+  /** Everything as after power-on: registers, latches, caches. */
+  reset(): void {
+    this.registers.reset();
+    this.#state.reset();
+    this.#queue.reset();
+    this.#faults.restart();
+    this.#invalidator.everything();
+    this.#environment.propagation?.reset?.();
+  }
+
+  /**
+   * Translates one untranslated request at the byte address (hi, lo); `access` has the Access bits of the request (0: a zero-length
+   * read), `pasid` is NO_PASID for a request without one. Returns 0 and fills `out`, or the fault reason; it has then been
+   * recorded, unless FPD suppressed it.
+   */
+  translate(requesterId: number, pasid: number, hi: number, lo: number, access: number, out: Translation): number {
+    return this.#translator.translate(requesterId, pasid, hi | 0, lo | 0, access, out);
+  }
+
+  /**
+   * A requester's context entry straight from memory: 4 words in legacy mode, 8 in scalable mode, into `out`. Returns 0 if it is present
+   * and in order, else the fault reason. Nothing is cached or recorded.
+   */
+  readContextEntry(requesterId: number, out: Int32Array): number {
+    const reader = this.#inspectingReader;
+    return this.scalable ? reader.scalableContext(requesterId, out) : reader.legacyContext(requesterId, out);
+  }
+
+  /** A requester's PASID entry (16 words) straight from memory, as readContextEntry. `pasid` beyond the directory is a fault. */
+  readPasidEntry(requesterId: number, pasid: number, out: Int32Array): number {
+    return this.#inspectingReader.pasidEntryOf(requesterId, pasid, out);
+  }
+
+  /** Registers, latched state and caches, for people and tests. */
+  inspect(into: Inspector): void {
+    inspectUnit(into, this.registers, this.#state, this.#lookup, this.#iotlb);
+  }
+}
