@@ -236,7 +236,7 @@ export class Machine implements Disposable {
   #surroundings(): Surroundings {
     const defaultBus = this.board.rootBus.name;
     const buses = [...this.#around.buses.keys()];
-    return { kinds: this.#kinds, slots: this.#slots, defaultBus, buses, names: new Set(this.ids) };
+    return { kinds: this.#kinds, slots: this.#slots, defaultBus, buses, names: new Set([defaultBus, ...this.ids]) };
   }
 
   /** What the machine does by itself, as the cause of what follows from it. */

@@ -3,7 +3,7 @@
  * does not do is done here: it closes newest first (inversify deactivates in binding order and forgets child containers), and
  * it refuses a binding that would hand one machine's object to the next.
  */
-import { ConfigError, token, type Token } from '@remora/core';
+import { ConfigError, token, trackDisposable, untrackDisposable, type Token } from '@remora/core';
 import { Container, ContainerModule } from 'inversify';
 
 /** Where a binding's factory leaves what it opened: `own(new Thing())` ties the thing to the scope that built it. */
@@ -36,6 +36,7 @@ export class Scope implements Disposable, Lifetime {
     this.#container.bind<Lifetime>(Lifetime).toConstantValue(this);
     for (const module of modules) this.#container.load(this.#watched(module));
     parent?.own(this);
+    trackDisposable(this, `scope ${name}`);
   }
 
   /** The object that `token` stands for. @throws Error once the scope is closed, or if nothing is bound. */
@@ -97,6 +98,7 @@ export class Scope implements Disposable, Lifetime {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    untrackDisposable(this);
     this.#parent?.release(this);
     const failures: unknown[] = [];
     const attempt = (close: () => void): void => {
