@@ -1,8 +1,7 @@
-import { ConfigError } from '@remora/core';
-import { VTD_DEFAULTS, type VtdConfig } from './options.js';
+import { ConfigError, type Schema } from '@remora/core';
+import { type VtdConfig, vtdOptions } from './options.js';
 
-const MAX_FAULT_RECORDS = 128;
-const MAX_IOTLB_ENTRIES = 2 ** 20;
+const MODE_SPELLINGS = ['x-scalable-mode', 'xScalableMode', 'scalable-mode', 'scalableMode'];
 
 /** Whether the configuration offers scalable mode at all. */
 export function isScalable(config: VtdConfig): boolean {
@@ -12,10 +11,10 @@ export function isScalable(config: VtdConfig): boolean {
 /**
  * A complete configuration: the defaults, overridden by `options`.
  * @param path names the device in error messages, for instance `devices[0]`.
- * @throws ConfigError for values that do not go together.
+ * @throws ConfigError for unknown options, values out of range, and values that do not go together.
  */
-export function vtdConfig(options: Partial<VtdConfig> = {}, path = 'intel-iommu'): VtdConfig {
-  const config = { ...VTD_DEFAULTS, ...options };
+export function vtdConfig(options: Readonly<Record<string, unknown>> = {}, path = 'intel-iommu'): VtdConfig {
+  const config = vtdOptions.parse(path, options);
   const refuse = (option: keyof VtdConfig, problem: string): never => {
     throw new ConfigError(`${path}.${option}`, problem);
   };
@@ -23,10 +22,9 @@ export function vtdConfig(options: Partial<VtdConfig> = {}, path = 'intel-iommu'
   const scalable = isScalable(config);
   const width = config['aw-bits'];
 
-  if (options['x-scalable-mode'] === 'off' && config['quirk-off-refused']) {
+  if (config['quirk-off-refused'] && mode === 'off' && MODE_SPELLINGS.some(name => options[name] !== undefined)) {
     refuse('x-scalable-mode', '"off" is not one of modern, legacy (quirk-off-refused=on)');
   }
-  if (width !== 39 && width !== 48 && width !== 57) refuse('aw-bits', `${String(width)} is not one of 39, 48, 57`);
   if (config['x-flts'] && !scalable) refuse('x-flts', 'needs scalable mode: set x-scalable-mode=on');
   if (config['x-flts'] && width === 39) refuse('aw-bits', '39 is not offered with x-flts=on, which takes 48 or 57');
   if (config.eim && !config.intremap) refuse('eim', 'needs interrupt remapping: set intremap=on');
@@ -37,9 +35,6 @@ export function vtdConfig(options: Partial<VtdConfig> = {}, path = 'intel-iommu'
   if (config['x-pasid-mode'] && config['device-iotlb']) {
     refuse('x-pasid-mode', 'cannot be combined with device-iotlb=on');
   }
-  checkCount(path, 'fault-records', config['fault-records'], MAX_FAULT_RECORDS);
-  checkCount(path, 'iotlb-entries', config['iotlb-entries'], MAX_IOTLB_ENTRIES);
-
   if (config.compat === 'qemu-10.2') {
     if (width === 57) refuse('aw-bits', '57 is not one of 39, 48 (compat=qemu-10.2)');
     if (config.nesting) refuse('nesting', 'QEMU 10.2 does not nest: remove compat=qemu-10.2');
@@ -49,8 +44,8 @@ export function vtdConfig(options: Partial<VtdConfig> = {}, path = 'intel-iommu'
   return config;
 }
 
-function checkCount(path: string, option: keyof VtdConfig, value: number, maximum: number): void {
-  if (!Number.isInteger(value) || value < 1 || value > maximum) {
-    throw new ConfigError(`${path}.${option}`, `${value} is not an integer from 1 to ${maximum}`);
-  }
-}
+/** The options as a device kind declares them: parsed and checked together. */
+export const vtdProperties: Schema<VtdConfig> = {
+  ...vtdOptions,
+  parse: (path, input) => vtdConfig(input, path),
+};

@@ -2,3 +2,5 @@ export type { VirtualCommandResult, VtdEnvironment, VtdPropagation } from './env
 export { Capabilities } from './capabilities.js';
 export { RegisterFile } from './register-file.js';
 export { VtdUnit } from './unit.js';
+export { IntelIommu, VTD_BASE } from './intel-iommu.js';
+export { VtdAddressSpaces, type HostedFunctionSink, type VtdAddressSpacesOptions } from './pci-adapter.js';

@@ -1,0 +1,81 @@
+/**
+ * intel-iommu: the vIOMMU of a guest. A VT-d unit behind its registers at 0xFED90000, the PCI address spaces that go through it,
+ * and the way from its invalidations to the hosts behind passed-through devices.
+ *
+ * Reference: Intel VT-d; for propagation RFC v3.1 [A01 - A22].
+ */
+import { logger, Region, type Device, type Inspector, type ResetPhase } from '@remora/core';
+import { pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
+import type { VtdConfig } from '../config/index.js';
+import { VtdAddressSpaces } from './pci-adapter.js';
+import { HostPropagation } from './propagation/host-propagation.js';
+import { VtdUnit } from './unit.js';
+
+/** Where q35 has its VT-d unit, as the DMAR table says. */
+export const VTD_BASE = 0xfed9_0000;
+const VTD_WINDOW = 0x1000;
+
+export class IntelIommu implements Device {
+  readonly name: string;
+  readonly unit: VtdUnit;
+  readonly propagation: HostPropagation;
+  readonly spaces: VtdAddressSpaces;
+  readonly #context: SystemDeviceContext;
+  readonly #region: Region;
+  #registration: Disposable | undefined;
+
+  constructor(context: SystemDeviceContext, config: VtdConfig) {
+    this.name = context.name;
+    this.#context = context;
+    const { addressSpace, ledger } = context;
+    const log = logger('remora:hw:intel-iommu', context.name);
+    this.propagation = new HostPropagation(() => this.unit, config, {
+      name: context.name,
+      memory: addressSpace,
+      ledger,
+      warn: message => log.warn(message),
+      changed: () => this.spaces.update(),
+    });
+    this.unit = new VtdUnit(config, {
+      name: context.name,
+      memory: addressSpace,
+      ledger,
+      ...(config.propagation ? { propagation: this.propagation } : {}),
+      sendMsi: (hi, lo, data) => context.msi(hi, lo, data),
+    });
+    this.spaces = new VtdAddressSpaces(this.unit, addressSpace, {
+      name: context.name,
+      wantsNesting: config['x-scalable-mode'] === 'modern',
+      hosted: this.propagation,
+      facts: {
+        registerBase: VTD_BASE,
+        hostAddressWidth: config['aw-bits'],
+        interruptRemapping: config.intremap,
+        deviceTlb: config['device-iotlb'],
+      },
+    });
+    this.#region = Region.mmio(`${context.name}-registers`, VTD_WINDOW, this.unit.mmio);
+  }
+
+  realize(): void {
+    this.#context.memory.add(VTD_BASE, this.#region, 1);
+    this.#registration = pciSetupIommu(this.#context.rootBus, this.spaces);
+  }
+
+  /** Last of all, so that no stray DMA of a device that resets earlier faults. */
+  reset(phase: ResetPhase): void {
+    if (phase !== 'exit') return;
+    this.unit.reset();
+    this.spaces.update();
+  }
+
+  inspect(into: Inspector): void {
+    this.unit.inspect(into);
+    this.propagation.inspect(into.child('pasid-cache'));
+  }
+
+  [Symbol.dispose](): void {
+    this.#registration?.[Symbol.dispose]();
+    this.#context.memory.remove(this.#region);
+  }
+}

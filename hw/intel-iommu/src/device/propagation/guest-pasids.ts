@@ -1,0 +1,64 @@
+/**
+ * PASIDs that the guest gets from the host by virtual command [A10]. Hosts are asked in bus and device order until one agrees;
+ * who gave a PASID is remembered, so that it goes back there, at the latest when the guest is reset or loses the device.
+ */
+import { hostPasidAlloc, hostPasidFree, type HostIOMMUContext } from '@remora/iommu';
+import { MAX_PASID } from '../../spec/index.js';
+import type { HostedFunctions } from './hosted-functions.js';
+
+/** Lowest PASID handed out: 0 is the slot for requests without PASID. */
+const MIN_PASID = 1;
+
+export class GuestPasids {
+  readonly #functions: HostedFunctions;
+  readonly #everyBus: boolean;
+  readonly #owners = new Map<number, HostIOMMUContext>();
+
+  /** `everyBus` is quirk Q3: a success ends the search on its own bus only. */
+  constructor(functions: HostedFunctions, everyBus: boolean) {
+    this.#functions = functions;
+    this.#everyBus = everyBus;
+  }
+
+  /** A PASID, or a negated errno: the last host's, or that of having none. */
+  allocate(): number {
+    return this.#ask(undefined, context => {
+      const pasid = hostPasidAlloc(context, MIN_PASID, MAX_PASID);
+      if (pasid >= 0) this.#owners.set(pasid, context);
+      return pasid;
+    });
+  }
+
+  /** 0, or a negated errno. */
+  free(pasid: number): number {
+    return this.#ask(this.#owners.get(pasid), context => {
+      const result = hostPasidFree(context, pasid);
+      if (result === 0) this.#owners.delete(pasid);
+      return result;
+    });
+  }
+
+  /** Gives back everything that came from `context`, or from anywhere. What the host will not take back yet stays on record. */
+  release(context?: HostIOMMUContext): void {
+    for (const [pasid, owner] of [...this.#owners]) {
+      if (context !== undefined && owner !== context) continue;
+      if (hostPasidFree(owner, pasid) === 0) this.#owners.delete(pasid);
+    }
+  }
+
+  #ask(first: HostIOMMUContext | undefined, request: (context: HostIOMMUContext) => number): number {
+    if (first !== undefined && !this.#everyBus) return request(first);
+    const asked = new Set<HostIOMMUContext>();
+    let done = -1;
+    let result = -1;
+    for (const hosted of this.#functions.inBusOrder()) {
+      if (hosted.bus.number === done || asked.has(hosted.context)) continue;
+      if (!this.#everyBus) asked.add(hosted.context);
+      result = request(hosted.context);
+      if (result < 0) continue;
+      if (!this.#everyBus) return result;
+      done = hosted.bus.number;
+    }
+    return result;
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * What a vIOMMU does beyond its own caches: guest invalidations, pointer changes and virtual commands, on their way to the hosts
+ * behind its devices [A10 - A21]. The unit calls in here while it processes a descriptor or a register write; a negative result
+ * becomes a queue error at that descriptor (decisions 43, 59).
+ */
+import { ConfigError, Errno, errnoName, type Inspector, type Ledger, type MemoryPort } from '@remora/core';
+import { Stage1Format, type HostIOMMUContext } from '@remora/iommu';
+import type { PciBus } from '@remora/pci';
+import type { VtdConfig } from '../../config/index.js';
+import { VirtualCommandCode } from '../../spec/index.js';
+import type { VirtualCommandResult, VtdPropagation } from '../environment.js';
+import { GuestPasids } from './guest-pasids.js';
+import { HostedFunctions, type HostedFunction } from './hosted-functions.js';
+import { PasidCache } from './pasid-cache.js';
+import { PasidTables, type PasidTableUnit } from './pasid-tables.js';
+import { SyncScope } from './scope.js';
+import { Stage1Flusher } from './stage1-flush.js';
+
+/** Address mask above which RFC v3.1 refused a flush: VTD_MAMV [A19]. */
+const RFC_MAX_ADDRESS_MASK = 18;
+
+export interface PropagationServices {
+  /** The vIOMMU's name in messages and in the ledger. */
+  readonly name: string;
+  readonly memory: MemoryPort;
+  readonly ledger: Ledger;
+  readonly warn: (message: string) => void;
+  /** Which functions are translated may have changed. */
+  readonly changed: () => void;
+}
+
+export class HostPropagation implements VtdPropagation {
+  readonly functions = new HostedFunctions();
+  readonly cache: PasidCache;
+  readonly #config: VtdConfig;
+  readonly #services: PropagationServices;
+  readonly #pasids: GuestPasids;
+  readonly #flusher: Stage1Flusher;
+
+  constructor(unit: () => PasidTableUnit, config: VtdConfig, services: PropagationServices) {
+    this.#config = config;
+    this.#services = services;
+    this.#pasids = new GuestPasids(this.functions, config['quirk-command-on-every-bus']);
+    const { name, ledger, memory } = services;
+    const tables = new PasidTables(unit, memory, config);
+    const reports = {
+      failed: (action: string, hosted: HostedFunction, pasid: number, errno: number) =>
+        this.#reportFailure(action, hosted.context, pasid, errno),
+      pasid0Unbound: (hosted: HostedFunction) => this.#warnAboutPasid0(hosted),
+    };
+    this.cache = new PasidCache(this.functions, tables, config, reports, ledger, name);
+    this.#flusher = new Stage1Flusher(
+      this.functions,
+      this.cache,
+      config,
+      (context, pasid, errno) => this.#reportFailure('flush', context, pasid, errno),
+      ledger,
+      name,
+    );
+  }
+
+  /**
+   * A host-backed function appeared. What its tables already bind is bound at once.
+   * @throws ConfigError if the host's first stage has another format (behaviour 62; quirk Q9 only logs it).
+   */
+  attach(bus: PciBus, devfn: number, context: HostIOMMUContext): void {
+    if (context.stage1Format !== Stage1Format.INTEL_VTD) {
+      const problem = `${context.name} has first-stage format ${context.stage1Format}, expected ${Stage1Format.INTEL_VTD} (Intel VT-d)`;
+      if (!this.#config['quirk-format-only-logged']) throw new ConfigError(this.#services.name, problem);
+      this.#services.warn(problem);
+    }
+    const hosted = this.functions.add(bus, devfn, context);
+    this.cache.sync(SyncScope.ofFunction(hosted), false);
+  }
+
+  /** A host-backed function is about to go: unbind it while its context is still there, and give back what nobody uses. */
+  detach(bus: PciBus, devfn: number): void {
+    const hosted = this.functions.find(bus, devfn);
+    if (hosted === undefined) return;
+    this.cache.drop(hosted);
+    this.functions.remove(hosted);
+    if (!this.functions.uses(hosted.context)) this.#pasids.release(hosted.context);
+  }
+
+  pasidCacheInvalidate(granularity: number, domain: number, pasid: number): number {
+    this.#services.changed();
+    if (granularity === 3) {
+      return this.#config['quirk-global-rebinds']
+        ? this.cache.rebindAll()
+        : this.cache.sync(SyncScope.everything, true);
+    }
+    return this.cache.sync(granularity === 0 ? SyncScope.ofDomain(domain) : SyncScope.ofPasid(domain, pasid), true);
+  }
+
+  /** Global and domain-selective context invalidations look at everything; context entries have no domain here [A16]. */
+  contextCacheInvalidate(granularity: number, _domain: number, sourceId: number, functionMask: number): number {
+    this.#services.changed();
+    const scope =
+      granularity === 3
+        ? SyncScope.ofSource(sourceId, functionMask, this.#config['quirk-device-selective-inverted'])
+        : SyncScope.everything;
+    return this.cache.sync(scope, true);
+  }
+
+  pasidIotlbInvalidate(
+    granularity: number,
+    domain: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    addressMask: number,
+    leaf: boolean,
+  ): number {
+    if (granularity === 2) return this.#flusher.wholePasid(domain, pasid);
+    if (addressMask > RFC_MAX_ADDRESS_MASK && this.#config['quirk-address-mask-limited']) return -Errno.EINVAL;
+    return this.#flusher.pages(domain, pasid, hi, lo, addressMask, leaf);
+  }
+
+  rootTableSet(): void {
+    this.#services.changed();
+    this.cache.sync(SyncScope.everything, false);
+  }
+
+  translationChanged(): void {
+    this.#services.changed();
+    this.cache.sync(SyncScope.everything, false);
+  }
+
+  /** Nothing of the guest's survives a reset: all bindings go, then every PASID it was given (behaviour 54). */
+  reset(): void {
+    for (const hosted of this.functions.inBusOrder()) {
+      this.cache.drop(hosted);
+      hosted.warnedAboutPasid0 = false;
+    }
+    this.#pasids.release();
+  }
+
+  virtualCommand(opcode: number, pasid: number): VirtualCommandResult {
+    const allocates = opcode === VirtualCommandCode.ALLOC_PASID;
+    if (!allocates && opcode !== VirtualCommandCode.FREE_PASID) return { status: 'undefined', result: 0 };
+    const result = allocates ? this.#pasids.allocate() : this.#pasids.free(pasid);
+    return result < 0 ? { status: 'no-pasid', result: 0 } : { status: 'ok', result: allocates ? result : 0 };
+  }
+
+  inspect(into: Inspector): void {
+    for (const hosted of this.functions.inBusOrder()) {
+      const device = into.child(hosted.requesterId.toString(16).padStart(4, '0'));
+      device.value('host', hosted.context.name);
+      for (const cached of hosted.pasids.values()) {
+        device.value(`pasid ${cached.pasid}`, cached.bound ? 'bound' : 'cached');
+      }
+    }
+  }
+
+  #reportFailure(action: string, context: HostIOMMUContext, pasid: number, errno: number): void {
+    const { name, ledger, warn } = this.#services;
+    warn(`${context.name}: ${action} of PASID ${pasid} failed: ${errnoName(errno)}`);
+    if (ledger.on) ledger.add(name, 'host-failure', { action, context: context.name, pasid, errno });
+  }
+
+  #warnAboutPasid0(hosted: HostedFunction): void {
+    const { name, ledger, warn } = this.#services;
+    const requesterId = hosted.requesterId;
+    warn(
+      `device ${requesterId.toString(16)}: PASID 0 has a first stage, which this host interface cannot bind: ` +
+        'its DMA without PASID uses guest-physical addresses',
+    );
+    if (ledger.on) ledger.add(name, 'warning', { what: 'pasid0-unbound', requesterId });
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * The PASID cache: what the host has been told of the guest's PASID tables, brought up to date by one routine (vsva.md 8.1,
+ * for A12 to A17). A sync looks again at what is cached, unbinds what vanished, replaces what changed, then walks guest memory
+ * for what is new. The cache changes only after the host agreed.
+ */
+import type { Ledger } from '@remora/core';
+import { hostBindStage1, hostUnbindStage1 } from '@remora/iommu';
+import type { VtdConfig } from '../../config/index.js';
+import { PasidEntry, Pgtt } from '../../spec/index.js';
+import { CachedPasid, ENTRY_WORDS, hasDomain } from './cached-pasid.js';
+import type { HostedFunction, HostedFunctions } from './hosted-functions.js';
+import type { PasidTables } from './pasid-tables.js';
+import { SyncScope } from './scope.js';
+import { stage1Of } from './stage1.js';
+
+/** After so many global invalidations the generation wraps under quirk Q13 [A12]. */
+const MAX_GENERATION = 512;
+
+/** A changed entry between the unbinding of its old form and the binding of its new one. */
+interface Replacement {
+  readonly hosted: HostedFunction;
+  readonly cached: CachedPasid;
+  readonly entry: Int32Array;
+  readonly wasBound: boolean;
+}
+
+export interface PasidCacheReports {
+  /** A host call failed: `action` is `bind` or `unbind`, `errno` negative. */
+  failed(action: string, hosted: HostedFunction, pasid: number, errno: number): void;
+  /** Plain DMA of this function is not translated by its first-stage PASID 0 (decisions). */
+  pasid0Unbound(hosted: HostedFunction): void;
+}
+
+export class PasidCache {
+  readonly #functions: HostedFunctions;
+  readonly #tables: PasidTables;
+  readonly #config: VtdConfig;
+  readonly #reports: PasidCacheReports;
+  readonly #ledger: Ledger;
+  readonly #source: string;
+  readonly #now = new Int32Array(ENTRY_WORDS);
+  #generation = 1;
+
+  constructor(
+    functions: HostedFunctions,
+    tables: PasidTables,
+    config: VtdConfig,
+    reports: PasidCacheReports,
+    ledger: Ledger,
+    source: string,
+  ) {
+    this.#functions = functions;
+    this.#tables = tables;
+    this.#config = config;
+    this.#reports = reports;
+    this.#ledger = ledger;
+    this.#source = source;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Whether an entry may be used to filter flushes: stale ones may not. */
+  isCurrent(cached: CachedPasid): boolean {
+    return cached.generation === this.#generation;
+  }
+
+  /**
+   * Brings the host in line with guest memory within `scope`. Returns 0, or the first host failure (a negated errno); the sync
+   * then stops if `stopAtFailure`, and what it did before stays. What failed is tried again by the next sync.
+   */
+  sync(scope: SyncScope, stopAtFailure: boolean): number {
+    let first = 0;
+    const replacements: Replacement[] = [];
+    for (const hosted of this.#functions.inBusOrder()) {
+      if (!scope.covers(hosted)) continue;
+      const result = this.#recheck(hosted, scope, replacements, stopAtFailure);
+      if (result < 0) first ||= result;
+      if (first < 0 && stopAtFailure) break;
+    }
+    const replaced = this.#replace(replacements, first < 0 && stopAtFailure);
+    first ||= replaced;
+    if (first < 0 && stopAtFailure) return first;
+    for (const hosted of this.#functions.inBusOrder()) {
+      if (!scope.covers(hosted)) continue;
+      const result = this.#discover(hosted, scope, stopAtFailure);
+      if (result < 0) first ||= result;
+      if (first < 0 && stopAtFailure) return first;
+    }
+    return first;
+  }
+
+  /** A global PASID-cache invalidation as v3.1 literally does it (quirk Q4): everything turns stale and is bound again. */
+  rebindAll(): number {
+    this.#generation++;
+    if (this.#generation > MAX_GENERATION && this.#config['quirk-generation-wraps']) this.#generation = 1;
+    let first = 0;
+    for (const hosted of this.#functions.inBusOrder()) {
+      const result = this.#tables.walk(hosted.requesterId, (pasid, words, at) =>
+        this.#fillAgain(hosted, pasid, words, at),
+      );
+      if (result < 0) first ||= result;
+    }
+    return first;
+  }
+
+  /** Drops everything that is cached of a function and unbinds it, whatever its tables say (reset, unplug). */
+  drop(hosted: HostedFunction): number {
+    let first = 0;
+    for (const cached of [...hosted.pasids.values()]) {
+      const result = this.#remove(hosted, cached);
+      if (result < 0) first ||= result;
+    }
+    return first;
+  }
+
+  #recheck(hosted: HostedFunction, scope: SyncScope, replacements: Replacement[], stopAtFailure: boolean): number {
+    let first = 0;
+    for (const cached of [...hosted.pasids.values()]) {
+      if (!this.isCurrent(cached)) continue;
+      const present = this.#tables.resolve(hosted.requesterId, cached.pasid, this.#now);
+      if (!scope.includes(cached, present ? this.#now : undefined)) continue;
+      let result = 0;
+      if (!present) result = this.#remove(hosted, cached);
+      else if (!cached.holds(this.#now, 0)) result = this.#beginReplacement(hosted, cached, replacements);
+      if (result < 0) first ||= result;
+      if (first < 0 && stopAtFailure) break;
+    }
+    return first;
+  }
+
+  #beginReplacement(hosted: HostedFunction, cached: CachedPasid, replacements: Replacement[]): number {
+    const wasBound = cached.bound;
+    const entry = this.#now.slice();
+    const inPlace =
+      (this.#config['quirk-bare-rebind'] || hosted.context.replacesAtomically) && this.#binds(cached.pasid, entry, 0);
+    if (wasBound && !inPlace) {
+      const result = this.#unbind(hosted, cached);
+      if (result < 0) return result;
+    }
+    replacements.push({ hosted, cached, entry, wasBound });
+    return 0;
+  }
+
+  /** All old forms are unbound by now, so two functions that share a PASID in one container can both move to its new root. */
+  #replace(replacements: readonly Replacement[], abandoned: boolean): number {
+    let first = 0;
+    for (const { hosted, cached, entry, wasBound } of replacements) {
+      const result = abandoned || first < 0 ? first : this.#bind(hosted, cached.pasid, entry, 0);
+      if (!abandoned && first === 0 && result === 0) {
+        cached.fill(entry, 0, this.#generation);
+        cached.bound = this.#binds(cached.pasid, entry, 0);
+        continue;
+      }
+      first ||= result;
+      if (wasBound && !cached.bound) this.#restore(hosted, cached);
+    }
+    return first;
+  }
+
+  /** Binds the old root again after its replacement failed; if the host refuses even that, nothing is bound any more. */
+  #restore(hosted: HostedFunction, cached: CachedPasid): void {
+    if (this.#bind(hosted, cached.pasid, cached.entry, 0) === 0) cached.bound = true;
+    else hosted.pasids.delete(cached.pasid);
+  }
+
+  #discover(hosted: HostedFunction, scope: SyncScope, stopAtFailure: boolean): number {
+    if (scope.pasid >= 0) return this.#discoverOne(hosted, scope);
+    let first = 0;
+    const walked = this.#tables.walk(hosted.requesterId, (pasid, words, at) => {
+      if (hosted.pasids.has(pasid)) return 0;
+      if (scope.domain >= 0 && !this.#config['quirk-domain-replays-all'] && !hasDomain(words, at, scope.domain))
+        return 0;
+      const result = this.#add(hosted, pasid, words, at);
+      if (result < 0) first ||= result;
+      return stopAtFailure ? result : 0;
+    });
+    return first || walked;
+  }
+
+  #discoverOne(hosted: HostedFunction, scope: SyncScope): number {
+    if (hosted.pasids.has(scope.pasid)) return 0;
+    if (this.#tables.resolve(hosted.requesterId, scope.pasid, this.#now)) {
+      return hasDomain(this.#now, 0, scope.domain) ? this.#add(hosted, scope.pasid, this.#now, 0) : 0;
+    }
+    if (this.#config['quirk-absent-objects']) hosted.pasids.set(scope.pasid, new CachedPasid(scope.pasid, 0));
+    return 0;
+  }
+
+  #fillAgain(hosted: HostedFunction, pasid: number, words: Int32Array, at: number): number {
+    const cached = hosted.pasids.get(pasid);
+    if (cached === undefined) return this.#add(hosted, pasid, words, at);
+    const result = this.#bind(hosted, pasid, words, at);
+    if (result < 0) return result;
+    cached.fill(words, at, this.#generation);
+    cached.bound = this.#binds(pasid, words, at);
+    return 0;
+  }
+
+  #add(hosted: HostedFunction, pasid: number, words: Int32Array, at: number): number {
+    const result = this.#bind(hosted, pasid, words, at);
+    if (result < 0) return result;
+    const cached = new CachedPasid(pasid, this.#generation);
+    cached.fill(words, at, this.#generation);
+    cached.bound = this.#binds(pasid, words, at);
+    hosted.pasids.set(pasid, cached);
+    return 0;
+  }
+
+  #remove(hosted: HostedFunction, cached: CachedPasid): number {
+    const result = cached.bound ? this.#unbind(hosted, cached) : 0;
+    if (result === 0) hosted.pasids.delete(cached.pasid);
+    return result;
+  }
+
+  /** PASID 0 and entries without a first stage are cached, so that flushes can be filtered, but never bound [A17]. */
+  #binds(pasid: number, words: Int32Array, at: number): boolean {
+    if (pasid === 0) return false;
+    const type = PasidEntry.fields.pgtt.get(words, at);
+    return type === Pgtt.FIRST_STAGE || type === Pgtt.NESTED || this.#config['quirk-every-type-binds'];
+  }
+
+  #bind(hosted: HostedFunction, pasid: number, words: Int32Array, at: number): number {
+    if (!this.#binds(pasid, words, at)) {
+      this.#considerPasid0(hosted, pasid, words, at);
+      return 0;
+    }
+    const id = this.#open('bind', hosted, pasid);
+    const result = hostBindStage1(
+      hosted.context,
+      hosted.user,
+      pasid,
+      stage1Of(words, at, this.#config['quirk-attributes-collapse']),
+    );
+    return this.#close(id, 'bind', hosted, pasid, result);
+  }
+
+  #unbind(hosted: HostedFunction, cached: CachedPasid): number {
+    const id = this.#open('unbind', hosted, cached.pasid);
+    const result = this.#close(
+      id,
+      'unbind',
+      hosted,
+      cached.pasid,
+      hostUnbindStage1(hosted.context, hosted.user, cached.pasid),
+    );
+    if (result === 0) cached.bound = false;
+    return result;
+  }
+
+  #considerPasid0(hosted: HostedFunction, pasid: number, words: Int32Array, at: number): void {
+    if (pasid !== 0 || hosted.warnedAboutPasid0) return;
+    if (PasidEntry.fields.pgtt.get(words, at) !== Pgtt.FIRST_STAGE) return;
+    hosted.warnedAboutPasid0 = true;
+    this.#reports.pasid0Unbound(hosted);
+  }
+
+  #open(action: string, hosted: HostedFunction, pasid: number): number {
+    if (!this.#ledger.on) return 0;
+    return this.#ledger.open(this.#source, 'decision', { action, requesterId: hosted.requesterId, pasid });
+  }
+
+  #close(id: number, action: string, hosted: HostedFunction, pasid: number, result: number): number {
+    if (id !== 0) this.#ledger.close(id, { result });
+    if (result >= 0) return 0;
+    this.#reports.failed(action, hosted, pasid, result);
+    return this.#config['quirk-failures-invisible'] ? 0 : result;
+  }
+}

@@ -1,0 +1,21 @@
+import { definePlugin } from '@remora/core';
+import { type DeviceKind, DeviceKinds } from '@remora/pci';
+import { ContainerModule } from 'inversify';
+import { type VtdConfig, vtdProperties } from './config/index.js';
+import { IntelIommu } from './device/intel-iommu.js';
+
+export const intelIommuKind: DeviceKind<VtdConfig, 'system'> = {
+  id: 'intel-iommu',
+  bus: 'system',
+  properties: vtdProperties,
+  provides: ['iommu'],
+  create: (context, config) => new IntelIommu(context, config),
+};
+
+export default definePlugin({
+  name: '@hw/intel-iommu',
+  api: 1,
+  module: new ContainerModule(({ bind }) => {
+    bind(DeviceKinds).toConstantValue(intelIommuKind);
+  }),
+});
