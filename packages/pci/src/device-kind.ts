@@ -43,6 +43,22 @@ export interface DeviceContexts {
   readonly system: SystemDeviceContext;
 }
 
+/** Where a PCI device goes and what it is called: options of every PCI device, beside its kind's own. */
+export interface PciPlacement {
+  /** Its name in the machine; also that of its bus, if it is a bridge. */
+  readonly id?: string;
+  /** The bus to plug it into: `pcie.0` (the default), or a bridge's id. */
+  readonly bus?: string;
+  /** Device and function: `03.0`; the first free device by default. */
+  readonly addr?: string;
+}
+
+/** What a typed helper such as `dmaEngine()` returns: the same as an option string. */
+export interface TypedDevice {
+  readonly driver: string;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
 /** A kind of device as `-device id,property=value` names it. `C` is its parsed configuration. */
 export interface DeviceKind<C, B extends keyof DeviceContexts = keyof DeviceContexts> {
   readonly id: string;

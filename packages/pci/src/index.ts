@@ -2,6 +2,7 @@ export * from './bars.js';
 export * from './bdf.js';
 export * from './board.js';
 export * from './bridge.js';
+export * from './bridge-kinds.js';
 export * from './bus.js';
 export * from './capabilities.js';
 export * from './config-access.js';

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { AddressSpace } from '@remora/core';
+import type { AddressSpace } from '@remora/core';
 import { Command, Config } from './registers.js';
 import { enable, endpoint, peek, platform } from './platform.test.helper.js';
 

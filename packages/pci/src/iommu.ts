@@ -21,18 +21,14 @@ export interface IommuFacts {
 /** What a vIOMMU, or a host's physical unit, gives to a bus. */
 export interface PciIommuOps {
   /**
-   * The DMA address space of the function at `devfn` of `bus`, which may stand for others (see aliasOf). The same object for
+   * The DMA address space of the function at `devfn` of `bus`, which may stand for others (see aliasRequesterId). The same object for
    * the same place, whatever the bus number is.
    */
   addressSpaceFor(bus: PciBus, devfn: number): AddressSpace;
   /**
-   * What a host has to map for that function when it cannot nest: system memory while the function is not translated, what the
-   * unit translates to while it is. Absent if that is what addressSpaceFor answers.
-   */
-  mapSpaceFor?(bus: PciBus, devfn: number): AddressSpace;
-  /**
-   * What a host must map for the function at `devfn` of `bus`, so that its DMA reaches what `addressSpaceFor` would: a vfio
-   * container's map follows this space. The DMA address space, unless given.
+   * What a host must map for that function, when it cannot nest, so that its DMA reaches what `addressSpaceFor` would: system memory
+   * while the function is not translated, what the unit translates to while it is. A vfio container's map follows this space.
+   * Absent if it is the DMA address space itself.
    */
   mapSpaceFor?(bus: PciBus, devfn: number): AddressSpace;
   /** Whether hosts should nest the guest's first stage: vfio asks for VFIO_TYPE1_NESTING_IOMMU only then. */

@@ -1,0 +1,5 @@
+export * from './board.js';
+export * from './config.js';
+export * from './dmar.js';
+export { q35Kind } from './plugin.js';
+export * from './spec.js';
