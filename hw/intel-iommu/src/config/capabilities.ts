@@ -69,5 +69,9 @@ export function extendedCapabilityRegister(config: VtdConfig): Int32Array {
     pasid: Number(pasids),
     pss: pasids ? (widePasids ? PASID_BITS : QEMU_PASID_BITS) - 1 : 0,
     vcs: Number(modern),
+    ssads: Number(config['x-ssads']),
+    smpwcs: Number(config['x-smpwcs']),
+    eafs: Number(config['x-eafs']),
+    rps: Number(config['x-rps']),
   });
 }

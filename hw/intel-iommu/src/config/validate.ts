@@ -1,12 +1,31 @@
 import { ConfigError, type Schema } from '@remora/core';
-import { type VtdConfig, vtdOptions } from './options.js';
-
-const MODE_SPELLINGS = ['x-scalable-mode', 'xScalableMode', 'scalable-mode', 'scalableMode'];
+import { vtdOptions, type VtdConfig } from './options.js';
 
 /** Whether the configuration offers scalable mode at all. */
 export function isScalable(config: VtdConfig): boolean {
   return config['x-scalable-mode'] !== 'off' || config.nesting;
 }
+
+/** The ways to write `x-scalable-mode`. */
+const SCALABLE_MODE_NAMES = ['x-scalable-mode', 'xScalableMode', 'scalable-mode', 'scalableMode'] as const;
+/** Capabilities that only scalable mode has. */
+const SCALABLE_ONLY = ['x-flts', 'x-pasid-mode', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const;
+
+/** The options of intel-iommu: each checked by itself, then all together. */
+export const vtdProperties: Schema<VtdConfig> = {
+  ...vtdOptions,
+  parse(path, input) {
+    const config = vtdOptions.parse(path, input);
+    checkMode(config, path, input);
+    checkWidth(config, path);
+    if (config.eim && !config.intremap) refuse(path, 'eim', 'needs interrupt remapping: set intremap=on');
+    if (config['x-pasid-mode'] && config['device-iotlb']) {
+      refuse(path, 'x-pasid-mode', 'cannot be combined with device-iotlb=on');
+    }
+    if (config.compat === 'qemu-10.2') checkCompatible(config, path);
+    return config;
+  },
+};
 
 /**
  * A complete configuration: the defaults, overridden by `options`.
@@ -14,38 +33,46 @@ export function isScalable(config: VtdConfig): boolean {
  * @throws ConfigError for unknown options, values out of range, and values that do not go together.
  */
 export function vtdConfig(options: Readonly<Record<string, unknown>> = {}, path = 'intel-iommu'): VtdConfig {
-  const config = vtdOptions.parse(path, options);
-  const refuse = (option: keyof VtdConfig, problem: string): never => {
-    throw new ConfigError(`${path}.${option}`, problem);
-  };
-  const mode = config['x-scalable-mode'];
-  const scalable = isScalable(config);
-  const width = config['aw-bits'];
-
-  if (config['quirk-off-refused'] && mode === 'off' && MODE_SPELLINGS.some(name => options[name] !== undefined)) {
-    refuse('x-scalable-mode', '"off" is not one of modern, legacy (quirk-off-refused=on)');
-  }
-  if (config['x-flts'] && !scalable) refuse('x-flts', 'needs scalable mode: set x-scalable-mode=on');
-  if (config['x-flts'] && width === 39) refuse('aw-bits', '39 is not offered with x-flts=on, which takes 48 or 57');
-  if (config.eim && !config.intremap) refuse('eim', 'needs interrupt remapping: set intremap=on');
-  if (scalable && !config['dma-drain'] && !config['quirk-off-refused']) {
-    refuse('dma-drain', 'scalable mode needs it: leave dma-drain=on');
-  }
-  if (config['x-pasid-mode'] && !scalable) refuse('x-pasid-mode', 'needs scalable mode: set x-scalable-mode=on');
-  if (config['x-pasid-mode'] && config['device-iotlb']) {
-    refuse('x-pasid-mode', 'cannot be combined with device-iotlb=on');
-  }
-  if (config.compat === 'qemu-10.2') {
-    if (width === 57) refuse('aw-bits', '57 is not one of 39, 48 (compat=qemu-10.2)');
-    if (config.nesting) refuse('nesting', 'QEMU 10.2 does not nest: remove compat=qemu-10.2');
-    if (mode === 'modern') refuse('x-scalable-mode', '"modern" is not one of off, on, legacy (compat=qemu-10.2)');
-    if (config['fault-records'] !== 1) refuse('fault-records', 'QEMU 10.2 has one: remove compat=qemu-10.2');
-  }
-  return config;
+  return vtdProperties.parse(path, options);
 }
 
-/** The options as a device kind declares them: parsed and checked together. */
-export const vtdProperties: Schema<VtdConfig> = {
-  ...vtdOptions,
-  parse: (path, input) => vtdConfig(input, path),
-};
+function checkMode(config: VtdConfig, path: string, input: Readonly<Record<string, unknown>>): void {
+  const mode = config['x-scalable-mode'];
+  const given = SCALABLE_MODE_NAMES.some(name => input[name] !== undefined);
+  if (config['quirk-off-refused'] && given && (mode === 'off' || mode === 'on')) {
+    refuse(path, 'x-scalable-mode', `"${mode}" is not one of modern, legacy (quirk-off-refused=on)`);
+  }
+  if (isScalable(config)) {
+    if (!config['dma-drain'] && !config['quirk-off-refused']) {
+      refuse(path, 'dma-drain', 'scalable mode needs it: leave dma-drain=on');
+    }
+    return;
+  }
+  for (const option of SCALABLE_ONLY) {
+    if (config[option]) refuse(path, option, 'needs scalable mode: set x-scalable-mode=on');
+  }
+}
+
+function checkWidth(config: VtdConfig, path: string): void {
+  if (config['x-flts'] && config['aw-bits'] === 39) {
+    refuse(path, 'aw-bits', '39 is not offered with x-flts=on, which takes 48 or 57');
+  }
+}
+
+/** What QEMU 10.2 does not have. */
+function checkCompatible(config: VtdConfig, path: string): void {
+  const advice = 'remove compat=qemu-10.2';
+  if (config['aw-bits'] === 57) refuse(path, 'aw-bits', '57 is not one of 39, 48 (compat=qemu-10.2)');
+  if (config.nesting) refuse(path, 'nesting', `QEMU 10.2 does not nest: ${advice}`);
+  if (config['x-scalable-mode'] === 'modern') {
+    refuse(path, 'x-scalable-mode', '"modern" is not one of off, on, legacy (compat=qemu-10.2)');
+  }
+  if (config['fault-records'] !== 1) refuse(path, 'fault-records', `QEMU 10.2 has one: ${advice}`);
+  for (const option of ['x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const) {
+    if (config[option]) refuse(path, option, `QEMU 10.2 does not offer it: ${advice}`);
+  }
+}
+
+function refuse(path: string, option: keyof VtdConfig, problem: string): never {
+  throw new ConfigError(`${path}.${option}`, problem);
+}
