@@ -12,8 +12,14 @@ function machineWith(devices: readonly DeviceSpec[], options: Partial<MachineOpt
   return createMachine(undefined, { board: 'bench', plugins: [bench().plugin], devices, ...options });
 }
 
+interface Portrait {
+  readonly state: Record<string, unknown>;
+  readonly ids: readonly string[];
+  readonly places: readonly string[];
+}
+
 /** What a started machine looks like: its tree, its buses and the order in which its devices came up. */
-function portrait(devices: readonly DeviceSpec[]): unknown {
+function portrait(devices: readonly DeviceSpec[]): Portrait {
   using machine = machineWith(devices);
   machine.start();
   const places = [...machine.board.rootBus.walk()].map(fn => `${fn.name} ${fn.devfn}`);
@@ -30,31 +36,31 @@ test('option strings and typed objects assemble the same machine', t => {
     'unit',
     'gadget,level=7,loud=on,addr=05.0,id=one',
     'gadget,height=0x3',
-    'bridge,id=rp',
+    'pcie-root-port,id=rp',
     'gizmo,bus=rp,loud',
   ];
   const objects = [
     { driver: 'unit' },
     { driver: 'gadget', options: { level: 7, loud: true, addr: '05.0', id: 'one', fail: undefined } },
     { driver: 'gadget', options: { level: 3 } },
-    { driver: 'bridge', options: { id: 'rp' } },
+    { driver: 'pcie-root-port', options: { id: 'rp' } },
     { driver: 'gadget', options: { bus: 'rp', loud: true } },
   ];
   t.deepEqual(portrait(strings), portrait(objects));
-  t.deepEqual(portrait(strings), {
-    state: {
-      board: {},
-      devices: {
-        unit: { driver: 'unit', config: {} },
-        rp: { driver: 'bridge', config: {} },
-        gadget: { driver: 'gadget', config: { level: 3, loud: false, fail: undefined } },
-        one: { driver: 'gadget', config: { level: 7, loud: true, fail: undefined } },
-        'gadget.1': { driver: 'gadget', config: { level: 1, loud: true, fail: undefined } },
-      },
-    },
-    ids: ['rp', 'unit', 'gadget', 'gadget.1', 'one'],
-    places: ['chipset 0', 'vm0/rp 8', 'vm0/gadget.1 0', 'vm0/gadget 16', 'vm0/one 40'],
-  });
+  const { state, ids, places } = portrait(strings);
+  t.deepEqual(ids, ['rp', 'unit', 'gadget', 'gadget.1', 'one']);
+  t.deepEqual(places, ['chipset 0', 'vm0/rp 8', 'vm0/gadget.1 0', 'vm0/gadget 16', 'vm0/one 40']);
+  const devices = state['devices'] as Record<string, { readonly config: unknown }>;
+  t.deepEqual(
+    ids.map(id => devices[id]?.config),
+    [
+      { port: 0 },
+      {},
+      { level: 3, loud: false, fail: undefined },
+      { level: 1, loud: true, fail: undefined },
+      { level: 7, loud: true, fail: undefined },
+    ],
+  );
 });
 
 test('every order of the devices gives the same machine', t => {
@@ -64,7 +70,7 @@ test('every order of the devices gives the same machine', t => {
     'gadget',
     'gadget',
     'gadget,level=2,addr=01.0',
-    'bridge,id=rp',
+    'pcie-root-port,id=rp',
     'gadget,id=a,level=2',
   ];
   const expected = portrait(devices);
@@ -114,7 +120,7 @@ test('ids, places and buses are checked before anything is built', t => {
   refused(t, [{ driver: 'gadget', options: { id: 5 } }], 'devices[0].id: 5 is not a name (gadget)');
   refused(
     t,
-    ['bridge,id=rp', 'gadget,bus=rp', 'gadget,bus=rp,addr=1'],
+    ['pcie-root-port,id=rp', 'gadget,bus=rp', 'gadget,bus=rp,addr=1'],
     'devices[2].addr: a PCI Express link has device 00 only, vm0/gadget.1 cannot go here (gadget)',
   );
   refused(
@@ -127,7 +133,7 @@ test('ids, places and buses are checked before anything is built', t => {
 test('bridges behind each other in a circle are refused', t => {
   refused(
     t,
-    ['bridge,id=x,bus=y', 'bridge,id=y,bus=x'],
+    ['pcie-root-port,id=x,bus=y', 'pcie-root-port,id=y,bus=x'],
     'devices[0]: devices need each other in a circle: "x" needs "y" needs "x"',
   );
 });

@@ -1,4 +1,4 @@
-/** A board and three kinds of device that write down what happens to them. */
+/** A board and two kinds of device that write down what happens to them. */
 import {
   AddressSpace,
   bool,
@@ -12,7 +12,7 @@ import {
   WHOLE_SPACE,
 } from '@remora/core';
 import type { Device, Plugin, ResetPhase } from '@remora/core';
-import { BoardKinds, DeviceKinds, MsiLog, PciBridge, PciBus, PciFunction, pciSetupIommu } from '@remora/pci';
+import { BoardKinds, DeviceKinds, MsiLog, PciBus, PciFunction, pciSetupIommu } from '@remora/pci';
 import type { Board, BoardKind, BoardServices, DeviceKind, PciDeviceContext, SystemDeviceContext } from '@remora/pci';
 import { ContainerModule } from 'inversify';
 
@@ -135,31 +135,13 @@ class Unit implements Device {
   }
 }
 
-class Bridge implements Device {
-  readonly name: string;
-  readonly bridge: PciBridge;
-  readonly #context: PciDeviceContext;
-
-  constructor(context: PciDeviceContext) {
-    this.name = context.name;
-    this.#context = context;
-    this.bridge = new PciBridge(context.name, 'root-port', { vendor: 0x1af4, device: 0x2000 });
-  }
-
-  realize(): void {
-    this.#context.plug(this.bridge.fn);
-  }
-
-  [Symbol.dispose](): void {}
-}
-
 export interface Bench {
   readonly plugin: Plugin;
   /** What happened, in order. */
   readonly log: string[];
 }
 
-/** A plug-in with the board `bench` and the devices `gadget`, `unit` (an IOMMU) and `bridge`. */
+/** A plug-in with the board `bench` and the devices `gadget` and `unit` (an IOMMU). */
 export function bench(): Bench {
   const log: string[] = [];
   const board: BoardKind<{ memory: number }> = {
@@ -183,17 +165,10 @@ export function bench(): Bench {
     provides: ['iommu'],
     create: context => new Unit(context, log),
   };
-  const bridge: DeviceKind<object, 'pci'> = {
-    id: 'bridge',
-    bus: 'pci',
-    properties: properties({}),
-    create: context => new Bridge(context),
-  };
   const module = new ContainerModule(({ bind }) => {
     bind(BoardKinds).toConstantValue(board);
     bind(DeviceKinds).toConstantValue(gadget);
     bind(DeviceKinds).toConstantValue(unit);
-    bind(DeviceKinds).toConstantValue(bridge);
   });
   return { plugin: definePlugin({ name: '@test/bench', api: 1, module }), log };
 }

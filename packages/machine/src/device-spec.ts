@@ -1,14 +1,9 @@
 /** How a device or a board is asked for: as on QEMU's command line, or as an object. Both mean the same. */
 import { ConfigError, parseDeviceString } from '@remora/core';
+import type { TypedDevice } from '@remora/pci';
 
-/** `{ driver: 'vfio-pci', options: { host: '0000:3f:00.0', addr: '03.0' } }`; what a typed helper such as `vfioPci()` returns. */
-export interface TypedSpec {
-  readonly driver: string;
-  readonly options?: Readonly<Record<string, unknown>>;
-}
-
-/** `'vfio-pci,host=0000:3f:00.0,addr=03.0'`, or the same as an object. */
-export type DeviceSpec = string | TypedSpec;
+/** `'vfio-pci,host=0000:3f:00.0,addr=03.0'`; or what `vfioPci({ host: '0000:3f:00.0', addr: '03.0' })` returns. */
+export type DeviceSpec = string | { readonly driver: string; readonly options?: TypedDevice['options'] };
 
 /** A spec that is only taken apart: no option was looked at. */
 export interface ParsedSpec {

@@ -116,7 +116,7 @@ test('what cannot be plugged leaves the machine as it was', t => {
 
 test('what cannot be unplugged stays', t => {
   const { plugin } = bench();
-  using machine = machineWith(plugin, ['unit', 'bridge,id=rp', 'gadget,bus=rp,id=a']);
+  using machine = machineWith(plugin, ['unit', 'pcie-root-port,id=rp', 'gadget,bus=rp,id=a']);
   machine.start();
   t.throws(() => machine.unplug('unit'), { message: 'unit: "unit" is part of the board: it cannot be unplugged' });
   t.throws(() => machine.unplug('rp'), { message: 'rp: "a" sits behind it: unplug that first' });
@@ -181,7 +181,7 @@ test('the ledger shows what the machine does by itself', t => {
 test('everything a machine opened is closed with it', t => {
   const { plugin } = bench();
   Leaks.check(() => {
-    using machine = machineWith(plugin, ['unit', 'bridge,id=rp', 'gadget,bus=rp', 'gadget']);
+    using machine = machineWith(plugin, ['unit', 'pcie-root-port,id=rp', 'gadget,bus=rp', 'gadget']);
     machine.start();
     machine.plug('gadget,id=late');
     machine.unplug('gadget');
