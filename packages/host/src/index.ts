@@ -1,1 +1,4 @@
+export * from './forwarding-syscalls.js';
+export * from './recording-syscalls.js';
 export * from './syscalls.js';
+export * from './vfio/index.js';

@@ -18,6 +18,8 @@ export type IoctlArgument = Uint8Array | number | undefined;
 
 export interface HostSyscalls {
   open(path: string): number;
+  /** readlink(2): what the symbolic link at `path` says, or -errno. */
+  readlink(path: string): string | number;
   close(fd: number): number;
   ioctl(fd: number, request: number, argument?: IoctlArgument): number;
   /** pread(2). Returns the count of bytes. */

@@ -1,0 +1,77 @@
+/**
+ * Records every system call in the ledger, as the event that causes whatever the host does about it. Off, a call costs one more
+ * boolean.
+ */
+import type { Hva } from '@remora/bits';
+import type { Ledger } from '@remora/core';
+import { ForwardingSyscalls } from './forwarding-syscalls.js';
+import { describeIoctl } from './ioctl-names.js';
+import type { HostSyscalls, IoctlArgument, MappedMemory } from './syscalls.js';
+
+export class RecordingSyscalls extends ForwardingSyscalls {
+  readonly #ledger: Ledger;
+  readonly #source: string;
+
+  /** `source` names the process in the ledger: `vm0/host-syscalls`. */
+  constructor(next: HostSyscalls, ledger: Ledger, source: string) {
+    super(next);
+    this.#ledger = ledger;
+    this.#source = source;
+  }
+
+  /**
+   * An event of kind `ioctl`: fd, number, name, argsz, fields (decoded), bytes (as handed over) and, once it has returned, result,
+   * and `answer` if the host wrote into the bytes.
+   */
+  override ioctl(fd: number, request: number, argument?: IoctlArgument): number {
+    if (!this.#ledger.on) return super.ioctl(fd, request, argument);
+    const bytes = argument instanceof Uint8Array ? argument.slice() : undefined;
+    const data = { fd, ...describeIoctl(request, argument), ...(bytes === undefined ? { argument } : { bytes }) };
+    const id = this.#ledger.open(this.#source, 'ioctl', data);
+    const result = super.ioctl(fd, request, argument);
+    const changed =
+      argument instanceof Uint8Array && bytes !== undefined && !argument.every((byte, at) => byte === bytes[at]);
+    this.#ledger.close(id, changed ? { result, answer: argument.slice() } : { result });
+    return result;
+  }
+
+  override open(path: string): number {
+    return this.#recorded('open', { path }, () => super.open(path));
+  }
+
+  override close(fd: number): number {
+    return this.#recorded('close', { fd }, () => super.close(fd));
+  }
+
+  override pread(fd: number, buffer: Uint8Array, offset: number): number {
+    return this.#recorded('pread', { fd, offset, length: buffer.length }, () => super.pread(fd, buffer, offset));
+  }
+
+  override pwrite(fd: number, buffer: Uint8Array, offset: number): number {
+    return this.#recorded('pwrite', { fd, offset, bytes: buffer.slice() }, () => super.pwrite(fd, buffer, offset));
+  }
+
+  override mmap(length: number): MappedMemory | number {
+    if (!this.#ledger.on) return super.mmap(length);
+    const id = this.#ledger.open(this.#source, 'syscall', { name: 'mmap', length });
+    const mapped = super.mmap(length);
+    this.#ledger.close(id, { result: typeof mapped === 'number' ? mapped : mapped.address });
+    return mapped;
+  }
+
+  override munmap(address: Hva, length: number): number {
+    return this.#recorded('munmap', { address, length }, () => super.munmap(address, length));
+  }
+
+  override eventfd(): number {
+    return this.#recorded('eventfd', {}, () => super.eventfd());
+  }
+
+  #recorded(name: string, data: Record<string, unknown>, call: () => number): number {
+    if (!this.#ledger.on) return call();
+    const id = this.#ledger.open(this.#source, 'syscall', { name, ...data });
+    const result = call();
+    this.#ledger.close(id, { result });
+    return result;
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * The VFIO connections of one machine: which groups and containers are open, who shares them, and who closes them. QEMU: the lists of
+ * vfio_get_group and vfio_connect_container.
+ */
+import type { AddressSpace } from '@remora/core';
+import type { HostSyscalls } from '../syscalls.js';
+import { VfioContainer } from './container.js';
+import type { VfioDevice } from './device.js';
+import type { VfioGroup } from './group.js';
+import { VfioMemoryListener, type VfioMemoryOptions } from './memory-listener.js';
+import type { VfioContainerOptions } from './options.js';
+import { VfioError } from './vfio-error.js';
+
+export interface VfioConnectOptions extends Omit<VfioContainerOptions, 'name'> {
+  /** What the container maps. Devices with the same address space share a container. */
+  readonly space: AddressSpace;
+  readonly memory: VfioMemoryOptions;
+  /** Do not share: a container of the device's own. */
+  readonly fresh?: boolean;
+}
+
+/** An open device and its container; disposing of it closes what nobody else uses. */
+export interface VfioConnection extends Disposable {
+  readonly device: VfioDevice;
+  readonly container: VfioContainer;
+}
+
+interface Home {
+  readonly container: VfioContainer;
+  readonly listener: VfioMemoryListener;
+  readonly space: AddressSpace;
+  readonly shared: boolean;
+}
+
+export class VfioConnections {
+  readonly #syscalls: HostSyscalls;
+  readonly #name: string;
+  readonly #homes: Home[] = [];
+  #next = 0;
+
+  /** `name` is the machine's: its containers are called `vm0/container0` and so on. */
+  constructor(syscalls: HostSyscalls, name: string) {
+    this.#syscalls = syscalls;
+    this.#name = name;
+  }
+
+  get containers(): readonly VfioContainer[] {
+    return this.#homes.map(home => home.container);
+  }
+
+  /**
+   * Opens the device at `bdf` of the host (`0000:3f:00.0`), in a container that maps `options.space`.
+   * @throws VfioError if the host has no such device, does not lend it, or refuses on the way; nothing stays open then.
+   */
+  connect(bdf: string, options: VfioConnectOptions): VfioConnection {
+    const { home, group } = this.#groupFor(groupOf(this.#syscalls, bdf), options);
+    try {
+      const device = group.openDevice(bdf);
+      return {
+        device,
+        container: home.container,
+        [Symbol.dispose]: () => {
+          device[Symbol.dispose]();
+          this.#release(home, group);
+        },
+      };
+    } catch (error) {
+      this.#release(home, group);
+      throw error;
+    }
+  }
+
+  #groupFor(number: number, options: VfioConnectOptions): { home: Home; group: VfioGroup } {
+    for (const home of this.#homes) {
+      const group = [...home.container.groups].find(open => open.number === number);
+      if (group === undefined) continue;
+      if (home.space !== options.space || options.fresh === true) {
+        throw new VfioError(group.name, 0, 'its devices must share a container, but differ in what it maps');
+      }
+      return { home, group };
+    }
+    for (const home of this.#homes) {
+      if (!home.shared || options.fresh === true || home.space !== options.space) continue;
+      return { home, group: home.container.attachGroup(number) };
+    }
+    return this.#newHome(number, options);
+  }
+
+  #newHome(number: number, options: VfioConnectOptions): { home: Home; group: VfioGroup } {
+    const name = `${this.#name}/container${this.#next}`;
+    const container = VfioContainer.open(this.#syscalls, { ...options, name });
+    try {
+      const group = container.attachGroup(number);
+      const listener = new VfioMemoryListener(container, options.space, options.memory);
+      const home = { container, listener, space: options.space, shared: options.fresh !== true };
+      this.#homes.push(home);
+      this.#next++;
+      return { home, group };
+    } catch (error) {
+      container[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #release(home: Home, group: VfioGroup): void {
+    if (group.devices.size > 0) return;
+    if (home.container.groups.size > 1) {
+      home.container.detachGroup(group);
+      return;
+    }
+    // As QEMU: the mappings go while their IOMMU is still there.
+    home.listener[Symbol.dispose]();
+    home.container[Symbol.dispose]();
+    this.#homes.splice(this.#homes.indexOf(home), 1);
+  }
+}
+
+/** The IOMMU group of a device, from sysfs. */
+function groupOf(syscalls: HostSyscalls, bdf: string): number {
+  const device = `/sys/bus/pci/devices/${bdf}`;
+  const link = syscalls.readlink(`${device}/iommu_group`);
+  if (typeof link === 'number') {
+    throw new VfioError(bdf, link, 'the host has no such device, or no IOMMU in front of it');
+  }
+  const driver = syscalls.readlink(`${device}/driver`);
+  const bound = typeof driver === 'number' ? undefined : driver.split('/').at(-1);
+  if (bound !== 'vfio-pci') {
+    throw new VfioError(
+      bdf,
+      0,
+      bound === undefined ? 'no driver is bound to it' : `it is bound to "${bound}", not to vfio-pci`,
+    );
+  }
+  return Number(link.split('/').at(-1));
+}

@@ -1,0 +1,231 @@
+/** A VFIO container: an IOMMU domain of the host, what is mapped in it, and its HostIOMMUContext [A03, A06, A07]. */
+import { frameHi, frameLo, type Hva } from '@remora/bits';
+import { Errno, logger } from '@remora/core';
+import { Stage1Format } from '@remora/iommu';
+import {
+  IOMMU_UAPI_VERSION,
+  VFIO_API_VERSION,
+  VFIO_CHECK_EXTENSION,
+  VFIO_GET_API_VERSION,
+  VFIO_IOMMU_MAP_DMA,
+  VFIO_IOMMU_UNMAP_DMA,
+  VFIO_NESTING_IOMMU_UAPI,
+  VFIO_SET_IOMMU,
+  VFIO_TYPE1_IOMMU,
+  VFIO_TYPE1_NESTING_IOMMU,
+  VFIO_TYPE1v2_IOMMU,
+  VfioDmaMapFlag,
+  VfioIommuType1DmaMap,
+  VfioIommuType1DmaUnmap,
+  viewOf,
+} from '@remora/uapi';
+import type { HostSyscalls } from '../syscalls.js';
+import { VfioGroup } from './group.js';
+import { VfioHostIOMMUContext } from './host-iommu-context.js';
+import { type IommuInfo, readIommuInfo } from './iommu-info.js';
+import type { VfioContainerOptions } from './options.js';
+import { expectOk, VfioError } from './vfio-error.js';
+
+export const VFIO_CONTAINER_PATH = '/dev/vfio/vfio';
+
+const TYPE_NAMES = new Map([
+  [VFIO_TYPE1_NESTING_IOMMU, 'VFIO_TYPE1_NESTING_IOMMU'],
+  [VFIO_TYPE1v2_IOMMU, 'VFIO_TYPE1v2_IOMMU'],
+  [VFIO_TYPE1_IOMMU, 'VFIO_TYPE1_IOMMU'],
+]);
+
+const PAGE_BYTES = 4096;
+
+export class VfioContainer implements Disposable {
+  readonly name: string;
+  readonly syscalls: HostSyscalls;
+  readonly fd: number;
+  /** The IOMMU type that was chosen: VFIO_TYPE1_NESTING_IOMMU, VFIO_TYPE1v2_IOMMU or VFIO_TYPE1_IOMMU. */
+  readonly type: number;
+  /** Why nesting was wanted and not taken; undefined if it was taken or not wanted. */
+  readonly nestingRefused: string | undefined;
+  readonly #options: VfioContainerOptions;
+  readonly #groups = new Set<VfioGroup>();
+  #info: IommuInfo | undefined;
+  #context: VfioHostIOMMUContext | undefined;
+  #joined = 0;
+  #closed = false;
+
+  private constructor(
+    syscalls: HostSyscalls,
+    fd: number,
+    options: VfioContainerOptions,
+    choice: { readonly type: number; readonly refused?: string },
+  ) {
+    this.syscalls = syscalls;
+    this.fd = fd;
+    this.name = options.name;
+    this.type = choice.type;
+    this.nestingRefused = choice.refused;
+    this.#options = options;
+  }
+
+  /**
+   * Opens a container and chooses its IOMMU type. Which IOMMU it is, the host decides when the first group is attached.
+   * @throws VfioError if there is no VFIO, its API version is unknown, or no type fits.
+   */
+  static open(syscalls: HostSyscalls, options: VfioContainerOptions): VfioContainer {
+    const fd = expectOk(`${options.name}: open ${VFIO_CONTAINER_PATH}`, syscalls.open(VFIO_CONTAINER_PATH));
+    try {
+      const version = expectOk(`${options.name}: VFIO_GET_API_VERSION`, syscalls.ioctl(fd, VFIO_GET_API_VERSION));
+      if (version !== VFIO_API_VERSION) {
+        throw new VfioError(options.name, 0, `the host speaks VFIO API version ${version}, not ${VFIO_API_VERSION}`);
+      }
+      return new VfioContainer(syscalls, fd, options, chooseType(syscalls, fd, options));
+    } catch (error) {
+      syscalls.close(fd);
+      throw error;
+    }
+  }
+
+  get nested(): boolean {
+    return this.type === VFIO_TYPE1_NESTING_IOMMU;
+  }
+
+  /** One for all devices of the container; undefined while it has no group, and always if it does not nest [A06]. */
+  get context(): VfioHostIOMMUContext | undefined {
+    return this.#context;
+  }
+
+  /** What the host told of its IOMMU; undefined while no group is attached. */
+  get info(): IommuInfo | undefined {
+    return this.#info;
+  }
+
+  get groups(): ReadonlySet<VfioGroup> {
+    return this.#groups;
+  }
+
+  /** How many devices ever joined. */
+  get joined(): number {
+    return this.#joined;
+  }
+
+  /**
+   * Opens group `number` and attaches it; the first one makes the host set its IOMMU up.
+   * @throws VfioError if the group does not exist, is in use or not viable, or the host's IOMMU does not fit; the group is then
+   * closed again.
+   */
+  attachGroup(number: number): VfioGroup {
+    const group = VfioGroup.open(this, number);
+    try {
+      group.setContainer();
+      if (this.#groups.size === 0) this.#setIommu();
+    } catch (error) {
+      group.close();
+      throw error;
+    }
+    this.#groups.add(group);
+    return group;
+  }
+
+  /** Closes `group`; with the last one the host takes the IOMMU down, and what is mapped and bound with it. */
+  detachGroup(group: VfioGroup): void {
+    if (!this.#groups.delete(group)) return;
+    if (this.#groups.size === 0) {
+      this.#context = undefined;
+      this.#info = undefined;
+    }
+    group.close();
+  }
+
+  /** A device of the container was opened: it has none of the bindings made before. */
+  deviceJoined(): void {
+    this.#joined++;
+  }
+
+  /**
+   * MAP_DMA of `pages` pages of process memory at `address` to `iovaFrame`. 0 or a negated errno; then nothing was mapped.
+   */
+  mapDma(iovaFrame: number, pages: number, address: Hva, readonly = false): number {
+    const bytes = VfioIommuType1DmaMap.encode({
+      argsz: VfioIommuType1DmaMap.size,
+      flags: readonly ? VfioDmaMapFlag.READ : VfioDmaMapFlag.READ | VfioDmaMapFlag.WRITE,
+      vaddr: address,
+    });
+    const view = viewOf(bytes);
+    VfioIommuType1DmaMap.fields.iova.set(view, frameHi(iovaFrame), frameLo(iovaFrame));
+    VfioIommuType1DmaMap.fields.size.set(view, frameHi(pages), frameLo(pages));
+    return this.#done(this.syscalls.ioctl(this.fd, VFIO_IOMMU_MAP_DMA, bytes));
+  }
+
+  /** UNMAP_DMA. Returns how many pages were unmapped, or a negated errno. */
+  unmapDma(iovaFrame: number, pages: number): number {
+    const bytes = VfioIommuType1DmaUnmap.encode({ argsz: VfioIommuType1DmaUnmap.size });
+    const view = viewOf(bytes);
+    const { iova, size } = VfioIommuType1DmaUnmap.fields;
+    iova.set(view, frameHi(iovaFrame), frameLo(iovaFrame));
+    size.set(view, frameHi(pages), frameLo(pages));
+    const result = this.syscalls.ioctl(this.fd, VFIO_IOMMU_UNMAP_DMA, bytes);
+    return result < 0 ? result : size.number(view) / PAGE_BYTES;
+  }
+
+  /** Detaches all groups and closes the container. */
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const group of [...this.#groups].reverse()) this.detachGroup(group);
+    this.syscalls.close(this.fd);
+  }
+
+  #setIommu(): void {
+    const type = TYPE_NAMES.get(this.type)!;
+    expectOk(`${this.name}: VFIO_SET_IOMMU ${type}`, this.syscalls.ioctl(this.fd, VFIO_SET_IOMMU, this.type));
+    const info = readIommuInfo(this.syscalls, this.fd);
+    if (typeof info === 'number') throw new VfioError(`${this.name}: VFIO_IOMMU_GET_INFO`, info);
+    this.#info = info;
+    if (this.nested) this.#context = this.#createContext(info);
+  }
+
+  #createContext(info: IommuInfo): VfioHostIOMMUContext {
+    const quirks = this.#options.quirks ?? {};
+    if (info.nesting === undefined && quirks.missingNestingCap !== true) {
+      throw new VfioError(`${this.name}: nesting`, -Errno.EINVAL, 'the host reports no nesting capability');
+    }
+    const format = info.nesting?.stage1Format;
+    if (format !== undefined && format !== Stage1Format.INTEL_VTD && quirks.anyFormat !== true) {
+      const detail = `the host's first-stage format is ${format}, only ${Stage1Format.INTEL_VTD} (Intel VT-d) is known`;
+      throw new VfioError(`${this.name}: nesting`, -Errno.EINVAL, detail);
+    }
+    return new VfioHostIOMMUContext(this, info.nesting, quirks);
+  }
+
+  #done(result: number): number {
+    return result < 0 ? result : 0;
+  }
+}
+
+/** In order of preference [A03]: nesting, only if wanted and of a version that is known; then version 2; then version 1. */
+function chooseType(
+  syscalls: HostSyscalls,
+  fd: number,
+  options: VfioContainerOptions,
+): { type: number; refused?: string } {
+  const offered = (extension: number): boolean => syscalls.ioctl(fd, VFIO_CHECK_EXTENSION, extension) > 0;
+  const refused = options.wantsNesting ? nestingProblem(syscalls, fd, offered) : undefined;
+  if (options.wantsNesting && refused === undefined) return { type: VFIO_TYPE1_NESTING_IOMMU };
+  if (refused !== undefined) {
+    logger('remora:host:vfio', options.name).warn('no nesting: %s', refused);
+    if (options.ledger?.on === true) options.ledger.add(options.name, 'warning', { message: `no nesting: ${refused}` });
+  }
+  for (const type of [VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_IOMMU]) {
+    if (offered(type)) return refused === undefined ? { type } : { type, refused };
+  }
+  throw new VfioError(`${options.name}: VFIO_CHECK_EXTENSION`, -Errno.EINVAL, 'the host offers no known IOMMU type');
+}
+
+function nestingProblem(
+  syscalls: HostSyscalls,
+  fd: number,
+  offered: (extension: number) => boolean,
+): string | undefined {
+  if (!offered(VFIO_TYPE1_NESTING_IOMMU)) return 'the host does not offer VFIO_TYPE1_NESTING_IOMMU';
+  const version = syscalls.ioctl(fd, VFIO_CHECK_EXTENSION, VFIO_NESTING_IOMMU_UAPI);
+  if (version >= IOMMU_UAPI_VERSION) return undefined;
+  return `the host's IOMMU uAPI version is ${version}, at least ${IOMMU_UAPI_VERSION} is needed`;
+}
