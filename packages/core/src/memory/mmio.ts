@@ -1,3 +1,4 @@
+import { logger, rateLimited } from '../log.js';
 import { MemTx } from './memtx.js';
 import type { TxAttrs } from './memtx.js';
 
@@ -30,6 +31,8 @@ export interface MmioOps {
   write64?(offset: number, hi: number, lo: number, attrs: TxAttrs): void;
 }
 
+const log = rateLimited(logger('remora:core:memory'), 20);
+
 const DEFAULT_VALID = { min: 1, max: 8 };
 const DEFAULT_IMPL = { min: 4, max: 4 };
 /** Even devices that allow it are not re-entered deeper than this: a guest must not choose our stack's depth. */
@@ -37,6 +40,7 @@ const MAX_DEPTH = 8;
 
 /** An MMIO region's behaviour: checks, splits, widens and merges accesses on their way to the device. */
 export class Mmio {
+  readonly #name: string;
   readonly #ops: MmioOps;
   readonly #validMin: number;
   readonly #validMax: number;
@@ -54,6 +58,7 @@ export class Mmio {
     if (impl.max === 8 && (ops.read64 === undefined || ops.write64 === undefined)) {
       throw new RangeError(`${name}: impl.max 8 needs read64 and write64`);
     }
+    this.#name = name;
     this.#ops = ops;
     this.#validMin = valid.min;
     this.#validMax = valid.max;
@@ -65,7 +70,10 @@ export class Mmio {
 
   /** Reads `out.length` bytes from `offset`, or writes them; stops at the first piece that the device does not accept. */
   transfer(offset: number, bytes: Uint8Array, write: boolean, attrs: TxAttrs): MemTx {
-    if (this.#depth >= this.#maxDepth) return MemTx.ACCESS_ERROR;
+    if (this.#depth >= this.#maxDepth) {
+      log.warn('%s: refused an access from inside an access to it', this.#name);
+      return MemTx.ACCESS_ERROR;
+    }
     this.#depth++;
     try {
       for (let done = 0; done < bytes.length;) {
