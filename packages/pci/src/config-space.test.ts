@@ -141,3 +141,25 @@ test('a function-level reset resets the function and its device, and reads back 
   t.is(fn.config.get16(0x04), 0);
   t.is(fn.config.get16(at + 8) & 0x8000, 0);
 });
+
+test('a register whose truth is elsewhere is fetched before each guest read that touches it, and before no other', t => {
+  const config = new ConfigSpace(false);
+  config.define(0x40, 4, 0);
+  let outside = 0x11;
+  const asked: [number, number][] = [];
+  config.onRead({ start: 0x40, end: 0x42 }, (offset, size) => {
+    asked.push([offset, size]);
+    config.set(0x40, outside, 2);
+  });
+  t.is(config.read(0x40, 2), 0x11);
+  outside = 0x22;
+  t.is(config.read(0x3c, 4), 0);
+  t.is(config.read(0x42, 2), 0);
+  t.is(config.get16(0x40), 0x11);
+  t.is(config.read(0x41, 1), 0);
+  t.is(config.get16(0x40), 0x22);
+  t.deepEqual(asked, [
+    [0x40, 2],
+    [0x41, 1],
+  ]);
+});

@@ -4,13 +4,16 @@
  */
 import { CONFIG_BYTES, EXTENDED_CONFIG_BYTES } from './registers.js';
 
+/** Called before guest reads that touch the range it refreshes; `offset` and `size` are the whole access. */
+export type ConfigRefresher = (offset: number, size: number) => void;
+
 /** Called after guest writes (and resets) that touched the range it watches; `offset` and `size` are the whole access. */
 export type ConfigWatcher = (offset: number, size: number) => void;
 
 interface Watch {
   readonly start: number;
   readonly end: number;
-  readonly changed: ConfigWatcher;
+  readonly call: ConfigWatcher | ConfigRefresher;
 }
 
 export class ConfigSpace {
@@ -24,6 +27,7 @@ export class ConfigSpace {
   readonly #clearable: Uint8Array;
   readonly #power: Uint8Array;
   readonly #watches: Watch[] = [];
+  readonly #refreshes: Watch[] = [];
 
   constructor(express: boolean) {
     this.size = express ? EXTENDED_CONFIG_BYTES : CONFIG_BYTES;
@@ -49,14 +53,18 @@ export class ConfigSpace {
 
   /** Calls `changed` after every guest write and every reset that touches `[start, end)`. */
   onWrite(range: { readonly start: number; readonly end: number }, changed: ConfigWatcher): void {
-    this.#watches.push({ start: range.start, end: range.end, changed });
+    this.#watches.push({ start: range.start, end: range.end, call: changed });
+  }
+
+  /** Calls `refresh` before every guest read that touches `[start, end)`: for registers whose truth is elsewhere. */
+  onRead(range: { readonly start: number; readonly end: number }, refresh: ConfigRefresher): void {
+    this.#refreshes.push({ start: range.start, end: range.end, call: refresh });
   }
 
   /** A guest's read of 1, 2 or 4 bytes: unsigned. Bytes beyond the end read as ones. */
   read(offset: number, size: number): number {
-    let value = 0;
-    for (let i = size - 1; i >= 0; i--) value = (value << 8) | (this.bytes[offset + i] ?? 0xff);
-    return value >>> 0;
+    notify(this.#refreshes, offset, size);
+    return this.#get(offset, size);
   }
 
   /** A guest's write of 1, 2 or 4 bytes. What the masks do not let through is ignored, and so are bytes beyond the end. */
@@ -68,7 +76,7 @@ export class ConfigSpace {
       const kept = this.bytes[at]! & ~writable & ~(written & this.#clearable[at]!);
       this.bytes[at] = kept | (written & writable);
     }
-    this.#notify(offset, size);
+    notify(this.#watches, offset, size);
   }
 
   get8(offset: number): number {
@@ -76,11 +84,11 @@ export class ConfigSpace {
   }
 
   get16(offset: number): number {
-    return this.read(offset, 2);
+    return this.#get(offset, 2);
   }
 
   get32(offset: number): number {
-    return this.read(offset, 4);
+    return this.#get(offset, 4);
   }
 
   /** The device's own write: no masks, no watchers, and the value after reset stays what it was. */
@@ -91,12 +99,18 @@ export class ConfigSpace {
   /** Every register back to its value after reset; then each watcher is told once. */
   reset(): void {
     this.bytes.set(this.#power);
-    this.#notify(0, this.size);
+    notify(this.#watches, 0, this.size);
   }
 
-  #notify(offset: number, size: number): void {
-    for (const watch of this.#watches) {
-      if (offset < watch.end && watch.start < offset + size) watch.changed(offset, size);
-    }
+  #get(offset: number, size: number): number {
+    let value = 0;
+    for (let i = size - 1; i >= 0; i--) value = (value << 8) | (this.bytes[offset + i] ?? 0xff);
+    return value >>> 0;
+  }
+}
+
+function notify(watches: readonly Watch[], offset: number, size: number): void {
+  for (const watch of watches) {
+    if (offset < watch.end && watch.start < offset + size) watch.call(offset, size);
   }
 }
