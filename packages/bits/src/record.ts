@@ -72,15 +72,17 @@ export class Field {
   /** Any field's value as a BigInt. For edges. */
   big(words: Int32Array, at: number): bigint {
     let value = 0n;
-    for (let word = this.spec.msb >>> 5; word >= this.word; word--) value = (value << 32n) | BigInt(words[at + word]! >>> 0);
+    for (let word = this.spec.msb >>> 5; word >= this.word; word--)
+      value = (value << 32n) | BigInt(words[at + word]! >>> 0);
     return BigInt.asUintN(this.spec.msb - this.spec.lsb + 1, value >> BigInt(this.shift));
   }
 
   /** Stores any field's value. For edges. @throws RangeError if `value` does not fit. */
   setBig(words: Int32Array, at: number, value: bigint): void {
     const width = BigInt(this.spec.msb - this.spec.lsb + 1);
-    if (value < 0n || value >> width !== 0n) throw new RangeError(`${this.name}: ${value} does not fit in ${width} bits`);
-    for (let position = this.spec.lsb, rest = value; position <= this.spec.msb; ) {
+    if (value < 0n || value >> width !== 0n)
+      throw new RangeError(`${this.name}: ${value} does not fit in ${width} bits`);
+    for (let position = this.spec.lsb, rest = value; position <= this.spec.msb;) {
       const word = position >>> 5;
       const shift = position & 31;
       const count = Math.min(32 - shift, this.spec.msb - position + 1);
@@ -111,7 +113,8 @@ export class RecordType<F extends Record<string, FieldSpec> = Record<string, Fie
     this.spec = spec;
     this.bytes = bytes;
     this.words = bytes / 4;
-    if (!Number.isInteger(this.words) || bytes <= 0) throw new RangeError(`${name}: ${bytes} bytes is not a whole number of words`);
+    if (!Number.isInteger(this.words) || bytes <= 0)
+      throw new RangeError(`${name}: ${bytes} bytes is not a whole number of words`);
     this.reserved = new Int32Array(this.words).fill(-1);
     const bound: Record<string, Field> = {};
     for (const [key, field] of Object.entries(fields)) {
@@ -123,7 +126,8 @@ export class RecordType<F extends Record<string, FieldSpec> = Record<string, Fie
 
   #claim(key: string, { msb, lsb, kind }: FieldSpec): void {
     const where = `${this.name}.${key}`;
-    if (lsb < 0 || msb < lsb || msb >= this.words * 32) throw new RangeError(`${where}: bits ${msb}:${lsb} are outside the record`);
+    if (lsb < 0 || msb < lsb || msb >= this.words * 32)
+      throw new RangeError(`${where}: bits ${msb}:${lsb} are outside the record`);
     if (kind === 'int' && msb >>> 5 !== lsb >>> 5) throw new RangeError(`${where}: bits ${msb}:${lsb} cross a word`);
     if (kind === 'frame' && (lsb % 64 !== 12 || msb >>> 6 !== lsb >>> 6)) {
       throw new RangeError(`${where}: a frame starts at bit 12 of a quadword`);
@@ -131,7 +135,8 @@ export class RecordType<F extends Record<string, FieldSpec> = Record<string, Fie
     if (kind === 'wide' && msb - lsb >= 64) throw new RangeError(`${where}: more than 64 bits`);
     for (let position = lsb; position <= msb; position++) {
       const mask = 1 << (position & 31);
-      if ((this.reserved[position >>> 5]! & mask) === 0) throw new RangeError(`${where}: bit ${position} is claimed twice`);
+      if ((this.reserved[position >>> 5]! & mask) === 0)
+        throw new RangeError(`${where}: bit ${position} is claimed twice`);
       this.reserved[position >>> 5]! &= ~mask;
     }
   }
@@ -179,6 +184,11 @@ export class RecordType<F extends Record<string, FieldSpec> = Record<string, Fie
  * Declares a structure of `bytes` bytes.
  * @throws RangeError if a field lies outside the record, crosses a word (int), or claims a bit that another field has.
  */
-export function record<F extends Record<string, FieldSpec>>(name: string, spec: string, bytes: number, fields: F): RecordType<F> {
+export function record<F extends Record<string, FieldSpec>>(
+  name: string,
+  spec: string,
+  bytes: number,
+  fields: F,
+): RecordType<F> {
   return new RecordType(name, spec, bytes, fields);
 }
