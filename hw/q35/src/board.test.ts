@@ -1,7 +1,7 @@
 import test from 'ava';
 import { type AddressSpace, ConfigError, Ledger, MemTx, Ram, Region, VirtualClock } from '@remora/core';
 import { Command, Config, PciBridge, PciFunction, PLATFORM_REQUESTER } from '@remora/pci';
-import { Q35 } from './board.js';
+import type { Q35 } from './board.js';
 import { q35Kind } from './plugin.js';
 import { HOST_BRIDGE, PCIEXBAR } from './spec.js';
 

@@ -1,5 +1,5 @@
 import { definePlugin } from '@remora/core';
-import { type BoardKind, BoardKinds } from '@remora/pci';
+import { type BoardKind, BoardKinds, bridgeKinds, DeviceKinds } from '@remora/pci';
 import { ContainerModule } from 'inversify';
 import { Q35 } from './board.js';
 import { type Q35Config, q35Properties } from './config.js';
@@ -11,10 +11,12 @@ export const q35Kind: BoardKind<Q35Config> = {
   create: (services, config) => new Q35(services, config),
 };
 
+/** The board, and the bridges that fit into it. */
 export default definePlugin({
   name: '@hw/q35',
   api: 1,
   module: new ContainerModule(({ bind }) => {
     bind(BoardKinds).toConstantValue(q35Kind);
+    for (const kind of bridgeKinds) bind(DeviceKinds).toConstantValue(kind);
   }),
 });
