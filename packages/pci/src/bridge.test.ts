@@ -52,7 +52,9 @@ test('configuration cycles follow the bus numbers that software wrote', t => {
   configWrite(root, 7, 0x18, Config.INTERRUPT_LINE, 0x55, 1);
   t.is(fn.config.get8(Config.INTERRUPT_LINE), 0x55);
   t.is(fn.requesterId, 0x0718);
-  number(port.fn, 0, 0);
+  number(port.fn, 5, 6);
+  t.is(functionAt(root, 7, 0x18), undefined, 'beyond the subordinate bus');
+  number(port.fn, 0, 9);
   t.is(functionAt(root, 7, 0x18), undefined, 'a bridge that is not numbered forwards nothing');
 });
 
