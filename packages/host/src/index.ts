@@ -1,4 +1,5 @@
 export * from './forwarding-syscalls.js';
+export * from './machine-process.js';
 export * from './recording-syscalls.js';
 export * from './syscalls.js';
 export * from './vfio/index.js';

@@ -12,7 +12,7 @@ import {
   WHOLE_SPACE,
 } from '@remora/core';
 import type { Device, Plugin, ResetPhase } from '@remora/core';
-import { BoardKinds, DeviceKinds, MsiLog, PciBus, PciFunction, pciSetupIommu } from '@remora/pci';
+import { BoardKinds, bridgeKinds, DeviceKinds, MsiLog, PciBus, PciFunction, pciSetupIommu } from '@remora/pci';
 import type { Board, BoardKind, BoardServices, DeviceKind, PciDeviceContext, SystemDeviceContext } from '@remora/pci';
 import { ContainerModule } from 'inversify';
 
@@ -169,6 +169,7 @@ export function bench(): Bench {
     bind(BoardKinds).toConstantValue(board);
     bind(DeviceKinds).toConstantValue(gadget);
     bind(DeviceKinds).toConstantValue(unit);
+    for (const kind of bridgeKinds) bind(DeviceKinds).toConstantValue(kind);
   });
   return { plugin: definePlugin({ name: '@test/bench', api: 1, module }), log };
 }

@@ -1,7 +1,7 @@
 /** createMachine(): from a description to a machine. The composition root of the machine level. */
 import { ConfigError, errnoName, Ledger, Ram, VirtualClock, type Plugin } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
-import { BoardKinds, bridgeKinds, DeviceKinds, type AnyDeviceKind, type BoardKind } from '@remora/pci';
+import { BoardKinds, DeviceKinds, type AnyDeviceKind, type BoardKind } from '@remora/pci';
 import { located } from './config-error.js';
 import { Kinds } from './device-kinds.js';
 import { parseSpec, type DeviceSpec } from './device-spec.js';
@@ -40,7 +40,7 @@ export function createMachine(host: Host | HostSyscalls | undefined, options: Ma
     const clock = level?.clock ?? new VirtualClock();
     const ledger = options.ledger ?? level?.ledger ?? new Ledger();
     const boards = new Kinds<BoardKind<unknown>>('board', scope.all(BoardKinds));
-    const kinds = new Kinds<AnyDeviceKind>('device', [...bridgeKinds, ...scope.all(DeviceKinds)]);
+    const kinds = new Kinds<AnyDeviceKind>('device', [......scope.all(DeviceKinds)]);
     const spec = parseSpec('board', options.board);
     const kind = boards.find('board', spec.driver);
     const board = located('board', [kind.id, name], () => {

@@ -7,6 +7,15 @@ export interface MachineRequest {
   readonly seed: number;
 }
 
+/** One thing that a machine's guest does. What it causes is recorded under it. */
+export interface MachineStep {
+  /** A word, to name it on the command line: `bind`. */
+  readonly id: string;
+  /** One line for people. */
+  readonly title: string;
+  run(): void;
+}
+
 export interface MachineDefinition {
   /** `remora run NAME`. */
   readonly name: string;
@@ -14,6 +23,12 @@ export interface MachineDefinition {
   readonly description: string;
   /** Assembles the machine, and the host if it needs one (which is then `machine.host`). Does not start it. */
   create(request: MachineRequest): Machine;
+  /** What the guest of the started machine does, in order; they run one after the other. */
+  steps?(machine: Machine, request: MachineRequest): readonly MachineStep[];
+  /** Id of the step after which `remora walk` looks at the tables; default: the last one. */
+  readonly settled?: string;
+  /** Whether `remora run` replays the shipped recordings, too. */
+  readonly replays?: boolean;
 }
 
 /** Declares a machine; the default export of a user's own machine file. @throws ConfigError if it has no name. */

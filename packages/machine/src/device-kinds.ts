@@ -13,13 +13,15 @@ export class Kinds<K extends NamedKind> {
 
   /**
    * `what` names the set in messages: `device`, `board`.
+   * One kind may be contributed by several plug-ins.
    * @throws ConfigError if two kinds answer to one name.
    */
   constructor(what: string, contributed: readonly K[]) {
     this.#what = what;
     for (const kind of contributed) {
       for (const name of [kind.id, ...(kind.aliases ?? [])]) {
-        if (this.#byName.has(name)) throw new ConfigError('plugins', `two plug-ins define the ${what} "${name}"`);
+        if ((this.#byName.get(name) ?? kind) !== kind)
+          throw new ConfigError('plugins', `two plug-ins define the ${what} "${name}"`);
         this.#byName.set(name, kind);
       }
     }

@@ -21,7 +21,7 @@ export interface DeviceServices {
 export interface PciDeviceContext extends DeviceServices {
   /** Plugs `fn` at the configured place. Called in realize(). @throws ConfigError if the place is taken. */
   plug(fn: PciFunction): void;
-  /** The host process that the machine runs in (a HostSyscalls); undefined in a machine without a host. */
+  /** The process on the host that the machine runs in (a MachineProcess of the host package); undefined without a host. */
   readonly host: unknown;
   /** The machine's memory as a host sees it. */
   readonly guestMemory: AddressSpace;

@@ -14,6 +14,8 @@ import { VfioError } from './vfio-error.js';
 export interface VfioConnectOptions extends Omit<VfioContainerOptions, 'name'> {
   /** What the container maps. Devices with the same address space share a container. */
   readonly space: AddressSpace;
+  /** What it maps instead if nesting is wanted and the host does not offer it. */
+  readonly spaceWithoutNesting?: AddressSpace;
   readonly memory: VfioMemoryOptions;
   /** Do not share: a container of the device's own. */
   readonly fresh?: boolean;
@@ -74,13 +76,13 @@ export class VfioConnections {
     for (const home of this.#homes) {
       const group = [...home.container.groups].find(open => open.number === number);
       if (group === undefined) continue;
-      if (home.space !== options.space || options.fresh === true) {
+      if (home.space !== spaceIn(home.container, options) || options.fresh === true) {
         throw new VfioError(group.name, 0, 'its devices must share a container, but differ in what it maps');
       }
       return { home, group };
     }
     for (const home of this.#homes) {
-      if (!home.shared || options.fresh === true || home.space !== options.space) continue;
+      if (!home.shared || options.fresh === true || home.space !== spaceIn(home.container, options)) continue;
       return { home, group: home.container.attachGroup(number) };
     }
     return this.#newHome(number, options);
@@ -91,8 +93,9 @@ export class VfioConnections {
     const container = VfioContainer.open(this.#syscalls, { ...options, name });
     try {
       const group = container.attachGroup(number);
-      const listener = new VfioMemoryListener(container, options.space, options.memory);
-      const home = { container, listener, space: options.space, shared: options.fresh !== true };
+      const space = spaceIn(container, options);
+      const listener = new VfioMemoryListener(container, space, options.memory);
+      const home = { container, listener, space, shared: options.fresh !== true };
       this.#homes.push(home);
       this.#next++;
       return { home, group };
@@ -113,6 +116,12 @@ export class VfioConnections {
     home.container[Symbol.dispose]();
     this.#homes.splice(this.#homes.indexOf(home), 1);
   }
+}
+
+/** What `container` maps, or would map, for these options. */
+function spaceIn(container: VfioContainer, options: VfioConnectOptions): AddressSpace {
+  const fellBack = options.wantsNesting && !container.nested;
+  return fellBack ? (options.spaceWithoutNesting ?? options.space) : options.space;
 }
 
 /** The IOMMU group of a device, from sysfs. */

@@ -1,0 +1,40 @@
+/** The process that a machine runs in, as its devices see it. */
+import type { Hva } from '@remora/bits';
+import { Errno, type Ram, type Section } from '@remora/core';
+import type { HostSyscalls } from './syscalls.js';
+import { VfioConnections } from './vfio/index.js';
+
+/** `host` of a device's context, in a machine that runs on a host. */
+export class MachineProcess implements Disposable {
+  readonly syscalls: HostSyscalls;
+  /** Shared by the machine's devices, as they share containers. */
+  readonly vfio: VfioConnections;
+  readonly #memory = new Map<Ram, Hva>();
+
+  /** `name` is the machine's. */
+  constructor(syscalls: HostSyscalls, name: string) {
+    this.syscalls = syscalls;
+    this.vfio = new VfioConnections(syscalls, name);
+  }
+
+  /** `length` bytes of process memory (a multiple of 4096) for a guest; or -errno. */
+  allocate(length: number): Ram | number {
+    const mapped = this.syscalls.mmap(length);
+    if (typeof mapped === 'number') return mapped;
+    if (mapped.ram.size !== length) return -Errno.EIO;
+    this.#memory.set(mapped.ram, mapped.address);
+    return mapped.ram;
+  }
+
+  /** Where the process has the first byte of the section's region; undefined for what `allocate` did not return. */
+  readonly addressOf = (section: Section): Hva | undefined => {
+    const { ram } = section.region;
+    return ram === undefined ? undefined : this.#memory.get(ram);
+  };
+
+  /** Gives the memory back. What is connected by VFIO must be closed before. */
+  [Symbol.dispose](): void {
+    for (const [ram, address] of this.#memory) this.syscalls.munmap(address, ram.size);
+    this.#memory.clear();
+  }
+}
