@@ -1,6 +1,6 @@
 /** createMachine(): from a description to a machine. The composition root of the machine level. */
 import { ConfigError, errnoName, Ledger, Ram, VirtualClock, type Plugin } from '@remora/core';
-import type { HostSyscalls } from '@remora/host';
+import { MachineProcess, RecordingSyscalls, type HostSyscalls } from '@remora/host';
 import { BoardKinds, DeviceKinds, type AnyDeviceKind, type BoardKind } from '@remora/pci';
 import { located } from './config-error.js';
 import { Kinds } from './device-kinds.js';
@@ -35,20 +35,20 @@ export function createMachine(host: Host | HostSyscalls | undefined, options: Ma
   const name = nameFor(level, options.name);
   const scope = openScope(name, level, options);
   try {
-    const bare = level === undefined ? (host as HostSyscalls | undefined) : scope.own(level.platform.process(name));
-    const syscalls = bare === undefined ? undefined : (options.interpose?.(bare) ?? bare);
     const clock = level?.clock ?? new VirtualClock();
     const ledger = options.ledger ?? level?.ledger ?? new Ledger();
+    const syscalls = level === undefined ? (host as HostSyscalls | undefined) : scope.own(level.platform.process(name));
+    const process = syscalls && scope.own(machineProcess(name, syscalls, ledger, options));
     const boards = new Kinds<BoardKind<unknown>>('board', scope.all(BoardKinds));
-    const kinds = new Kinds<AnyDeviceKind>('device', [......scope.all(DeviceKinds)]);
+    const kinds = new Kinds<AnyDeviceKind>('device', scope.all(DeviceKinds));
     const spec = parseSpec('board', options.board);
     const kind = boards.find('board', spec.driver);
     const board = located('board', [kind.id, name], () => {
       const config = kind.properties.parse('board', spec.options);
-      const ram = allocateRam(kind.ramBytes(config), syscalls, scope);
+      const ram = allocateRam(kind.ramBytes(config), process);
       return kind.create({ name, ram, clock, ledger }, config);
     });
-    return new Machine({ name, scope, board, kinds, clock, ledger, host: level, syscalls }, options.devices ?? []);
+    return new Machine({ name, scope, board, kinds, clock, ledger, host: level, process }, options.devices ?? []);
   } catch (failure) {
     scope[Symbol.dispose]();
     throw failure;
@@ -73,13 +73,15 @@ function openScope(name: string, host: Host | undefined, options: MachineOptions
   }
 }
 
+/** The ledger records what the machine asked, and the answer that reached it. */
+function machineProcess(name: string, bare: HostSyscalls, ledger: Ledger, options: MachineOptions): MachineProcess {
+  const syscalls = options.interpose?.(bare) ?? bare;
+  return new MachineProcess(new RecordingSyscalls(syscalls, ledger, `${name}/host-syscalls`), name);
+}
+
 /** Memory of the process, if there is one: what a guest writes is then in host pages that devices of the host can reach. */
-function allocateRam(bytes: number, syscalls: HostSyscalls | undefined, scope: Scope): Ram {
-  if (syscalls === undefined) return Ram.allocate(bytes);
-  const mapped = syscalls.mmap(bytes);
-  if (typeof mapped === 'number') {
-    throw new ConfigError('memory', `the host has no ${bytes} bytes of memory left (${errnoName(mapped)})`);
-  }
-  scope.own({ [Symbol.dispose]: () => void syscalls.munmap(mapped.address, bytes) });
-  return mapped.ram;
+function allocateRam(bytes: number, process: MachineProcess | undefined): Ram {
+  const ram = process === undefined ? Ram.allocate(bytes) : process.allocate(bytes);
+  if (typeof ram !== 'number') return ram;
+  throw new ConfigError('memory', `the host has no ${bytes} bytes of memory left (${errnoName(ram)})`);
 }

@@ -10,6 +10,7 @@ import {
   type Ledger,
   type VirtualClock,
 } from '@remora/core';
+import type { MachineProcess } from '@remora/host';
 import {
   PLATFORM_REQUESTER,
   type AnyDeviceKind,
@@ -36,8 +37,7 @@ export interface MachineParts {
   readonly clock: VirtualClock;
   readonly ledger: Ledger;
   readonly host: Host | undefined;
-  /** The HostSyscalls of the process that the machine runs in. */
-  readonly syscalls: unknown;
+  readonly process: MachineProcess | undefined;
 }
 
 export class Machine implements Disposable {
@@ -47,6 +47,8 @@ export class Machine implements Disposable {
   readonly ledger: Ledger;
   /** The host that it runs on, if any. */
   readonly host: Host | undefined;
+  /** The process of the host in which it runs, if any. */
+  readonly process: MachineProcess | undefined;
   /** Configuration space by address, as a guest reaches it. */
   readonly config: ConfigurationSpaces;
   readonly #scope: Scope;
@@ -66,6 +68,7 @@ export class Machine implements Disposable {
     this.clock = clock;
     this.ledger = ledger;
     this.host = parts.host;
+    this.process = parts.process;
     this.config = new ConfigurationSpaces(board.rootBus);
     this.#scope = parts.scope;
     this.#boardLife = this.#scope.own(new Lifecycle(board));
@@ -81,7 +84,7 @@ export class Machine implements Disposable {
         rootBus: board.rootBus,
         msi: (hi, lo, data) => board.messages.deliver(PLATFORM_REQUESTER, hi, lo, data),
       },
-      pci: { host: parts.syscalls, guestMemory: board.addressSpace },
+      pci: { host: parts.process, guestMemory: board.addressSpace },
       buses: new Map<string, PciBus>([[board.rootBus.name, board.rootBus]]),
     };
     for (const fn of board.rootBus.functions) {
