@@ -1,6 +1,7 @@
 /** Ready-made values of PASID and context entries. Frames are of the tables' roots. */
 import type { RecordType, RecordValues } from '@remora/bits';
-import { ContextEntry, PasidEntry, Pgtt, ScalableContextEntry, TranslationType } from '../spec/index.js';
+import type { ContextEntry, PasidEntry, ScalableContextEntry } from '../spec/index.js';
+import { Pgtt, TranslationType } from '../spec/index.js';
 import type { PageTable } from './page-table.js';
 
 type ValuesOf<R> = R extends RecordType<infer F> ? RecordValues<F> : never;

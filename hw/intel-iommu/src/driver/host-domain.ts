@@ -150,16 +150,12 @@ export class VtdHostDomain implements HostIommuDomain {
 
   /** The PASID entries of an attached function, decoded, in ascending order. */
   describePasids(requesterId: number): { pasid: number; entry: Record<string, number> }[] {
-    const directory = this.#driver.directory(requesterId);
-    if (directory === undefined) return [];
-    return [...directory.entries()].map(({ pasid, entry }) => ({
-      pasid,
-      entry: Object.fromEntries(
-        Object.entries(PasidEntry.decode(entry))
-          .map(([name, value]) => [name, Number(value)] as const)
-          .filter(([, value]) => value !== 0),
-      ),
-    }));
+    const described: { pasid: number; entry: Record<string, number> }[] = [];
+    for (const { pasid, entry } of this.#driver.directory(requesterId)?.entries() ?? []) {
+      const fields = Object.entries(PasidEntry.decode(entry)).map(([name, value]) => [name, Number(value)] as const);
+      described.push({ pasid, entry: Object.fromEntries(fields.filter(([, value]) => value !== 0)) });
+    }
+    return described;
   }
 
   /** Blocks what is still attached and returns the tables. */

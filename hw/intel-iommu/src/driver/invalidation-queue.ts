@@ -144,6 +144,8 @@ export class InvalidationQueue {
     this.#setStatus(index, STATUS_PENDING);
     this.#store(index, this.#waitFor(index));
     this.#registers.write32(Reg.FSTS, Fsts.IQE);
+    // QEMU goes on only when the tail is written; elsewhere this says nothing new.
+    this.ring();
     return true;
   }
 

@@ -59,6 +59,7 @@ export class OperationLog {
     const push = (rest: string): number => this.operations.push(rest === '' ? name : `${name} ${rest}`);
     switch (offset) {
       case Reg.GCMD:
+        if ((lo & GlobalCommand.QIE) === 0) this.#head = 0;
         push(
           Object.entries(GlobalCommand)
             .filter(([, bit]) => (lo & bit) !== 0)

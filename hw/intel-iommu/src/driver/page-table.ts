@@ -66,6 +66,15 @@ export interface UnmapSink {
   retire(frame: number): void;
 }
 
+/** A large leaf that was replaced by the table `child`, and the entry that it was. */
+interface Split {
+  readonly table: number;
+  readonly index: number;
+  readonly hi: number;
+  readonly lo: number;
+  readonly child: number;
+}
+
 /** Pages that one entry of a table at `level` covers. */
 function span(level: number): number {
   return 2 ** (9 * (level - 1));
@@ -120,7 +129,14 @@ export class PageTable {
    */
   unmap(iovaFrame: number, pages: number, sink: UnmapSink = this.#freeNow): number {
     if (!this.covers(iovaFrame, pages)) return -Errno.EINVAL;
-    if (!this.#splitAt(iovaFrame) || !this.#splitAt(iovaFrame + pages)) return -Errno.ENOMEM;
+    const splits: Split[] = [];
+    if (!this.#splitAt(iovaFrame, splits) || !this.#splitAt(iovaFrame + pages, splits)) {
+      for (const { table, index, hi, lo, child } of splits.reverse()) {
+        this.#write(table, index, hi, lo);
+        this.#pages.free(child, 1);
+      }
+      return -Errno.ENOMEM;
+    }
     this.#clear(this.rootFrame, this.levels, iovaFrame, pages, sink);
     return 0;
   }
@@ -256,8 +272,8 @@ export class PageTable {
     this.#memory.store(table, index * 2, this.#run, 0, count * 2);
   }
 
-  /** Sees to it that no leaf straddles the boundary before page `iovaFrame`. False if there is no page for that. */
-  #splitAt(iovaFrame: number): boolean {
+  /** Sees to it that no leaf straddles the boundary before page `iovaFrame`. False if there is no page for that. Notes what it did. */
+  #splitAt(iovaFrame: number, done: Split[]): boolean {
     let table = this.rootFrame;
     for (let level: number = this.levels; level > 1 && iovaFrame % span(level) !== 0; level--) {
       const index = Math.floor(iovaFrame / span(level)) % ENTRIES;
@@ -267,6 +283,7 @@ export class PageTable {
         const child = this.#pages.allocate(1);
         if (child < 0) return false;
         this.#spread(child, level - 1, hi, lo);
+        done.push({ table, index, hi, lo, child });
         this.#write(table, index, frameHi(child), frameLo(child) | this.#format.table);
         table = child;
       } else {

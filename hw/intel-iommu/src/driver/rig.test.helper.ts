@@ -11,16 +11,16 @@ import { MemoryMappedRegisters } from './registers.js';
 
 const BASE = 0xfed9_0000;
 const RAM_BYTES = 64 * 2 ** 20;
-/** Tables from 1 MiB on; frames above TABLES_END are free for tests to map to. */
+/** Tables from 1 MiB on; frames above TABLES_END are free for tests: to map to, or for guests. */
 const TABLES = 0x100;
-const TABLES_END = 0x3000;
+const TABLES_END = 0x2000;
 
 /** What became of a request: where it went, or why it was refused. */
 export type Outcome = { readonly to: bigint; readonly access: number } | { readonly fault: number };
 
-/** Memory that notes where it was written, in order. */
+/** Memory that notes what was stored where, in order, while it has a log. */
 export class LoggedMemory implements MemoryPort {
-  readonly stores: { readonly address: number; readonly words: readonly number[] }[] = [];
+  log: { readonly address: number; readonly words: readonly number[] }[] | undefined;
   readonly #below: MemoryPort;
 
   constructor(below: MemoryPort) {
@@ -32,7 +32,7 @@ export class LoggedMemory implements MemoryPort {
   }
 
   store(hi: number, lo: number, from: Int32Array, at: number, count: number): MemTx {
-    this.stores.push({ address: (hi >>> 0) * 2 ** 32 + (lo >>> 0), words: [...from.subarray(at, at + count)] });
+    this.log?.push({ address: (hi >>> 0) * 2 ** 32 + (lo >>> 0), words: [...from.subarray(at, at + count)] });
     return this.#below.store(hi, lo, from, at, count);
   }
 

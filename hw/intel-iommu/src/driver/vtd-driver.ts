@@ -13,6 +13,7 @@ import {
   InterruptTableAddress,
   PasidCacheGranularity,
   PasidEntry,
+  Pgtt,
   Reg,
   RootTableAddress,
   ScalableContextEntry,
@@ -312,7 +313,11 @@ export class VtdDriver extends VtdInvalidations {
     const entry = new Int32Array(PasidEntry.words);
     if (!this.readPasidEntry(requesterId, pasid, entry)) return -Errno.EINVAL;
     this.clearPasidEntry(requesterId, pasid);
-    let status = this.flushPasid(PasidEntry.fields.did.get(entry, 0), pasid);
+    const { did, pgtt } = PasidEntry.fields;
+    // The PASID-based flush spares second-stage translations.
+    const secondStage = pgtt.get(entry, 0) === Pgtt.SECOND_STAGE;
+    let status = this.flushPasid(did.get(entry, 0), pasid);
+    if (status === 0 && secondStage) status = this.iotlbInvalidate(Granularity.DOMAIN, did.get(entry, 0));
     if (status === 0 && this.hasDeviceTlb(requesterId)) status = this.pasidDeviceTlbInvalidate(requesterId, pasid);
     if (status !== 0) {
       this.writePasidEntry(requesterId, pasid, entry);
