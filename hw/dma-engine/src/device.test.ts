@@ -155,6 +155,15 @@ test('a read that fails: result, address of the first byte, and what arrived bef
   t.deepEqual(load(0x1000, 4096), numbered(4096));
 });
 
+test('pieces end at the pages of the source, too', t => {
+  const { set, get, start } = machine();
+  set(Reg.SRC_LO, RAM_BYTES - 100);
+  set(Reg.DST_LO, 0x1000);
+  set(Reg.LEN, 200);
+  start(Operation.COPY);
+  t.deepEqual([get(Reg.FAIL_LO), get(Reg.MOVED)], [RAM_BYTES, 100]);
+});
+
 test('a write that fails above 4 GiB; the next command clears the report', t => {
   const { set, get, status, start } = machine();
   set(Reg.DST_HI, 5);
@@ -270,6 +279,18 @@ test('reset, function-level reset and unplugging cancel a command in flight', t 
     at.clock.step(100);
     t.deepEqual(at.load(0x1000, 4), new Uint8Array(4));
   }
+});
+
+test('a reset in the middle of a command leaves no report of it', t => {
+  const translated = Region.mmio('trap', 0x1_0000, { read: () => 0, write: () => engine.fn.reset() });
+  const { engine, set, status, start, messages } = machine({ translated });
+  set(Reg.DST_LO, 0xffe);
+  set(Reg.LEN, 4);
+  start(Operation.FILL, 1);
+  engine.fn.config.write(Config.COMMAND, Command.MEMORY, 2);
+  engine.fn.config.write(Config.BAR0, BAR, 4);
+  t.deepEqual(status(), { busy: 0, done: 0, error: 0, result: 0, failedWrite: 0 });
+  t.deepEqual(messages.messages, []);
 });
 
 test('aimed at its own registers, it starts nothing', t => {

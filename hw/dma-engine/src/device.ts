@@ -81,7 +81,7 @@ export class DmaEngine implements Device {
   readonly #source = new Cursor();
   readonly #target = new Cursor();
   #timer: Timer | undefined;
-  /** Counts resets and moves: a command that one of them interrupts reports nothing. */
+  /** Counts commands, resets and moves: a command that another of them overtakes moves no more and reports nothing. */
   #epoch = 0;
 
   constructor(context: Pick<PciDeviceContext, 'name' | 'clock' | 'ledger' | 'plug'>, config: DmaEngineConfig) {
@@ -153,8 +153,8 @@ export class DmaEngine implements Device {
   #run(): void {
     this.#timer = undefined;
     const event = this.#ledger.on ? this.#ledger.open(this.name, 'dma-command', this.#described()) : 0;
-    const epoch = this.#epoch;
-    const error = this.#execute();
+    const epoch = ++this.#epoch;
+    const error = this.#execute(epoch);
     if (epoch === this.#epoch) this.#finish(error);
     if (event !== 0) {
       this.#ledger.close(event, { status: StatusWord.format(this.#regs, STATUS), moved: this.#reg(Reg.MOVED) });
@@ -168,7 +168,7 @@ export class DmaEngine implements Device {
     if (Ctrl.fields.interrupt.get(this.#regs, Reg.CTRL >>> 2) !== 0) this.fn.msi(0);
   }
 
-  #execute(): number {
+  #execute(epoch: number): number {
     const length = this.#reg(Reg.LEN);
     const command = Ctrl.fields.command.get(this.#regs, Reg.CTRL >>> 2);
     if (command !== Operation.COPY && command !== Operation.FILL) return EngineError.COMMAND;
@@ -176,16 +176,16 @@ export class DmaEngine implements Device {
     this.#source.set(this.#reg(Reg.SRC_HI), this.#reg(Reg.SRC_LO));
     this.#target.set(this.#reg(Reg.DST_HI), this.#reg(Reg.DST_LO));
     if (!this.#target.holds(length)) return EngineError.ADDRESS;
-    if (command === Operation.FILL) return this.#fill(length);
-    return this.#source.holds(length) ? this.#copy(length) : EngineError.ADDRESS;
+    if (command === Operation.FILL) return this.#fill(length, epoch);
+    return this.#source.holds(length) ? this.#copy(length, epoch) : EngineError.ADDRESS;
   }
 
   /** Page by page in ascending order, so that a failure names the first byte that could not be moved. */
-  #copy(length: number): number {
+  #copy(length: number, epoch: number): number {
     for (let left = length; left > 0;) {
       const count = Math.min(left, this.#source.left, this.#target.left);
       const chunk = this.#buffer.subarray(0, count);
-      if (!this.#access(false, this.#source, chunk) || !this.#access(true, this.#target, chunk))
+      if (!this.#access(false, this.#source, chunk, epoch) || !this.#access(true, this.#target, chunk, epoch))
         return EngineError.MEMORY;
       this.#source.advance(count);
       this.#moved(count);
@@ -194,12 +194,12 @@ export class DmaEngine implements Device {
     return EngineError.NONE;
   }
 
-  #fill(length: number): number {
+  #fill(length: number, epoch: number): number {
     const pattern = this.#reg(Reg.PATTERN);
     for (let done = 0; done < length;) {
       const count = Math.min(length - done, this.#target.left);
       for (let i = 0; i < count; i++) this.#buffer[i] = pattern >>> (8 * ((done + i) & 3));
-      if (!this.#access(true, this.#target, this.#buffer.subarray(0, count))) return EngineError.MEMORY;
+      if (!this.#access(true, this.#target, this.#buffer.subarray(0, count), epoch)) return EngineError.MEMORY;
       this.#moved(count);
       done += count;
     }
@@ -211,7 +211,8 @@ export class DmaEngine implements Device {
     this.#regs[Reg.MOVED >>> 2]! += count;
   }
 
-  #access(write: boolean, at: Cursor, chunk: Uint8Array): boolean {
+  /** Whether the command may go on. */
+  #access(write: boolean, at: Cursor, chunk: Uint8Array, epoch: number): boolean {
     const { valid, pasid, execute, privileged } = PasidWord.fields;
     const tagged = valid.get(this.#regs, PASID) !== 0;
     const value = tagged ? pasid.get(this.#regs, PASID) : NO_PASID;
@@ -222,6 +223,7 @@ export class DmaEngine implements Device {
     const result = write
       ? this.fn.dma.write(at.hi, at.lo, chunk, value, flags)
       : this.fn.dma.read(at.hi, at.lo, chunk, value, flags);
+    if (epoch !== this.#epoch) return false;
     if (result === MemTx.OK) return true;
     StatusWord.fields.result.set(this.#regs, STATUS, result);
     StatusWord.fields.failedWrite.set(this.#regs, STATUS, write ? 1 : 0);

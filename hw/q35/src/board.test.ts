@@ -148,6 +148,8 @@ test('PCIEXBAR moves, shrinks and closes the window', t => {
   t.is(fetch(at.addressSpace, 0xb000_0000), undefined);
   t.is(fetch(at.addressSpace, 0xc000_0000, 2), 0x8086);
   t.is(fetch(at.addressSpace, 0xcfff_fffc), 0xffff_ffff);
+  write(0xc400_0001);
+  t.is(fetch(at.addressSpace, 0xc000_0000, 2), 0x8086, 'aligned to its size');
   write(0xc400_0000 + 1 + 2 * 2);
   t.is(fetch(at.addressSpace, 0xc400_0000, 2), 0x8086, '64 buses, 64 MiB aligned');
   t.is(fetch(at.addressSpace, 0xc800_0000), undefined);
@@ -158,6 +160,7 @@ test('PCIEXBAR moves, shrinks and closes the window', t => {
   at.reset('enter');
   t.is(cf8(at, 0, 0, PCIEXBAR, 4), 0xc000_0000);
   at.reset('hold');
+  t.is(fetch(at.portSpace, 0xcf8), 0);
   t.is(fetch(at.addressSpace, 0xb000_0000, 2), 0x8086);
 });
 
