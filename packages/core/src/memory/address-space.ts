@@ -3,7 +3,7 @@ import type { Section } from './flat-view.js';
 import { Access, MemTx, TxAttrs } from './memtx.js';
 import type { MemoryPort } from './port.js';
 import type { Region } from './region.js';
-import { formatTree } from './tree.js';
+import { formatTree } from '../region-tree.js';
 import { forgetViewer } from './topology.js';
 import type { Viewer } from './topology.js';
 import { Translation } from './translation.js';
@@ -140,6 +140,7 @@ export class AddressSpace implements MemoryPort, Disposable {
 
   #rebuild(): void {
     this.#view = flatten(this.root, this.#view);
+    // An index past the end of the new arrays would miss as well, but make every later look-up slower.
     this.#last = 0;
   }
 

@@ -130,6 +130,56 @@ test('a region of 2^64 bytes translates every 64-bit address', t => {
   t.is(space.writeAs(-1, -8, new Uint8Array(9), master), MemTx.DECODE_ERROR, 'there is no wrap-around');
 });
 
+test('the offset in a page of any size reaches the output address', t => {
+  const reached: string[] = [];
+  const last = behindIommu({});
+  const end = {
+    ...last.translator,
+    translate: (hi: number, lo: number) => (reached.push(bigOf(hi, lo).toString(16)), 1),
+  };
+  const target = new AddressSpace('end', Region.iommu('end', WHOLE_SPACE, end));
+  const page = { shift: 12, hi: 0x40_0000, lo: 0 };
+  const translate = (_h: number, _l: number, _a: number, _t: TxAttrs, out: Translation): number => {
+    Object.assign(out, page, { access: RW });
+    return 0;
+  };
+  const space = new AddressSpace('device', Region.iommu('iommu', WHOLE_SPACE, { target, translate }));
+  for (const shift of [12, 31, 32, 33, 39, 48, 55, 63, 64]) {
+    page.shift = shift;
+    page.hi = shift < 54 ? 0x40_0000 : shift < 63 ? 0x8000_0000 : 0;
+    space.readAs(0xfedc_ba98 | 0, 0x7654_3210, new Uint8Array(1), master);
+  }
+  const base = 0x40_0000_0000_0000n;
+  const offset = (bits: bigint): bigint => BigInt.asUintN(Number(bits), 0xfedc_ba98_7654_3210n);
+  const expected = [12n, 31n, 32n, 33n, 39n, 48n].map(bits => base + offset(bits));
+  expected.push(0x8000_0000_0000_0000n + offset(55n), offset(63n), offset(64n));
+  t.deepEqual(
+    reached,
+    expected.map(address => address.toString(16)),
+  );
+});
+
+test('a transfer may go on across 4 GiB, in the input and in the output', t => {
+  const reached: string[] = [];
+  const last = behindIommu({});
+  const end = {
+    ...last.translator,
+    translate: (hi: number, lo: number, _a: number, _t: TxAttrs, out: Translation) => {
+      reached.push(bigOf(hi, lo).toString(16));
+      Object.assign(out, { hi: 0, lo: 0, shift: 12, access: RW });
+      return 0;
+    },
+  };
+  const target = new AddressSpace('end', Region.iommu('end', WHOLE_SPACE, end));
+  const translate = (_h: number, _l: number, _a: number, _t: TxAttrs, out: Translation): number => {
+    Object.assign(out, { hi: 0, lo: 0, shift: 64, access: RW });
+    return 0;
+  };
+  const space = new AddressSpace('device', Region.iommu('iommu', WHOLE_SPACE, { target, translate }));
+  t.is(space.readAs(4, -0x1000, new Uint8Array(0x2000), master), MemTx.OK);
+  t.deepEqual(reached, ['4fffff000', '500000000']);
+});
+
 test('an IOMMU region that starts elsewhere is asked for offsets in it', t => {
   const { translator, asked } = behindIommu({});
   const root = Region.container('root', WHOLE_SPACE);

@@ -54,6 +54,21 @@ test('sections that stay are not mentioned, and stay the same objects', t => {
   t.is(space.sections()[0], before);
 });
 
+test('other bytes at the same addresses are another section', t => {
+  const ram = Region.ram('ram', Ram.allocate(0x4000));
+  const root = Region.container('root', 0x10000);
+  const before = Region.alias('before', ram, 0, 0x1000);
+  root.add(0, before);
+  const listener = recorder();
+  new AddressSpace('as', root).listen(listener);
+  listener.take();
+  memoryBatch(() => {
+    root.remove(before);
+    root.add(0, Region.alias('after', ram, 0x2000, 0x1000));
+  });
+  t.deepEqual(listener.take(), ['-ram[0+1000]', '+ram[0+1000]', 'commit']);
+});
+
 test('a change that shows nowhere is no change', t => {
   const { root, listener } = machine();
   listener.take();

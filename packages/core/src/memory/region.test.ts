@@ -1,3 +1,6 @@
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import test from 'ava';
 import { AddressSpace } from './address-space.js';
 import { Ram } from './ram.js';
@@ -107,6 +110,24 @@ test('an alias that left its container shows nothing, and catches up when it is 
   t.deepEqual(map(space), ['0+10=late@0']);
 });
 
+test('a region does not keep the aliases that left: a BAR may be mapped again and again', async t => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  const inner = Region.container('inner', 0x1000);
+  const mapOnce = (): WeakRef<Region> => {
+    const root = Region.container('root', 0x1000);
+    const alias = Region.alias('alias', inner, 0, 0x1000);
+    root.add(0, alias);
+    root.remove(alias);
+    return new WeakRef(alias);
+  };
+  const alias = mapOnce();
+  await setImmediate();
+  collectGarbage();
+  t.is(alias.deref(), undefined);
+  t.is(inner.size, 0x1000, 'the target is still there');
+});
+
 test('two aliases side by side that continue each other are one section', t => {
   const ram = Region.ram('ram', Ram.allocate(0x4000));
   const root = Region.container('root', 0x10000);
@@ -156,6 +177,15 @@ test('sections up to 2^64 beside ones below 2^53', t => {
       [0xfef0_0000, WHOLE_SPACE, 0xfef0_0000, 'iommu'],
     ],
   );
+});
+
+test('what containers push beyond 2^53 is cut off there', t => {
+  const root = Region.container('root', WHOLE_SPACE);
+  const shifted = Region.container('shifted', WHOLE_SPACE);
+  root.add(2 ** 53 - 0x1000, shifted);
+  shifted.add(0, leaf('across', 0x3000));
+  shifted.add(0x4000, leaf('beyond'));
+  t.deepEqual(map(new AddressSpace('as', root)), ['1ffffffffff000+1000=across@0']);
 });
 
 test('a region is in one container at a time', t => {

@@ -1,4 +1,4 @@
-import type { Region } from './region.js';
+import type { Region } from './memory/region.js';
 
 /** A region tree as text, in the form of QEMU's `info mtree`: first and last address, priority, kind, name. */
 export function formatTree(name: string, root: Region): string {
