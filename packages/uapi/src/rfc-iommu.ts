@@ -2,7 +2,8 @@
  * linux/iommu.h as RFC v3.1 has it [A02]: first-stage bind, cache invalidation, faults and page responses (vsva.md 3.2 to 3.10).
  * None of it is in today's kernel headers.
  */
-import { bytes, struct, u32, u64, u8 } from './struct.js';
+import { arm, array, nested, u32, u64, u8, union } from './field.js';
+import { struct } from './struct.js';
 
 const RFC = 'RFC v3.1 linux/iommu.h';
 
@@ -38,13 +39,18 @@ export const IommuFaultPageRequest = struct('iommu_fault_page_request', RFC, 40,
   grpid: u32(8),
   perm: u32(12),
   addr: u64(16),
-  private_data: bytes(24, 16),
+  private_data: array(24, 2, u64),
 });
 export const IommuFaultPageRequestFlag = { PASID_VALID: 1, LAST_PAGE: 2, PRIV_DATA: 4 } as const;
 
-/** `event` holds an IommuFaultUnrecoverable or an IommuFaultPageRequest, by `type`. */
-export const IommuFault = struct('iommu_fault', RFC, 64, { type: u32(0), event: bytes(8, 56) });
 export const IommuFaultType = { UNRECOVERABLE: 1, PAGE_REQUEST: 2 } as const;
+export const IommuFault = struct('iommu_fault', RFC, 64, {
+  type: u32(0),
+  /** 56 bytes, so that later kinds of fault fit. */
+  data: union(8, 56, 'type', { [IommuFaultType.UNRECOVERABLE]: 'event', [IommuFaultType.PAGE_REQUEST]: 'prm' }),
+  event: arm('event', nested(8, IommuFaultUnrecoverable)),
+  prm: arm('prm', nested(8, IommuFaultPageRequest)),
+});
 
 export const IommuPageResponse = struct('iommu_page_response', RFC, 20, {
   version: u32(0),
@@ -73,15 +79,21 @@ export const IommuInvPasidInfo = struct('iommu_inv_pasid_info', RFC, 16, {
 });
 export const IommuInvPasidFlag = { PASID: 1, ARCHID: 2 } as const;
 
-/** `info` holds an IommuInvPasidInfo or an IommuInvAddrInfo, by `granularity`. */
+/** Bits: several caches may be asked for at once. */
+export const IommuCache = { IOTLB: 1, DEV_IOTLB: 2, PASID: 4 } as const;
+export const IommuInvGranularity = { DOMAIN: 0, PASID: 1, ADDR: 2 } as const;
+/** DOMAIN granularity has no further information. The size is the same for all. */
 export const IommuCacheInvalidateInfo = struct('iommu_cache_invalidate_info', RFC, 48, {
   version: u32(0),
   cache: u8(4),
   granularity: u8(5),
-  info: bytes(8, 40),
+  info: union(8, 40, 'granularity', {
+    [IommuInvGranularity.PASID]: 'pasid_info',
+    [IommuInvGranularity.ADDR]: 'addr_info',
+  }),
+  pasid_info: arm('pasid_info', nested(8, IommuInvPasidInfo)),
+  addr_info: arm('addr_info', nested(8, IommuInvAddrInfo)),
 });
-export const IommuCache = { IOTLB: 1, DEV_IOTLB: 2, PASID: 4 } as const;
-export const IommuInvGranularity = { DOMAIN: 0, PASID: 1, ADDR: 2 } as const;
 
 export const IommuGpasidBindDataVtd = struct('iommu_gpasid_bind_data_vtd', RFC, 16, {
   flags: u64(0),
@@ -89,8 +101,10 @@ export const IommuGpasidBindDataVtd = struct('iommu_gpasid_bind_data_vtd', RFC, 
   emt: u32(12),
 });
 export const IommuSvaVtdFlag = { SRE: 1, EAFE: 2, PCD: 4, PWT: 8, EMTE: 16, CD: 32 } as const;
+/** Those of IommuSvaVtdFlag that make the memory type. */
+export const IOMMU_SVA_VTD_GPASID_MTS_MASK = 0x3c;
 
-/** `vendor` holds an IommuGpasidBindDataVtd. */
+export const IommuPasidFormat = { INTEL_VTD: 1 } as const;
 export const IommuGpasidBindData = struct('iommu_gpasid_bind_data', RFC, 72, {
   version: u32(0),
   format: u32(4),
@@ -99,7 +113,7 @@ export const IommuGpasidBindData = struct('iommu_gpasid_bind_data', RFC, 72, {
   hpasid: u64(24),
   gpasid: u64(32),
   addr_width: u32(40),
-  vendor: bytes(56, 16),
+  vendor: union(56, 16, 'format', { [IommuPasidFormat.INTEL_VTD]: 'vtd' }),
+  vtd: arm('vtd', nested(56, IommuGpasidBindDataVtd)),
 });
-export const IommuPasidFormat = { INTEL_VTD: 1 } as const;
 export const IommuSvaGpasidFlag = { VALID: 1 } as const;

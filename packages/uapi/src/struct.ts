@@ -1,151 +1,98 @@
 /**
- * C structures of the Linux uAPI, declared: little-endian, LP64, every offset written out. Bytes that no field claims are padding.
- * Getting and setting a field allocates nothing; 64-bit fields are two 32-bit words, with BigInt and number at the edges only.
+ * C structures of the Linux uAPI, declared: every offset and the size are written out, as a compiler would lay them out (LP64,
+ * little-endian). Bytes that no field claims are padding, so that the must-be-zero check comes from the declaration too.
+ *
+ * Fields are read and written in place through `fields`; `encode`, `write`, `decode` and `format` are for edges.
  */
-import { bigOf, hiOf, loOf, numberOf, type Wide } from '@remora/bits';
+import type { Wide } from '@remora/bits';
+import {
+  type AnyField,
+  ArrayField,
+  bindFields,
+  type Bound,
+  BytesField,
+  type BytesSpec,
+  type ArraySpec,
+  type Fields,
+  type FieldSpec,
+  type InArm,
+  IntField,
+  type IntSpec,
+  NestedField,
+  type NestedSpec,
+  type TailSpec,
+  type UnionSpec,
+  WideField,
+  type WideSpec,
+} from './field.js';
+import { formatValues, type PlainValue } from './format.js';
+import { claimFields } from './layout.js';
 
-export interface FieldSpec {
+/** What `encode` takes for one field. A nested structure may be given as its bytes. */
+export type Value<S extends FieldSpec> = S extends IntSpec
+  ? number
+  : S extends WideSpec
+    ? Wide
+    : S extends BytesSpec | UnionSpec
+      ? Uint8Array
+      : S extends NestedSpec<infer F>
+        ? StructValues<F> | Uint8Array
+        : S extends ArraySpec<infer E>
+          ? readonly Value<E>[]
+          : never;
+
+/** What `encode` takes: fields that are not named stay as they are, or zero. */
+export type StructValues<F extends Fields> = { readonly [K in keyof F]?: Value<F[K]> | undefined };
+
+/** What `decode` gives for one field: numbers (a BigInt from 2^53 on), copies of bytes, objects and lists of these. */
+export type DecodedField<S extends FieldSpec> = S extends IntSpec
+  ? number
+  : S extends WideSpec
+    ? number | bigint
+    : S extends BytesSpec | UnionSpec
+      ? Uint8Array
+      : S extends NestedSpec<infer F>
+        ? Decoded<F>
+        : S extends ArraySpec<infer E>
+          ? DecodedField<E>[]
+          : never;
+
+/** Fields of a union are there only if their arm is in use; the union's own bytes only if no arm is. */
+export type Decoded<F extends Fields> = {
+  [K in keyof F as F[K] extends InArm | UnionSpec | TailSpec ? never : K]: DecodedField<F[K]>;
+} & { [K in keyof F as F[K] extends InArm | UnionSpec ? K : never]?: DecodedField<F[K]> };
+
+/** One scalar of a structure, or of what is nested in it. */
+export interface Leaf {
+  /** As C writes it: `addr_info.pasid`, `private_data[1]`. */
+  readonly path: string;
   readonly offset: number;
   readonly size: number;
-  readonly kind: 'int' | 'wide' | 'bytes';
 }
-
-export const u8 = (offset: number): FieldSpec & { kind: 'int' } => ({ offset, size: 1, kind: 'int' });
-export const u16 = (offset: number): FieldSpec & { kind: 'int' } => ({ offset, size: 2, kind: 'int' });
-export const u32 = (offset: number): FieldSpec & { kind: 'int' } => ({ offset, size: 4, kind: 'int' });
-export const u64 = (offset: number): FieldSpec & { kind: 'wide' } => ({ offset, size: 8, kind: 'wide' });
-/** A union, an array or a nested structure: declared here as the bytes it takes, and by a structure of its own. */
-export const bytes = (offset: number, size: number): FieldSpec & { kind: 'bytes' } => ({ offset, size, kind: 'bytes' });
-
-/** A field of up to 32 bits. */
-export class IntField {
-  readonly offset: number;
-  readonly size: number;
-
-  constructor(offset: number, size: number) {
-    this.offset = offset;
-    this.size = size;
-  }
-
-  /** Unsigned. `at` is the byte at which the structure starts. */
-  get(view: DataView, at = 0): number {
-    if (this.size === 4) return view.getUint32(at + this.offset, true);
-    return this.size === 2 ? view.getUint16(at + this.offset, true) : view.getUint8(at + this.offset);
-  }
-
-  set(view: DataView, value: number, at = 0): void {
-    if (this.size === 4) view.setUint32(at + this.offset, value, true);
-    else if (this.size === 2) view.setUint16(at + this.offset, value, true);
-    else view.setUint8(at + this.offset, value);
-  }
-}
-
-/** A field of 64 bits. */
-export class WideField {
-  readonly offset: number;
-  readonly size = 8;
-
-  constructor(offset: number) {
-    this.offset = offset;
-  }
-
-  lo(view: DataView, at = 0): number {
-    return view.getUint32(at + this.offset, true);
-  }
-
-  hi(view: DataView, at = 0): number {
-    return view.getUint32(at + this.offset + 4, true);
-  }
-
-  /** Stores the words; either sign. */
-  set(view: DataView, hi: number, lo: number, at = 0): void {
-    view.setUint32(at + this.offset, lo, true);
-    view.setUint32(at + this.offset + 4, hi, true);
-  }
-
-  /** As a number: exact below 2^53. */
-  number(view: DataView, at = 0): number {
-    return numberOf(this.hi(view, at), this.lo(view, at));
-  }
-
-  big(view: DataView, at = 0): bigint {
-    return bigOf(this.hi(view, at), this.lo(view, at));
-  }
-
-  /** @throws RangeError unless `value` is an integer in [0, 2^64). */
-  setWide(view: DataView, value: Wide, at = 0): void {
-    this.set(view, hiOf(value), loOf(value), at);
-  }
-}
-
-/** A union, an array or a nested structure. */
-export class BytesField {
-  readonly offset: number;
-  readonly size: number;
-
-  constructor(offset: number, size: number) {
-    this.offset = offset;
-    this.size = size;
-  }
-
-  /** The bytes themselves, not a copy. */
-  of(view: DataView, at = 0): Uint8Array {
-    return new Uint8Array(view.buffer, view.byteOffset + at + this.offset, this.size);
-  }
-}
-
-type FieldOf<S extends FieldSpec> = S['kind'] extends 'int'
-  ? IntField
-  : S['kind'] extends 'wide'
-    ? WideField
-    : BytesField;
-
-/** Values as people write and read them. */
-export type StructValues<F extends Record<string, FieldSpec>> = {
-  -readonly [K in keyof F]?: F[K]['kind'] extends 'int' ? number : F[K]['kind'] extends 'wide' ? Wide : Uint8Array;
-};
 
 /** A declared structure. */
-export class StructType<F extends Record<string, FieldSpec> = Record<string, FieldSpec>> {
+export class StructType<F extends Fields = Fields> {
   /** As in C, without `struct`. */
   readonly name: string;
   /** The header, or the patch, that defines it. */
   readonly source: string;
   /** sizeof, in bytes. */
   readonly size: number;
-  readonly fields: { readonly [K in keyof F]: FieldOf<F[K]> };
-  /** Half-open byte ranges that no field claims. */
+  readonly specs: F;
+  readonly fields: Bound<F>;
+  /** Half-open byte ranges that no field claims, here or in a nested structure. */
   readonly padding: readonly (readonly [number, number])[];
 
-  constructor(name: string, source: string, size: number, fields: F) {
+  constructor(name: string, source: string, size: number, specs: F) {
     this.name = name;
     this.source = source;
     this.size = size;
-    const claimed = new Array<string | undefined>(size);
-    for (const [key, field] of Object.entries(fields)) this.#claim(claimed, key, field);
-    this.fields = Object.fromEntries(
-      Object.entries(fields).map(([key, { kind, offset, size: bytes }]) => [
-        key,
-        kind === 'int'
-          ? new IntField(offset, bytes)
-          : kind === 'wide'
-            ? new WideField(offset)
-            : new BytesField(offset, bytes),
-      ]),
-    ) as { readonly [K in keyof F]: FieldOf<F[K]> };
-    this.padding = holes(claimed);
+    this.specs = specs;
+    this.padding = claimFields(name, size, specs);
+    this.fields = bindFields(specs, 0);
   }
 
-  #claim(claimed: (string | undefined)[], key: string, { offset, size }: FieldSpec): void {
-    if (offset < 0 || offset + size > this.size) throw new RangeError(`${this.name}.${key}: outside the structure`);
-    for (let byte = offset; byte < offset + size; byte++) {
-      if (claimed[byte] !== undefined)
-        throw new RangeError(`${this.name}.${key}: byte ${byte} belongs to ${claimed[byte]}`);
-      claimed[byte] = key;
-    }
-  }
-
-  /** Whether any padding byte is set. */
+  /** Whether any padding byte is set. Bytes of a union that its arm in use does not need are not padding. */
   hasPadding(view: DataView, at = 0): boolean {
     for (const [start, end] of this.padding) {
       for (let byte = start; byte < end; byte++) if (view.getUint8(at + byte) !== 0) return true;
@@ -156,71 +103,138 @@ export class StructType<F extends Record<string, FieldSpec> = Record<string, Fie
   /** New bytes with these values; everything else is zero. @throws RangeError for a value that does not fit. */
   encode(values: StructValues<F>): Uint8Array {
     const encoded = new Uint8Array(this.size);
-    this.write(new DataView(encoded.buffer), values);
+    this.write(viewOf(encoded), values);
     return encoded;
   }
 
-  /** Stores the values that are given. @throws RangeError for a value that does not fit. */
+  /** Stores the values that are given, in their order. @throws RangeError for a value that does not fit. */
   write(view: DataView, values: StructValues<F>, at = 0): void {
-    for (const [key, value] of Object.entries<number | Wide | Uint8Array | undefined>(values)) {
-      const field = this.fields[key] as IntField | WideField | BytesField | undefined;
-      if (field === undefined) throw new RangeError(`${this.name} has no field ${key}`);
-      if (value === undefined) continue;
-      if (field instanceof BytesField) {
-        const given = value as Uint8Array;
-        if (given.length > field.size)
-          throw new RangeError(`${this.name}.${key}: ${given.length} bytes, it has ${field.size}`);
-        field.of(view, at).set(given);
-      } else if (field instanceof WideField) {
-        field.setWide(view, value as Wide, at);
-      } else {
-        const given = Number(value);
-        if (!Number.isInteger(given) || given < 0 || given >= 256 ** field.size) {
-          throw new RangeError(`${this.name}.${key}: ${given} does not fit in ${field.size} bytes`);
-        }
-        field.set(view, given, at);
-      }
-    }
+    writeFields(this.name, this.fields, values, view, at);
   }
 
-  /** All fields: numbers (a BigInt from 2^53 on), copies of bytes. For the ledger and tests. */
-  decode(view: DataView, at = 0): Record<keyof F & string, number | bigint | Uint8Array> {
-    const values: Record<string, number | bigint | Uint8Array> = {};
-    for (const [key, field] of Object.entries<IntField | WideField | BytesField>(this.fields)) {
-      if (field instanceof BytesField) values[key] = field.of(view, at).slice();
-      else if (field instanceof IntField) values[key] = field.get(view, at);
-      else
-        values[key] = field.number(view, at) <= Number.MAX_SAFE_INTEGER ? field.number(view, at) : field.big(view, at);
-    }
-    return values as Record<keyof F & string, number | bigint | Uint8Array>;
+  /** All fields, of a union those of the arm in use. @throws RangeError if `view` ends within the structure. */
+  decode(view: DataView, at = 0): Decoded<F> {
+    return decodeFields(this.specs, this.fields, view, at) as Decoded<F>;
   }
-}
 
-function holes(claimed: readonly (string | undefined)[]): [number, number][] {
-  const found: [number, number][] = [];
-  for (let byte = 0; byte < claimed.length; byte++) {
-    if (claimed[byte] !== undefined) continue;
-    const last = found.at(-1);
-    if (last !== undefined && last[1] === byte) last[1] = byte + 1;
-    else found.push([byte, byte + 1]);
+  /** The fields that are not zero, for people: `argsz=0x14 flags=2 free_pasid=5`. */
+  format(view: DataView, at = 0): string {
+    return formatValues(decodeFields(this.specs, this.fields, view, at));
   }
-  return found;
+
+  /** Every scalar field, of all arms, in the order of declaration. Flexible array members and unions as a whole have none. */
+  leaves(): Leaf[] {
+    return Object.entries(this.specs).flatMap(([key, spec]) => leavesOf(key, spec));
+  }
 }
 
 /**
  * Declares `struct name` of `size` bytes.
- * @throws RangeError if a field lies outside the structure or claims a byte that another field has.
+ * @throws RangeError if a field lies outside the structure, claims a byte that another field has, or is a part of a union that
+ *   is not declared.
  */
-export function struct<F extends Record<string, FieldSpec>>(
-  name: string,
-  source: string,
-  size: number,
-  fields: F,
-): StructType<F> {
+export function struct<F extends Fields>(name: string, source: string, size: number, fields: F): StructType<F> {
   return new StructType(name, source, size, fields);
 }
 
-/** A DataView over exactly `bytes`. */
+/** A DataView over exactly `data`. */
 export function viewOf(data: Uint8Array): DataView {
   return new DataView(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function writeFields(
+  where: string,
+  fields: Readonly<Record<string, AnyField>>,
+  values: object,
+  view: DataView,
+  at: number,
+): void {
+  for (const [key, value] of Object.entries(values)) {
+    const field = Object.hasOwn(fields, key) ? fields[key] : undefined;
+    if (field === undefined) throw new RangeError(`${where} has no field ${key}`);
+    if (value !== undefined) writeField(`${where}.${key}`, field, value, view, at);
+  }
+}
+
+function writeField(where: string, field: AnyField, value: unknown, view: DataView, at: number): void {
+  if (field instanceof IntField) {
+    const span = 256 ** field.size;
+    const [least, end] = field.signed ? [-span / 2, span / 2] : [0, span];
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value >= end) {
+      throw new RangeError(`${where}: ${String(value)} does not fit in ${field.size} bytes`);
+    }
+    field.set(view, value, at);
+  } else if (field instanceof WideField) {
+    field.setWide(view, value as Wide, at);
+  } else if (field instanceof ArrayField) {
+    const given = value as readonly unknown[];
+    if (given.length > (field.count ?? 0)) {
+      throw new RangeError(`${where}: ${given.length} elements, it has ${field.count ?? 0}`);
+    }
+    for (const [index, one] of given.entries()) {
+      writeField(`${where}[${index}]`, field.element, one, view, field.start(index, at));
+    }
+  } else if (value instanceof Uint8Array) {
+    if (value.length > field.size) throw new RangeError(`${where}: ${value.length} bytes, it has ${field.size}`);
+    new Uint8Array(view.buffer, view.byteOffset + at + field.offset, field.size).set(value);
+  } else if (field instanceof NestedField && typeof value === 'object' && value !== null) {
+    writeFields(where, field.fields, value, view, at);
+  } else {
+    throw new RangeError(`${where}: ${String(value)} is not what this field holds`);
+  }
+}
+
+function decodeFields(
+  specs: Fields,
+  fields: Readonly<Record<string, AnyField>>,
+  view: DataView,
+  at: number,
+): Record<string, PlainValue> {
+  const inUse = new Set<string>();
+  const whole = new Set<string>();
+  for (const [key, spec] of Object.entries(specs)) {
+    if (spec.kind !== 'union') continue;
+    const selected = spec.arms[(fields[spec.by] as IntField).get(view, at)];
+    if (selected === undefined) whole.add(key);
+    else inUse.add(selected);
+  }
+  const values: Record<string, PlainValue> = {};
+  for (const [key, spec] of Object.entries(specs)) {
+    const hidden = spec.kind === 'union' ? !whole.has(key) : spec.arm !== undefined && !inUse.has(spec.arm);
+    if (!hidden && spec.kind !== 'tail') values[key] = decodeField(fields[key]!, view, at);
+  }
+  return values;
+}
+
+function decodeField(field: AnyField, view: DataView, at: number): PlainValue {
+  if (field instanceof IntField) return field.get(view, at);
+  if (field instanceof WideField) {
+    const value = field.number(view, at);
+    return value <= Number.MAX_SAFE_INTEGER ? value : field.big(view, at);
+  }
+  if (field instanceof BytesField) return field.of(view, at).slice();
+  if (field instanceof NestedField) return decodeFields(field.type.specs, field.fields, view, at);
+  return Array.from({ length: field.count ?? 0 }, (_, index) =>
+    decodeField(field.element, view, field.start(index, at)),
+  );
+}
+
+function leavesOf(path: string, spec: FieldSpec): Leaf[] {
+  const { offset, size } = spec;
+  switch (spec.kind) {
+    case 'union':
+    case 'tail':
+      return [];
+    case 'nested':
+      return spec.type.leaves().map(leaf => ({ ...leaf, path: `${path}.${leaf.path}`, offset: offset + leaf.offset }));
+    case 'array':
+      return Array.from({ length: spec.count }, (_, index) =>
+        leavesOf(`${path}[${index}]`, spec.element).map(leaf => ({
+          ...leaf,
+          offset: leaf.offset + offset + index * spec.element.size,
+        })),
+      ).flat();
+    default:
+      return [{ path, offset, size }];
+  }
 }

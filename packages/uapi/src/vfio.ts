@@ -1,5 +1,9 @@
-/** linux/vfio.h, as far as a VFIO client and a type1 kernel use it. Sizes are those without trailing padding of newer headers. */
-import { struct, u16, u32, u64 } from './struct.js';
+/**
+ * linux/vfio.h, as far as a VFIO client and a type1 kernel use it. `argsz` is what the caller has room for; the kernel answers with
+ * what it would need. Newer headers make the hole at the end of some structures explicit, which argsz allows.
+ */
+import { nested, s32, tail, u16, u32, u64, u8 } from './field.js';
+import { struct } from './struct.js';
 
 const VFIO = 'linux/vfio.h';
 
@@ -31,6 +35,14 @@ export const VFIO_EEH = 5;
 export const VFIO_TYPE1_NESTING_IOMMU = 6;
 export const VFIO_SPAPR_TCE_v2_IOMMU = 7;
 export const VFIO_NOIOMMU_IOMMU = 8;
+export const VFIO_UNMAP_ALL = 9;
+export const VFIO_UPDATE_VADDR = 10;
+
+/** Starts every capability of an information chain; `next` counts from the start of the buffer, 0 ends the chain. */
+export const VfioInfoCapHeader = struct('vfio_info_cap_header', VFIO, 8, { id: u16(0), version: u16(2), next: u32(4) });
+
+/** What VFIO_GROUP_SET_CONTAINER points to. */
+export const VfioContainerFd = struct('vfio_container_fd', VFIO, 4, { fd: s32(0) });
 
 export const VfioGroupStatus = struct('vfio_group_status', VFIO, 8, { argsz: u32(0), flags: u32(4) });
 export const VfioGroupFlag = { VIABLE: 1, CONTAINER_SET: 2 } as const;
@@ -42,7 +54,16 @@ export const VfioDeviceInfo = struct('vfio_device_info', VFIO, 20, {
   num_irqs: u32(12),
   cap_offset: u32(16),
 });
-export const VfioDeviceFlag = { RESET: 1, PCI: 2, CAPS: 0x80 } as const;
+export const VfioDeviceFlag = {
+  RESET: 1,
+  PCI: 2,
+  PLATFORM: 4,
+  AMBA: 8,
+  CCW: 0x10,
+  AP: 0x20,
+  FSL_MC: 0x40,
+  CAPS: 0x80,
+} as const;
 
 export const VfioRegionInfo = struct('vfio_region_info', VFIO, 32, {
   argsz: u32(0),
@@ -53,8 +74,38 @@ export const VfioRegionInfo = struct('vfio_region_info', VFIO, 32, {
   offset: u64(24),
 });
 export const VfioRegionFlag = { READ: 1, WRITE: 2, MMAP: 4, CAPS: 8 } as const;
-export const VfioPciRegion = { BAR0: 0, BAR5: 5, ROM: 6, CONFIG: 7, VGA: 8 } as const;
+/** `index` of a PCI device's regions. */
+export const VfioPciRegion = {
+  BAR0: 0,
+  BAR1: 1,
+  BAR2: 2,
+  BAR3: 3,
+  BAR4: 4,
+  BAR5: 5,
+  ROM: 6,
+  CONFIG: 7,
+  VGA: 8,
+} as const;
 export const VFIO_PCI_NUM_REGIONS = 9;
+
+export const VFIO_REGION_INFO_CAP_SPARSE_MMAP = 1;
+export const VFIO_REGION_INFO_CAP_TYPE = 2;
+export const VFIO_REGION_INFO_CAP_MSIX_MAPPABLE = 3;
+export const VfioRegionSparseMmapArea = struct('vfio_region_sparse_mmap_area', VFIO, 16, {
+  offset: u64(0),
+  size: u64(8),
+});
+/** Only these parts of the region may be mapped. */
+export const VfioRegionInfoCapSparseMmap = struct('vfio_region_info_cap_sparse_mmap', VFIO, 16, {
+  header: nested(0, VfioInfoCapHeader),
+  nr_areas: u32(8),
+  areas: tail(16, offset => nested(offset, VfioRegionSparseMmapArea)),
+});
+export const VfioRegionInfoCapType = struct('vfio_region_info_cap_type', VFIO, 16, {
+  header: nested(0, VfioInfoCapHeader),
+  type: u32(8),
+  subtype: u32(12),
+});
 
 export const VfioIrqInfo = struct('vfio_irq_info', VFIO, 16, {
   argsz: u32(0),
@@ -63,16 +114,18 @@ export const VfioIrqInfo = struct('vfio_irq_info', VFIO, 16, {
   count: u32(12),
 });
 export const VfioIrqInfoFlag = { EVENTFD: 1, MASKABLE: 2, AUTOMASKED: 4, NORESIZE: 8 } as const;
+/** `index` of a PCI device's interrupts. */
 export const VfioPciIrq = { INTX: 0, MSI: 1, MSIX: 2, ERR: 3, REQ: 4 } as const;
 export const VFIO_PCI_NUM_IRQS = 5;
 
-/** `data` follows: `count` bytes (DATA_BOOL) or signed 32-bit fds (DATA_EVENTFD; -1 takes one away). */
+/** `data` is `count` bytes (DATA_BOOL) or file descriptors (DATA_EVENTFD; -1 takes one away). */
 export const VfioIrqSet = struct('vfio_irq_set', VFIO, 20, {
   argsz: u32(0),
   flags: u32(4),
   index: u32(8),
   start: u32(12),
   count: u32(16),
+  data: tail(20, u8),
 });
 export const VfioIrqSetFlag = {
   DATA_NONE: 1,
@@ -82,6 +135,8 @@ export const VfioIrqSetFlag = {
   ACTION_UNMASK: 0x10,
   ACTION_TRIGGER: 0x20,
 } as const;
+export const VFIO_IRQ_SET_DATA_TYPE_MASK = 7;
+export const VFIO_IRQ_SET_ACTION_TYPE_MASK = 0x38;
 
 export const VfioIommuType1Info = struct('vfio_iommu_type1_info', VFIO, 24, {
   argsz: u32(0),
@@ -91,10 +146,29 @@ export const VfioIommuType1Info = struct('vfio_iommu_type1_info', VFIO, 24, {
 });
 export const VfioIommuInfoFlag = { PGSIZES: 1, CAPS: 2 } as const;
 
-/** Starts every capability of an information chain; `next` counts from the start of the buffer, 0 ends the chain. */
-export const VfioInfoCapHeader = struct('vfio_info_cap_header', VFIO, 8, { id: u16(0), version: u16(2), next: u32(4) });
 export const VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE = 1;
+/** Both ends belong to the range. */
+export const VfioIovaRange = struct('vfio_iova_range', VFIO, 16, { start: u64(0), end: u64(8) });
+export const VfioIommuType1InfoCapIovaRange = struct('vfio_iommu_type1_info_cap_iova_range', VFIO, 16, {
+  header: nested(0, VfioInfoCapHeader),
+  nr_iovas: u32(8),
+  iova_ranges: tail(16, offset => nested(offset, VfioIovaRange)),
+});
+
+export const VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION = 2;
+export const VfioIommuType1InfoCapMigration = struct('vfio_iommu_type1_info_cap_migration', VFIO, 32, {
+  header: nested(0, VfioInfoCapHeader),
+  flags: u32(8),
+  pgsize_bitmap: u64(16),
+  max_dirty_bitmap_size: u64(24),
+});
+
 export const VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL = 3;
+export const VfioIommuType1InfoDmaAvail = struct('vfio_iommu_type1_info_dma_avail', VFIO, 12, {
+  header: nested(0, VfioInfoCapHeader),
+  /** Mappings that may still be made. */
+  avail: u32(8),
+});
 
 export const VfioIommuType1DmaMap = struct('vfio_iommu_type1_dma_map', VFIO, 32, {
   argsz: u32(0),
@@ -109,6 +183,8 @@ export const VfioIommuType1DmaUnmap = struct('vfio_iommu_type1_dma_unmap', VFIO,
   argsz: u32(0),
   flags: u32(4),
   iova: u64(8),
+  /** The kernel answers with what it unmapped. */
   size: u64(16),
+  data: tail(24, u8),
 });
 export const VfioDmaUnmapFlag = { GET_DIRTY_BITMAP: 1, ALL: 2, VADDR: 4 } as const;
