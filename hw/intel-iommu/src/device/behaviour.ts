@@ -70,12 +70,19 @@ export interface Behaviour {
   readonly clearingErrorResumesQueue: boolean;
   /** Clearing the last F of a record clears a pending fault event; otherwise only a write of FSTS does. */
   readonly recordClearEndsEvent: boolean;
-  /** IQT keeps and checks reserved bits, and a misaligned tail is a queue error; otherwise those are ignored. */
+  /** IQT keeps and checks reserved bits; otherwise they are ignored. */
   readonly tailChecked: boolean;
-  /** Width of the queue and mode of the root table are checked against each other, and against the descriptor's type. */
+  /**
+   * Width of the queue and mode of the root table are checked against each other, and against the descriptor's type; otherwise only
+   * descriptors with a PASID need a 256-bit queue.
+   */
   readonly queueModeChecked: boolean;
   /** A queue that is not empty, or whose last descriptor was no wait, cannot be disabled. */
   readonly queueDisableNeedsWait: boolean;
+  /** A misaligned tail of a 256-bit queue stops the queue where it is; the tail before stays in force. */
+  readonly misalignedTailIgnored: boolean;
+  /** A paging entry of all ones counts as one that cannot be read. */
+  readonly allOnesUnreadable: boolean;
   /** A wait descriptor that asks for nothing is an error. */
   readonly emptyWaitFails: boolean;
   /** CCMD and IOTLB are completed (as not performed) while the queue is enabled; otherwise they stay busy. */
@@ -138,6 +145,8 @@ export const SPECIFICATION: Behaviour = {
   tailChecked: true,
   queueModeChecked: true,
   queueDisableNeedsWait: false,
+  misalignedTailIgnored: false,
+  allOnesUnreadable: false,
   emptyWaitFails: false,
   registerCommandsComplete: true,
   pasidAddressMaskLimited: false,
@@ -184,6 +193,8 @@ export const QEMU_10_2: Behaviour = {
   tailChecked: false,
   queueModeChecked: false,
   queueDisableNeedsWait: true,
+  misalignedTailIgnored: true,
+  allOnesUnreadable: true,
   emptyWaitFails: true,
   registerCommandsComplete: false,
   pasidAddressMaskLimited: true,

@@ -66,11 +66,12 @@ export class FirstStageWalk {
       const entryLo = tableLo | (tableIndex(level, hi, lo) << 3);
       const located = this.#locate(pe, record, nested, tableHi, entryLo, level === levels);
       if (located !== 0) return located;
-      if (this.#memory.load(this.#atHi, this.#atLo, entry, 0, 2) !== MemTx.OK) {
-        return level === levels ? Fault.SFS_4 : Fault.SFS_1;
-      }
+      const result = this.#memory.load(this.#atHi, this.#atLo, entry, 0, 2);
       const low = entry[0]!;
       const high = entry[1]!;
+      if (result !== MemTx.OK || (this.#behaviour.allOnesUnreadable && (low & high) === -1)) {
+        return level === levels ? Fault.SFS_4 : Fault.SFS_1;
+      }
       if ((low & Fs.P) === 0) return Fault.SFS_2;
       path &= low;
       executeDisable |= high & Fs.XD_HI;

@@ -86,7 +86,10 @@ export class InvalidationQueue {
   /** Software wrote IQT. */
   tailWritten(): void {
     const lo = this.#registers.get(Reg.IQT);
-    if (!this.#behaviour.tailChecked && this.#isWide() && (lo & MISALIGNED) !== 0) return;
+    if (this.#behaviour.misalignedTailIgnored && this.#isWide() && (lo & MISALIGNED) !== 0) {
+      this.#stop(QueueError.MISALIGNED_TAIL);
+      return;
+    }
     this.#tail = lo;
     this.run();
   }
@@ -133,10 +136,10 @@ export class InvalidationQueue {
     if (this.#environment.memory.load(this.#baseHi + carry, lo | 0, words, 0, bytes / 4) !== MemTx.OK) {
       return this.#stop(QueueError.FETCH);
     }
-    const mode = this.#modeProblem();
+    this.#lastType = this.#descriptors.typeOf(words);
+    const mode = this.#modeProblem(this.#lastType);
     if (mode !== QueueError.NONE) return this.#stop(mode);
     const result = this.#execute(words, head);
-    this.#lastType = this.#descriptors.typeOf(words);
     if (result !== DESCRIPTOR_DONE) return this.#stop(result);
     registers.set(Reg.IQH, head + bytes >= this.#bytes ? 0 : head + bytes);
     return true;
@@ -151,9 +154,11 @@ export class InvalidationQueue {
     return result;
   }
 
-  /** Whether the queue's width goes with the root table's mode (vtd.md 5.1). */
-  #modeProblem(): number {
-    if (!this.#behaviour.queueModeChecked) return QueueError.NONE;
+  /** Whether the queue's width goes with the root table's mode (vtd.md 5.1), and with a descriptor of this type. */
+  #modeProblem(type: number): number {
+    if (!this.#behaviour.queueModeChecked) {
+      return type > DescriptorType.WAIT && !this.#wide ? QueueError.INVALID_WIDTH : QueueError.NONE;
+    }
     const { ttm } = this.#state;
     if (ttm === Ttm.RESERVED) return QueueError.INVALID_TTM;
     return ttm !== Ttm.LEGACY && !this.#wide ? QueueError.INVALID_WIDTH : QueueError.NONE;

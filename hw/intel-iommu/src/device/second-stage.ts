@@ -80,10 +80,12 @@ export class SecondStageWalk {
     let granted = PERMISSIONS;
     for (let level = levels; ; level--) {
       const entryLo = tableLo | (tableIndex(level, hi, lo) << 3);
-      if (memory.load(tableHi, entryLo, entry, 0, 2) !== MemTx.OK)
-        return level === levels ? faults.rootAccess : faults.access;
+      const result = memory.load(tableHi, entryLo, entry, 0, 2);
       const low = entry[0]!;
       const high = entry[1]!;
+      if (result !== MemTx.OK || (this.#behaviour.allOnesUnreadable && (low & high) === -1)) {
+        return level === levels ? faults.rootAccess : faults.access;
+      }
       granted &= low;
       if ((low & PERMISSIONS) === 0 || granted === 0) return write ? faults.notPresentWrite : faults.notPresentRead;
       if (this.#behaviour.earlyPermission && !this.#permits(granted, access)) return write ? faults.write : faults.read;
