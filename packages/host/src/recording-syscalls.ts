@@ -4,19 +4,21 @@
  */
 import type { Hva } from '@remora/bits';
 import type { Ledger } from '@remora/core';
+import { decodeIoctl, ioctlName, ioctlType, type UapiVariant, viewOf } from '@remora/uapi';
 import { ForwardingSyscalls } from './forwarding-syscalls.js';
-import { describeIoctl } from './ioctl-names.js';
 import type { HostSyscalls, IoctlArgument, MappedMemory } from './syscalls.js';
 
 export class RecordingSyscalls extends ForwardingSyscalls {
   readonly #ledger: Ledger;
   readonly #source: string;
+  readonly #variant: UapiVariant;
 
-  /** `source` names the process in the ledger: `vm0/host-syscalls`. */
-  constructor(next: HostSyscalls, ledger: Ledger, source: string) {
+  /** `source` names the process in the ledger: `vm0/host-syscalls`. `variant` says what numbers mean that two series use. */
+  constructor(next: HostSyscalls, ledger: Ledger, source: string, variant: UapiVariant = 'vsva-rfc-v3.1') {
     super(next);
     this.#ledger = ledger;
     this.#source = source;
+    this.#variant = variant;
   }
 
   /**
@@ -26,7 +28,11 @@ export class RecordingSyscalls extends ForwardingSyscalls {
   override ioctl(fd: number, request: number, argument?: IoctlArgument): number {
     if (!this.#ledger.on) return super.ioctl(fd, request, argument);
     const bytes = argument instanceof Uint8Array ? argument.slice() : undefined;
-    const data = { fd, ...describeIoctl(request, argument), ...(bytes === undefined ? { argument } : { bytes }) };
+    const data = {
+      fd,
+      ...described(request, argument, this.#variant),
+      ...(bytes === undefined ? { argument } : { bytes }),
+    };
     const id = this.#ledger.open(this.#source, 'ioctl', data);
     const result = super.ioctl(fd, request, argument);
     const changed =
@@ -74,4 +80,16 @@ export class RecordingSyscalls extends ForwardingSyscalls {
     this.#ledger.close(id, { result });
     return result;
   }
+}
+
+/** Number, name, argsz where there is a structure that has one, and the decoded argument. */
+function described(request: number, argument: IoctlArgument, variant: UapiVariant): Record<string, unknown> {
+  const argsz = ioctlType(request, variant)?.struct?.specs['argsz'];
+  const sized = argsz !== undefined && argument instanceof Uint8Array && argument.length >= argsz.offset + argsz.size;
+  return {
+    number: request,
+    name: ioctlName(request, variant),
+    ...(sized ? { argsz: viewOf(argument).getUint32(argsz.offset, true) } : {}),
+    fields: decodeIoctl(request, argument, variant),
+  };
 }

@@ -45,7 +45,7 @@ export function pasidFreeBytes(pasid: number): Uint8Array {
   return VfioIommuType1PasidRequest.encode({
     argsz: VfioIommuType1PasidRequest.size,
     flags: VfioPasidRequestFlag.FREE,
-    min: pasid,
+    free_pasid: pasid,
   });
 }
 

@@ -1,0 +1,73 @@
+/** A PCI device of the host, as the kernel sees it: a function, the driver it is bound to, and who has it open. */
+import type { Device } from '@remora/core';
+import { aliasRequesterId, Command, Config, ExtendedCapability, PasidLayout, type PciFunction } from '@remora/pci';
+
+export class PhysicalDevice {
+  /** `0000:3f:00.0`. */
+  readonly bdf: string;
+  readonly device: Device;
+  readonly fn: PciFunction;
+  readonly groupNumber: number;
+  /** The kernel driver that is bound to it. */
+  readonly driver: string | undefined;
+  #opened = 0;
+
+  constructor(bdf: string, device: Device, fn: PciFunction, groupNumber: number, driver: string | undefined) {
+    this.bdf = bdf;
+    this.device = device;
+    this.fn = fn;
+    this.groupNumber = groupNumber;
+    this.driver = driver;
+  }
+
+  /** Under which the IOMMU sees its requests. */
+  get requesterId(): number {
+    return aliasRequesterId(this.fn);
+  }
+
+  get pasidBits(): number {
+    return this.fn.pasidBits;
+  }
+
+  setPasidEnabled(enabled: boolean): void {
+    const at = this.fn.capabilities.findExtended(ExtendedCapability.PASID);
+    if (at === undefined) return;
+    const word = this.fn.config.get16(at + CONTROL);
+    this.fn.config.write(at + CONTROL, enabled ? word | ENABLE : word & ~ENABLE, 2);
+  }
+
+  /** The first descriptor finds the device reset, and mastering nothing. */
+  opened(): void {
+    if (this.#opened++ === 0) this.reset();
+  }
+
+  /** With the last descriptor, its DMA ends. */
+  closed(): void {
+    if (--this.#opened === 0) this.reset();
+  }
+
+  /** Resets the function. What the kernel enabled is enabled again; bus mastering is off. */
+  reset(): void {
+    const pasid = this.fn.pasidEnabled;
+    this.fn.reset();
+    if (pasid) this.setPasidEnabled(true);
+  }
+
+  get busMaster(): boolean {
+    return (this.fn.config.get16(Config.COMMAND) & Command.MASTER) !== 0;
+  }
+
+  state(): unknown {
+    return {
+      group: this.groupNumber,
+      driver: this.driver ?? null,
+      opened: this.#opened,
+      busMaster: this.busMaster,
+      pasidEnabled: this.fn.pasidEnabled,
+    };
+  }
+}
+
+/** PASID control register in its capability. */
+const CONTROL = PasidLayout.fields.enable.word * 4 + 2;
+const ENABLE = 1;

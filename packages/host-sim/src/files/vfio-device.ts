@@ -1,0 +1,185 @@
+/** A lent PCI device, opened: regions, interrupts, reset. */
+import { AddressSpace, Errno, MemTx, Region } from '@remora/core';
+import type { IoctlArgument } from '@remora/host';
+import { Capability, Config, MsixEntry, MsixLayout } from '@remora/pci';
+import {
+  VFIO_DEVICE_GET_INFO,
+  VFIO_DEVICE_GET_IRQ_INFO,
+  VFIO_DEVICE_GET_REGION_INFO,
+  VFIO_DEVICE_RESET,
+  VFIO_DEVICE_SET_IRQS,
+  VFIO_PCI_NUM_IRQS,
+  VFIO_PCI_NUM_REGIONS,
+  VfioDeviceFlag,
+  VfioDeviceInfo,
+  VfioIrqInfo,
+  VfioIrqInfoFlag,
+  VfioPciRegion,
+  VfioRegionFlag,
+  VfioRegionInfo,
+} from '@remora/uapi';
+import { DeviceInterrupts } from '../devices/device-interrupts.js';
+import type { PhysicalDevice } from '../devices/physical-device.js';
+import { VirtualConfig } from '../devices/virtual-config.js';
+import type { IommuGroup } from '../kernel/iommu-group.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { userStruct } from '../kernel/user.js';
+import type { HostProcess } from '../process.js';
+import { HostFile } from './host-file.js';
+import { setIrqs } from './set-irqs.js';
+
+/** As Linux's vfio-pci: each region begins at its index times this. */
+const REGION_STRIDE = 2 ** 40;
+/** What an older caller's vfio_device_info has, before capabilities. */
+const OLDEST_DEVICE_INFO = 16;
+
+interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+export class VfioDeviceFile extends HostFile {
+  readonly kind = 'vfio-device';
+  readonly #process: HostProcess;
+  readonly #group: IommuGroup;
+  readonly #device: PhysicalDevice;
+  readonly #config: VirtualConfig;
+  readonly #interrupts: DeviceInterrupts;
+  /** By BAR index; made at the first access. */
+  readonly #bars: (AddressSpace | undefined)[] = [];
+
+  constructor(kernel: Kernel, process: HostProcess, group: IommuGroup, device: PhysicalDevice) {
+    super();
+    this.#process = process;
+    this.#group = group;
+    this.#device = device;
+    group.deviceOpened();
+    device.opened();
+    this.#config = new VirtualConfig(device.fn, () => this.#reset());
+    this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
+  }
+
+  override ioctl(request: number, argument: IoctlArgument): number {
+    switch (request) {
+      case VFIO_DEVICE_GET_INFO:
+        return this.#getInfo(argument);
+      case VFIO_DEVICE_GET_REGION_INFO:
+        return this.#getRegionInfo(argument);
+      case VFIO_DEVICE_GET_IRQ_INFO:
+        return this.#getIrqInfo(argument);
+      case VFIO_DEVICE_SET_IRQS:
+        return setIrqs(this.#process, this.#interrupts, argument);
+      case VFIO_DEVICE_RESET:
+        return this.#reset();
+      default:
+        return -Errno.ENOTTY;
+    }
+  }
+
+  override pread(buffer: Uint8Array, offset: number): number {
+    return this.#access(buffer, offset, false);
+  }
+
+  override pwrite(buffer: Uint8Array, offset: number): number {
+    return this.#access(buffer, offset, true);
+  }
+
+  release(): void {
+    this.#interrupts[Symbol.dispose]();
+    for (const space of this.#bars) space?.[Symbol.dispose]();
+    this.#device.closed();
+    this.#group.deviceClosed();
+  }
+
+  state(): unknown {
+    return { device: this.#device.bdf, interrupts: this.#interrupts.state() };
+  }
+
+  #reset(): number {
+    this.#device.reset();
+    this.#interrupts.restore();
+    return 0;
+  }
+
+  #access(buffer: Uint8Array, offset: number, write: boolean): number {
+    const index = Math.floor(offset / REGION_STRIDE);
+    const at = offset - index * REGION_STRIDE;
+    const size = this.#regionSize(index);
+    if (!Number.isSafeInteger(at) || at < 0 || at >= size) return -Errno.EINVAL;
+    const piece = buffer.subarray(0, Math.min(buffer.length, size - at));
+    if (index === VfioPciRegion.CONFIG) {
+      if (write) this.#config.write(at, piece);
+      else this.#config.read(at, piece);
+      return piece.length;
+    }
+    return this.#accessBar(index, at, piece, write);
+  }
+
+  #accessBar(index: number, at: number, piece: Uint8Array, write: boolean): number {
+    const io = (this.#device.fn.config.get8(Config.BAR0 + 4 * index) & 1) !== 0;
+    if (!io && !this.#config.memoryEnabled) return -Errno.EIO;
+    const table = this.#msixTable(index);
+    if (table !== undefined && at < table.end && at + piece.length > table.start) {
+      // The table says where interrupts go: it is the kernel's.
+      if (!write) piece.fill(0xff);
+      return piece.length;
+    }
+    const space = (this.#bars[index] ??= barSpace(this.#device.fn.bars.region(index)!));
+    const hi = Math.floor(at / 0x1_0000_0000);
+    const result = write ? space.write(hi, at >>> 0, piece) : space.read(hi, at >>> 0, piece);
+    return result === MemTx.OK ? piece.length : -Errno.EIO;
+  }
+
+  #msixTable(index: number): ByteRange | undefined {
+    const { config, capabilities } = this.#device.fn;
+    const at = capabilities.find(Capability.MSIX);
+    if (at === undefined || MsixLayout.fields.tableBar.get(config.words, at / 4) !== index) return undefined;
+    const start = MsixLayout.fields.tableOffset.get(config.words, at / 4) * 8;
+    return { start, end: start + (MsixLayout.fields.last.get(config.words, at / 4) + 1) * MsixEntry.bytes };
+  }
+
+  #regionSize(index: number): number {
+    if (index === VfioPciRegion.CONFIG) return this.#config.size;
+    return index <= VfioPciRegion.BAR5 ? (this.#device.fn.bars.region(index)?.size ?? 0) : 0;
+  }
+
+  #getInfo(argument: IoctlArgument): number {
+    const view = userStruct(argument, OLDEST_DEVICE_INFO);
+    if (typeof view === 'number') return view;
+    const { flags, num_regions, num_irqs } = VfioDeviceInfo.fields;
+    flags.set(view, VfioDeviceFlag.RESET | VfioDeviceFlag.PCI);
+    num_regions.set(view, VFIO_PCI_NUM_REGIONS);
+    num_irqs.set(view, VFIO_PCI_NUM_IRQS);
+    return 0;
+  }
+
+  #getRegionInfo(argument: IoctlArgument): number {
+    const view = userStruct(argument, VfioRegionInfo.size);
+    if (typeof view === 'number') return view;
+    const { fields } = VfioRegionInfo;
+    const index = fields.index.get(view);
+    if (index >= VfioPciRegion.VGA) return -Errno.EINVAL;
+    const size = this.#regionSize(index);
+    fields.size.setWide(view, size);
+    fields.offset.setWide(view, index * REGION_STRIDE);
+    fields.flags.set(view, size === 0 ? 0 : VfioRegionFlag.READ | VfioRegionFlag.WRITE);
+    fields.cap_offset.set(view, 0);
+    return 0;
+  }
+
+  #getIrqInfo(argument: IoctlArgument): number {
+    const view = userStruct(argument, VfioIrqInfo.size);
+    if (typeof view === 'number') return view;
+    const { fields } = VfioIrqInfo;
+    const index = fields.index.get(view);
+    if (index >= VFIO_PCI_NUM_IRQS) return -Errno.EINVAL;
+    const count = this.#interrupts.count(index);
+    fields.flags.set(view, count === 0 ? 0 : VfioIrqInfoFlag.EVENTFD | VfioIrqInfoFlag.NORESIZE);
+    fields.count.set(view, count);
+    return 0;
+  }
+}
+
+function barSpace(region: Region): AddressSpace {
+  return new AddressSpace(region.name, Region.alias(region.name, region, 0, region.size));
+}

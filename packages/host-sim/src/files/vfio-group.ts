@@ -1,0 +1,85 @@
+import { Errno } from '@remora/core';
+import type { IoctlArgument } from '@remora/host';
+import {
+  VFIO_GROUP_GET_DEVICE_FD,
+  VFIO_GROUP_GET_STATUS,
+  VFIO_GROUP_SET_CONTAINER,
+  VFIO_GROUP_UNSET_CONTAINER,
+  VfioGroupFlag,
+  VfioGroupStatus,
+} from '@remora/uapi';
+import { ContainerFile } from '../kernel/container.js';
+import type { IommuGroup } from '../kernel/iommu-group.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { userBytes, userStruct } from '../kernel/user.js';
+import type { HostProcess } from '../process.js';
+import { HostFile } from './host-file.js';
+import { VfioDeviceFile } from './vfio-device.js';
+
+/** /dev/vfio/<number>, opened. */
+export class VfioGroupFile extends HostFile {
+  readonly kind = 'vfio-group';
+  readonly #kernel: Kernel;
+  readonly #process: HostProcess;
+  readonly #group: IommuGroup;
+
+  constructor(kernel: Kernel, process: HostProcess, group: IommuGroup) {
+    super();
+    this.#kernel = kernel;
+    this.#process = process;
+    this.#group = group;
+  }
+
+  override ioctl(request: number, argument: IoctlArgument): number {
+    switch (request) {
+      case VFIO_GROUP_GET_STATUS:
+        return this.#getStatus(argument);
+      case VFIO_GROUP_SET_CONTAINER:
+        return this.#setContainer(argument);
+      case VFIO_GROUP_UNSET_CONTAINER:
+        return this.#group.unsetContainer();
+      case VFIO_GROUP_GET_DEVICE_FD:
+        return this.#getDevice(argument);
+      default:
+        return -Errno.ENOTTY;
+    }
+  }
+
+  release(): void {
+    this.#group.close();
+  }
+
+  state(): unknown {
+    return { group: this.#group.number, containerSet: this.#group.container !== undefined };
+  }
+
+  #getStatus(argument: IoctlArgument): number {
+    const view = userStruct(argument, VfioGroupStatus.size);
+    if (typeof view === 'number') return view;
+    const viable = this.#group.viable ? VfioGroupFlag.VIABLE : 0;
+    const set = this.#group.container === undefined ? 0 : VfioGroupFlag.CONTAINER_SET;
+    VfioGroupStatus.fields.flags.set(view, viable | set);
+    return 0;
+  }
+
+  #setContainer(argument: IoctlArgument): number {
+    const view = userBytes(argument, 4);
+    if (typeof view === 'number') return view;
+    const file = this.#process.file(view.getInt32(0, true));
+    if (file === undefined) return -Errno.EBADF;
+    return file instanceof ContainerFile ? this.#group.setContainer(file.container) : -Errno.EINVAL;
+  }
+
+  #getDevice(argument: IoctlArgument): number {
+    const view = userBytes(argument, 1);
+    if (typeof view === 'number') return view;
+    const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    const end = bytes.indexOf(0);
+    if (end < 0) return -Errno.EFAULT;
+    if (this.#group.container?.hasBackend !== true || !this.#group.viable) return -Errno.EINVAL;
+    const name = new TextDecoder().decode(bytes.subarray(0, end));
+    const device = this.#group.devices.find(({ bdf, driver }) => bdf === name && driver === 'vfio-pci');
+    if (device === undefined) return -Errno.ENODEV;
+    return this.#process.addFile(new VfioDeviceFile(this.#kernel, this.#process, this.#group, device));
+  }
+}

@@ -1,0 +1,153 @@
+/** A VFIO container in the kernel: alive while a descriptor or a group holds it. */
+import { Errno } from '@remora/core';
+import type { IoctlArgument } from '@remora/host';
+import {
+  IOMMU_VMID_INVALID,
+  type UapiVariant,
+  VFIO_API_VERSION,
+  VFIO_CHECK_EXTENSION,
+  VFIO_GET_API_VERSION,
+  VFIO_IOMMU_GET_VMID,
+  VFIO_IOMMU_SET_VMID,
+  VFIO_NESTING_IOMMU_UAPI,
+  VFIO_SET_IOMMU,
+  VFIO_TYPE1_IOMMU,
+  VFIO_TYPE1_NESTING_IOMMU,
+  VFIO_TYPE1v2_IOMMU,
+} from '@remora/uapi';
+import { HostFile } from '../files/host-file.js';
+import type { HostProcess } from '../process.js';
+import type { IommuGroup } from './iommu-group.js';
+import type { Kernel } from './kernel.js';
+import { Type1 } from './type1.js';
+import { userBytes, userInteger } from './user.js';
+
+export class Container {
+  readonly #kernel: Kernel;
+  readonly #opener: HostProcess;
+  /** Fixed when the container is opened. */
+  readonly #uapi: UapiVariant;
+  readonly #groups: IommuGroup[] = [];
+  #backend: Type1 | undefined;
+  #vmid = IOMMU_VMID_INVALID;
+
+  constructor(kernel: Kernel, opener: HostProcess) {
+    this.#kernel = kernel;
+    this.#opener = opener;
+    this.#uapi = kernel.knobs.uapi;
+  }
+
+  get hasBackend(): boolean {
+    return this.#backend !== undefined;
+  }
+
+  /** With an IOMMU set already, the group joins it at once; if that fails, it is not added. */
+  addGroup(group: IommuGroup): number {
+    const error = this.#backend?.attach(group) ?? 0;
+    if (error === 0) this.#groups.push(group);
+    return error;
+  }
+
+  /** The last group takes the IOMMU backend along. */
+  removeGroup(group: IommuGroup): void {
+    this.#groups.splice(this.#groups.indexOf(group), 1);
+    this.#backend?.detach(group);
+    if (this.#groups.length > 0) return;
+    this.#backend?.release();
+    this.#backend = undefined;
+  }
+
+  ioctl(request: number, argument: IoctlArgument): number {
+    switch (request) {
+      case VFIO_GET_API_VERSION:
+        return VFIO_API_VERSION;
+      case VFIO_CHECK_EXTENSION:
+        return this.#checkExtension(userInteger(argument));
+      case VFIO_SET_IOMMU:
+        return this.#setIommu(userInteger(argument));
+    }
+    if (this.#uapi === 'vmid-rfc-v2') {
+      if (request === VFIO_IOMMU_GET_VMID) return this.#getVmid(argument);
+      if (request === VFIO_IOMMU_SET_VMID) return this.#setVmid(userInteger(argument));
+    }
+    return this.#backend?.ioctl(request, argument) ?? -Errno.EINVAL;
+  }
+
+  state(): unknown {
+    return {
+      uapi: this.#uapi,
+      groups: this.#groups.map(group => group.number),
+      vmid: this.#vmid,
+      backend: this.#backend?.state() ?? null,
+    };
+  }
+
+  #checkExtension(extension: number | undefined): number {
+    const { knobs } = this.#kernel;
+    switch (extension) {
+      case VFIO_TYPE1_IOMMU:
+      case VFIO_TYPE1v2_IOMMU:
+        return 1;
+      case VFIO_TYPE1_NESTING_IOMMU:
+        return Number(knobs.nestingType && this.#kernel.stage1Format !== 0);
+      case VFIO_NESTING_IOMMU_UAPI:
+        return knobs.nestingUapiVersion;
+      default:
+        return 0;
+    }
+  }
+
+  #setIommu(type: number | undefined): number {
+    if (this.#groups.length === 0 || this.#backend !== undefined) return -Errno.EINVAL;
+    const known = type === VFIO_TYPE1_IOMMU || type === VFIO_TYPE1v2_IOMMU || type === VFIO_TYPE1_NESTING_IOMMU;
+    if (!known || this.#checkExtension(type) <= 0) return -Errno.ENODEV;
+    const backend = new Type1(this.#kernel, this.#opener, type, this.#uapi);
+    for (const group of this.#groups) {
+      const error = backend.attach(group);
+      if (error === 0) continue;
+      backend.release();
+      return error;
+    }
+    this.#backend = backend;
+    // The host's driver chooses a number when the first group is attached, unless the VMM brought one (vsva.md 5.3).
+    if (backend.nested && this.#vmid === IOMMU_VMID_INVALID) this.#vmid = backend.domain.id;
+    return 0;
+  }
+
+  #getVmid(argument: IoctlArgument): number {
+    const view = userBytes(argument, 4);
+    if (typeof view === 'number') return view;
+    view.setUint32(0, this.#vmid, true);
+    return 0;
+  }
+
+  /** The argument itself is the number (vsva.md 5.2, B02). */
+  #setVmid(vmid: number | undefined): number {
+    if (vmid === undefined || vmid === IOMMU_VMID_INVALID || vmid < 0 || vmid > IOMMU_VMID_INVALID)
+      return -Errno.EINVAL;
+    this.#vmid = vmid;
+    return 0;
+  }
+}
+
+/** /dev/vfio/vfio, opened. */
+export class ContainerFile extends HostFile {
+  readonly kind = 'vfio-container';
+  readonly container: Container;
+
+  constructor(container: Container) {
+    super();
+    this.container = container;
+  }
+
+  override ioctl(request: number, argument: IoctlArgument): number {
+    return this.container.ioctl(request, argument);
+  }
+
+  /** Groups that are still attached keep the container alive. */
+  release(): void {}
+
+  state(): unknown {
+    return this.container.state();
+  }
+}

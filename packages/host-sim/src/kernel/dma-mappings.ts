@@ -1,0 +1,137 @@
+/** What a container has mapped: IOVA to pinned host frames, in its IOMMU domain. */
+import { Errno } from '@remora/core';
+import type { HostIommuDomain } from '@remora/iommu';
+import type { Frames } from '../memory/frames.js';
+import type { ProcessMemory } from '../memory/process-memory.js';
+
+interface Mapping {
+  readonly iovaFrame: number;
+  readonly address: number;
+  readonly access: number;
+  /** Pinned. */
+  readonly frames: Int32Array;
+}
+
+/** A mapping as dumps show it. */
+export interface DmaMappingState {
+  readonly iovaFrame: number;
+  readonly pages: number;
+  readonly address: number;
+  readonly access: number;
+}
+
+const PAGE = 4096;
+
+export class DmaMappings {
+  readonly #domain: HostIommuDomain;
+  readonly #frames: Frames;
+  /** Ascending by IOVA; they do not overlap. */
+  readonly #mappings: Mapping[] = [];
+
+  constructor(domain: HostIommuDomain, frames: Frames) {
+    this.#domain = domain;
+    this.#frames = frames;
+  }
+
+  /**
+   * Pins the pages at `address` and maps them. -EEXIST if a part of the range is mapped, -EFAULT if a part of the memory is not
+   * there; then, and if the IOMMU refuses, nothing has changed.
+   */
+  map(memory: ProcessMemory, iovaFrame: number, pages: number, address: number, access: number): number {
+    const at = this.#firstEndingAfter(iovaFrame);
+    const next = this.#mappings[at];
+    if (next !== undefined && next.iovaFrame < iovaFrame + pages) return -Errno.EEXIST;
+    const frames = this.#pin(memory, address, pages);
+    if (typeof frames === 'number') return frames;
+    const error = this.#program(iovaFrame, frames, access);
+    if (error !== 0) {
+      this.#unpin(frames);
+      return error;
+    }
+    this.#mappings.splice(at, 0, { iovaFrame, address, access, frames });
+    return 0;
+  }
+
+  /**
+   * Unmaps what is mapped in the range; returns how many pages. Version 2 refuses (-EINVAL) to cut a mapping in two; version 1
+   * removes a mapping whole if the range covers its start, and passes over one whose start lies before.
+   */
+  unmap(iovaFrame: number, pages: number, version: 1 | 2): number {
+    const end = iovaFrame + pages;
+    const first = this.#firstEndingAfter(iovaFrame);
+    const touched: Mapping[] = [];
+    for (let at = first; at < this.#mappings.length && this.#mappings[at]!.iovaFrame < end; at++) {
+      const mapping = this.#mappings[at]!;
+      const cut = mapping.iovaFrame < iovaFrame || mapping.iovaFrame + mapping.frames.length > end;
+      if (cut && version === 2) return -Errno.EINVAL;
+      if (mapping.iovaFrame >= iovaFrame) touched.push(mapping);
+    }
+    let unmapped = 0;
+    for (const mapping of touched) {
+      const error = this.#remove(mapping);
+      if (error !== 0) return error;
+      unmapped += mapping.frames.length;
+    }
+    return unmapped;
+  }
+
+  state(): DmaMappingState[] {
+    return this.#mappings.map(({ iovaFrame, address, access, frames }) => ({
+      iovaFrame,
+      pages: frames.length,
+      address,
+      access,
+    }));
+  }
+
+  /** Unpins everything; the domain goes, too. */
+  release(): void {
+    for (const { frames } of this.#mappings.splice(0)) this.#unpin(frames);
+  }
+
+  #remove(mapping: Mapping): number {
+    const error = this.#domain.unmap(mapping.iovaFrame, mapping.frames.length);
+    if (error !== 0) return error;
+    this.#unpin(mapping.frames);
+    this.#mappings.splice(this.#mappings.indexOf(mapping), 1);
+    return 0;
+  }
+
+  #firstEndingAfter(frame: number): number {
+    const index = this.#mappings.findIndex(mapping => mapping.iovaFrame + mapping.frames.length > frame);
+    return index < 0 ? this.#mappings.length : index;
+  }
+
+  #pin(memory: ProcessMemory, address: number, pages: number): Int32Array | number {
+    const pinned: number[] = [];
+    for (let page = 0; page < pages; page++) {
+      const frame = memory.frameAt(address + page * PAGE);
+      if (frame === undefined) {
+        this.#unpin(pinned);
+        return -Errno.EFAULT;
+      }
+      this.#frames.hold(frame);
+      pinned.push(frame);
+    }
+    return Int32Array.from(pinned);
+  }
+
+  #unpin(frames: Iterable<number>): void {
+    for (const frame of frames) this.#frames.drop(frame);
+  }
+
+  /** Maps run by run of neighbouring frames; all or nothing. */
+  #program(iovaFrame: number, frames: Int32Array, access: number): number {
+    for (let start = 0; start < frames.length;) {
+      let end = start + 1;
+      while (end < frames.length && frames[end] === frames[end - 1]! + 1) end++;
+      const error = this.#domain.map(iovaFrame + start, frames[start]!, end - start, access);
+      if (error !== 0) {
+        if (start > 0) this.#domain.unmap(iovaFrame, start);
+        return error;
+      }
+      start = end;
+    }
+    return 0;
+  }
+}

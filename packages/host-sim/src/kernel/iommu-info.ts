@@ -1,0 +1,70 @@
+/** VFIO_IOMMU_GET_INFO: what the kernel tells of its IOMMU, with a chain of capabilities [A07]. */
+import { frameHi, frameLo } from '@remora/bits';
+import type { IoctlArgument } from '@remora/host';
+import {
+  VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
+  VFIO_IOMMU_TYPE1_INFO_CAP_NESTING,
+  VfioInfoCapHeader,
+  VfioIommuInfoFlag,
+  VfioIommuPasidReqs,
+  VfioIommuType1Info,
+  VfioIommuType1InfoCapIovaRange,
+  VfioIommuType1InfoCapNesting,
+  VfioIovaRange,
+  viewOf,
+} from '@remora/uapi';
+import type { Kernel } from './kernel.js';
+import { userStruct } from './user.js';
+
+/** A structure of before there were capabilities ends after the page sizes; it is still taken. */
+const OLDEST_BYTES = 16;
+const CAP_VERSION = 1;
+
+export function writeIommuInfo(kernel: Kernel, nested: boolean, argument: IoctlArgument): number {
+  const view = userStruct(argument, OLDEST_BYTES);
+  if (typeof view === 'number') return view;
+  const { fields, size } = VfioIommuType1Info;
+  const capabilities = [iovaRange(kernel.iommu!.driver.addressWidth)];
+  if (nested && kernel.knobs.nestingCapability) capabilities.push(nesting(kernel));
+  const needed = capabilities.reduce((sum, capability) => sum + capability.length, size);
+  const argsz = fields.argsz.get(view);
+  fields.flags.set(view, VfioIommuInfoFlag.PGSIZES | VfioIommuInfoFlag.CAPS);
+  fields.iova_pgsizes.setWide(view, kernel.iommu!.driver.pageSizes);
+  if (argsz < needed || view.byteLength < needed) {
+    // The caller asks again with a buffer that is large enough.
+    fields.argsz.set(view, needed);
+    if (argsz >= size && view.byteLength >= size) fields.cap_offset.set(view, 0);
+    return 0;
+  }
+  fields.cap_offset.set(view, size);
+  let at = size;
+  capabilities.forEach((capability, index) => {
+    const next = index + 1 < capabilities.length ? at + capability.length : 0;
+    new Uint8Array(view.buffer, view.byteOffset + at, capability.length).set(capability);
+    VfioInfoCapHeader.fields.next.set(view, next, at);
+    at += capability.length;
+  });
+  return 0;
+}
+
+function nesting(kernel: Kernel): Uint8Array {
+  return VfioIommuType1InfoCapNesting.encode({
+    header: { id: VFIO_IOMMU_TYPE1_INFO_CAP_NESTING, version: CAP_VERSION },
+    nesting_capabilities: kernel.knobs.pasidRequests ? VfioIommuPasidReqs : 0,
+    stage1_format: kernel.stage1Format,
+  });
+}
+
+/** One range: all that the second stage translates. */
+function iovaRange(addressWidth: number): Uint8Array {
+  const { size, fields } = VfioIommuType1InfoCapIovaRange;
+  const bytes = new Uint8Array(size + VfioIovaRange.size);
+  const view = viewOf(bytes);
+  VfioIommuType1InfoCapIovaRange.write(view, {
+    header: { id: VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, version: CAP_VERSION },
+    nr_iovas: 1,
+  });
+  const last = 2 ** (addressWidth - 12) - 1;
+  VfioIovaRange.fields.end.set(view, frameHi(last), frameLo(last) + 0xfff, fields.iova_ranges.start(0));
+  return bytes;
+}

@@ -1,0 +1,49 @@
+/** What the parts of the simulated kernel share: memory, the PASID space, groups, interrupts, and the injected IOMMU. */
+import type { Ledger } from '@remora/core';
+import type { HostIommuDriver } from '@remora/iommu';
+import type { PhysicalDevice } from '../devices/physical-device.js';
+import type { Frames } from '../memory/frames.js';
+import type { HostInterrupts } from './interrupts.js';
+import type { IommuGroup } from './iommu-group.js';
+import type { KernelKnobs } from './knobs.js';
+import type { PasidSpace } from './pasid-space.js';
+
+export interface KernelParts {
+  readonly frames: Frames;
+  readonly pasids: PasidSpace;
+  readonly interrupts: HostInterrupts;
+  readonly knobs: KernelKnobs;
+  readonly ledger: Ledger;
+}
+
+export class Kernel {
+  readonly frames: Frames;
+  readonly pasids: PasidSpace;
+  readonly interrupts: HostInterrupts;
+  readonly knobs: KernelKnobs;
+  readonly ledger: Ledger;
+  /** By number. Without an IOMMU there are none: VFIO lends nothing that it cannot fence in. */
+  readonly groups = new Map<number, IommuGroup>();
+  /** By address: `0000:3f:00.0`. */
+  readonly devices = new Map<string, PhysicalDevice>();
+  iommu: { readonly driver: HostIommuDriver } | undefined;
+
+  constructor(parts: KernelParts) {
+    this.frames = parts.frames;
+    this.pasids = parts.pasids;
+    this.interrupts = parts.interrupts;
+    this.knobs = parts.knobs;
+    this.ledger = parts.ledger;
+  }
+
+  /** Stage1Format that the kernel reports and takes; 0 if the unit does not nest. */
+  get stage1Format(): number {
+    const format = this.iommu?.driver.stage1Format ?? 0;
+    return format === 0 ? 0 : (this.knobs.stage1Format ?? format);
+  }
+
+  /** Puts what the kernel did into the ledger. */
+  note(operation: string, data: Record<string, unknown>): void {
+    if (this.ledger.on) this.ledger.add('host/kernel', 'kernel', { operation, ...data });
+  }
+}

@@ -1,0 +1,32 @@
+/** The few files and links of /dev and /sys that a VMM looks at. */
+import { Errno } from '@remora/core';
+import type { HostFile } from '../files/host-file.js';
+import { VfioGroupFile } from '../files/vfio-group.js';
+import type { HostProcess } from '../process.js';
+import { Container, ContainerFile } from './container.js';
+import type { Kernel } from './kernel.js';
+
+const CONTAINER = '/dev/vfio/vfio';
+const GROUP = /^\/dev\/vfio\/(0|[1-9][0-9]*)$/;
+const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
+
+/** The file at `path`, opened by `process`, or -errno. A group that nobody may have yet does not exist: -ENOENT. */
+export function openPath(kernel: Kernel, process: HostProcess, path: string): HostFile | number {
+  if (path === CONTAINER) return new ContainerFile(new Container(kernel, process));
+  const number = GROUP.exec(path)?.[1];
+  const group = number === undefined ? undefined : kernel.groups.get(Number(number));
+  if (group === undefined || !group.offered) return -Errno.ENOENT;
+  const error = group.open();
+  return error === 0 ? new VfioGroupFile(kernel, process, group) : error;
+}
+
+/** -ENOENT for what is not there: a device without an IOMMU in front of it has no group, one without a driver no driver. */
+export function readLink(kernel: Kernel, path: string): string | number {
+  const [, bdf, what] = DEVICE_LINK.exec(path) ?? [];
+  const device = bdf === undefined ? undefined : kernel.devices.get(bdf);
+  if (device === undefined) return -Errno.ENOENT;
+  if (what === 'driver') {
+    return device.driver === undefined ? -Errno.ENOENT : `../../../bus/pci/drivers/${device.driver}`;
+  }
+  return kernel.groups.has(device.groupNumber) ? `../../../kernel/iommu_groups/${device.groupNumber}` : -Errno.ENOENT;
+}

@@ -1,0 +1,33 @@
+import { Errno } from '@remora/core';
+import type { Frames } from './frames.js';
+
+/** Host pages for the kernel's own structures: page tables, queues. They come from the same memory as everybody's. */
+export class KernelPages {
+  readonly #frames: Frames;
+  /** Sizes of the runs that are out, by first frame. */
+  readonly #out = new Map<number, number>();
+
+  constructor(frames: Frames) {
+    this.#frames = frames;
+  }
+
+  /** Pages that are out. */
+  get inUse(): number {
+    return [...this.#out.values()].reduce((sum, pages) => sum + pages, 0);
+  }
+
+  /** First frame of `pages` zeroed neighbours, or -ENOMEM. */
+  allocate(pages: number): number {
+    const first = this.#frames.takeRun(pages);
+    if (first === undefined) return -Errno.ENOMEM;
+    this.#out.set(first, pages);
+    return first;
+  }
+
+  /** @throws Error unless exactly this run is out. */
+  free(first: number, pages: number): void {
+    if (this.#out.get(first) !== pages) throw new Error(`${pages} kernel pages at frame ${first} are not out`);
+    this.#out.delete(first);
+    this.#frames.dropRun(first, pages);
+  }
+}

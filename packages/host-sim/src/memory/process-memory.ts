@@ -1,0 +1,98 @@
+/** The virtual address space of a host process: anonymous mappings, each a view of scattered host frames. */
+import { hva, type Hva, Random } from '@remora/bits';
+import { Errno, PAGE_BYTES, type Ram } from '@remora/core';
+import type { MappedMemory } from '@remora/host';
+import type { Frames } from './frames.js';
+
+/** As Linux on x86-64: mappings grow downwards from below the stack. */
+const TOP = 0x7fff_f000_0000;
+const GUARD_PAGES = 16;
+const HOLE = -1;
+
+interface Mapping {
+  readonly start: number;
+  readonly end: number;
+  readonly table: Int32Array;
+  readonly ram: Ram;
+  /** Pages that are still mapped. */
+  live: number;
+}
+
+/** A mapping as dumps show it. */
+export interface MappingState {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+export class ProcessMemory {
+  readonly #memory: Ram;
+  readonly #frames: Frames;
+  /** Descending by address. */
+  readonly #mappings: Mapping[] = [];
+  #next: number;
+
+  constructor(memory: Ram, frames: Frames, seed: number) {
+    this.#memory = memory;
+    this.#frames = frames;
+    this.#next = TOP - new Random(seed).below(0x10_0000) * PAGE_BYTES;
+  }
+
+  /** Maps `length` zeroed bytes; -EINVAL unless that is a positive multiple of 4096, -ENOMEM if the host has no frames left. */
+  map(length: number): MappedMemory | number {
+    const pages = length / PAGE_BYTES;
+    if (!Number.isSafeInteger(pages) || pages <= 0) return -Errno.EINVAL;
+    if (pages > this.#memory.frames) return -Errno.ENOMEM;
+    const table = new Int32Array(pages).fill(HOLE);
+    for (let page = 0; page < pages; page++) {
+      const frame = this.#frames.take();
+      if (frame === undefined) {
+        for (let taken = 0; taken < page; taken++) this.#frames.drop(table[taken]!);
+        return -Errno.ENOMEM;
+      }
+      table[page] = frame;
+    }
+    const start = this.#next - length;
+    this.#next = start - GUARD_PAGES * PAGE_BYTES;
+    const ram = this.#memory.view(table);
+    this.#mappings.push({ start, end: start + length, table, ram, live: pages });
+    return { address: hva(start), ram };
+  }
+
+  /** Pages in the range that are not mapped are passed over. Pinned frames stay until they are unpinned. */
+  unmap(address: Hva, length: number): number {
+    if (address % PAGE_BYTES !== 0 || !Number.isSafeInteger(length) || length <= 0) return -Errno.EINVAL;
+    const end = address + Math.ceil(length / PAGE_BYTES) * PAGE_BYTES;
+    for (const mapping of [...this.#mappings]) {
+      const from = Math.max(address, mapping.start);
+      const to = Math.min(end, mapping.end);
+      for (let at = from; at < to; at += PAGE_BYTES) this.#drop(mapping, (at - mapping.start) / PAGE_BYTES);
+      if (mapping.live === 0) this.#mappings.splice(this.#mappings.indexOf(mapping), 1);
+    }
+    return 0;
+  }
+
+  /** The host frame behind a virtual address; undefined if nothing is mapped there. */
+  frameAt(address: number): number | undefined {
+    const mapping = this.#mappings.find(({ start, end }) => address >= start && address < end);
+    if (mapping === undefined) return undefined;
+    const frame = mapping.table[Math.floor((address - mapping.start) / PAGE_BYTES)]!;
+    return frame === HOLE ? undefined : frame;
+  }
+
+  state(): MappingState[] {
+    return this.#mappings.map(({ start, live }) => ({ address: start, bytes: live * PAGE_BYTES }));
+  }
+
+  /** Unmaps everything. */
+  clear(): void {
+    for (const { start, end } of [...this.#mappings]) this.unmap(hva(start), end - start);
+  }
+
+  #drop(mapping: Mapping, page: number): void {
+    const frame = mapping.table[page]!;
+    if (frame === HOLE) return;
+    mapping.table[page] = HOLE;
+    mapping.live--;
+    this.#frames.drop(frame);
+  }
+}

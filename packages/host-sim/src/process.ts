@@ -1,0 +1,107 @@
+/** A process on the simulated host: descriptors and memory of its own, and the system calls of a VMM. */
+import type { Hva } from '@remora/bits';
+import { Errno } from '@remora/core';
+import type { HostSyscalls, IoctlArgument, MappedMemory } from '@remora/host';
+import { EventFd } from './files/eventfd.js';
+import type { HostFile } from './files/host-file.js';
+import { openPath, readLink } from './kernel/paths.js';
+import type { Kernel } from './kernel/kernel.js';
+import type { ProcessMemory } from './memory/process-memory.js';
+
+/** After standard input, output and error. */
+const FIRST_FD = 3;
+
+export class HostProcess implements HostSyscalls, Disposable {
+  readonly name: string;
+  readonly memory: ProcessMemory;
+  readonly #kernel: Kernel;
+  readonly #files = new Map<number, HostFile>();
+  readonly #exited: () => void;
+  #alive = true;
+
+  /** Made by SimulatedHost.process. */
+  constructor(kernel: Kernel, name: string, memory: ProcessMemory, exited: () => void) {
+    this.#kernel = kernel;
+    this.name = name;
+    this.memory = memory;
+    this.#exited = exited;
+  }
+
+  open(path: string): number {
+    const file = openPath(this.#kernel, this, path);
+    return typeof file === 'number' ? file : this.addFile(file);
+  }
+
+  readlink(path: string): string | number {
+    return readLink(this.#kernel, path);
+  }
+
+  close(fd: number): number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return -Errno.EBADF;
+    this.#files.delete(fd);
+    file.release();
+    return 0;
+  }
+
+  ioctl(fd: number, request: number, argument?: IoctlArgument): number {
+    return this.#files.get(fd)?.ioctl(request, argument) ?? -Errno.EBADF;
+  }
+
+  pread(fd: number, buffer: Uint8Array, offset: number): number {
+    return this.#files.get(fd)?.pread(buffer, offset) ?? -Errno.EBADF;
+  }
+
+  pwrite(fd: number, buffer: Uint8Array, offset: number): number {
+    return this.#files.get(fd)?.pwrite(buffer, offset) ?? -Errno.EBADF;
+  }
+
+  mmap(length: number): MappedMemory | number {
+    return this.memory.map(length);
+  }
+
+  munmap(address: Hva, length: number): number {
+    return this.memory.unmap(address, length);
+  }
+
+  eventfd(): number {
+    return this.addFile(new EventFd());
+  }
+
+  /** @throws Error if `fd` is not an eventfd: an event loop that waits for nothing is a mistake in our own code. */
+  onReadable(fd: number, ready: () => void): Disposable {
+    const file = this.#files.get(fd);
+    if (!(file instanceof EventFd)) throw new Error(`fd ${fd} of ${this.name} is not an eventfd`);
+    return file.onReadable(ready);
+  }
+
+  /** The open file behind a descriptor; for the kernel. */
+  file(fd: number): HostFile | undefined {
+    return this.#files.get(fd);
+  }
+
+  /** Gives `file` the lowest free descriptor; for the kernel. */
+  addFile(file: HostFile): number {
+    let fd = FIRST_FD;
+    while (this.#files.has(fd)) fd++;
+    this.#files.set(fd, file);
+    return fd;
+  }
+
+  state(): unknown {
+    const files = [...this.#files].sort(([a], [b]) => a - b);
+    return {
+      files: files.map(([fd, file]) => ({ fd, kind: file.kind, state: file.state() })),
+      mappings: this.memory.state(),
+    };
+  }
+
+  /** The process ends, however it ends: every descriptor is closed, all memory unmapped. */
+  [Symbol.dispose](): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    for (const fd of [...this.#files.keys()].sort((a, b) => b - a)) this.close(fd);
+    this.memory.clear();
+    this.#exited();
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * A HostIommuDriver in plain memory: records what the kernel asks of a physical IOMMU, keeps the state that a real one would
+ * have, and fails where a test wants it to. Requests without PASID can be translated through it; first stages are not walked.
+ */
+import { hex } from '@remora/bits';
+import { Errno } from '@remora/core';
+import {
+  type HostIommuDomain,
+  type HostIommuDriver,
+  type HostIommuFault,
+  type Stage1Config,
+  Stage1Format,
+  type Stage1Flush,
+} from '@remora/iommu';
+
+export type DriverOp = 'map' | 'unmap' | 'attach' | 'detach' | 'bindPasid' | 'unbindPasid' | 'flushStage1';
+
+interface PlannedFailure {
+  readonly op: DriverOp;
+  left: number;
+  readonly errno: number;
+}
+
+export interface FakePage {
+  readonly hostFrame: number;
+  readonly access: number;
+}
+
+const ACCESS = ['-', 'r', 'w', 'rw'];
+
+export class FakeIommuDomain implements HostIommuDomain {
+  readonly id: number;
+  /** By IOVA frame. */
+  readonly pages = new Map<number, FakePage>();
+  /** By requester id: the bound PASIDs. */
+  readonly attached = new Map<number, Map<number, Stage1Config>>();
+  readonly #driver: FakeIommuDriver;
+
+  constructor(driver: FakeIommuDriver, id: number) {
+    this.#driver = driver;
+    this.id = id;
+  }
+
+  map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {
+    const error = this.#driver.called('map', `${this.id} ${hex(0, iovaFrame)} +${pages} ${ACCESS[access & 3]}`);
+    if (error !== 0) return error;
+    for (let page = 0; page < pages; page++) if (this.pages.has(iovaFrame + page)) return -Errno.EEXIST;
+    for (let page = 0; page < pages; page++) this.pages.set(iovaFrame + page, { hostFrame: hostFrame + page, access });
+    return 0;
+  }
+
+  unmap(iovaFrame: number, pages: number): number {
+    const error = this.#driver.called('unmap', `${this.id} ${hex(0, iovaFrame)} +${pages}`);
+    if (error !== 0) return error;
+    for (let page = 0; page < pages; page++) this.pages.delete(iovaFrame + page);
+    return 0;
+  }
+
+  attach(requesterId: number): number {
+    const error = this.#driver.called('attach', `${this.id} ${hex(0, requesterId)}`);
+    if (error !== 0) return error;
+    if (this.#driver.domainOf(requesterId) !== undefined) return -Errno.EBUSY;
+    this.attached.set(requesterId, new Map());
+    return 0;
+  }
+
+  detach(requesterId: number): number {
+    const error = this.#driver.called('detach', `${this.id} ${hex(0, requesterId)}`);
+    if (error !== 0) return error;
+    const bound = this.attached.get(requesterId);
+    if (bound === undefined) return -Errno.EINVAL;
+    if (bound.size > 0) return -Errno.EBUSY;
+    this.attached.delete(requesterId);
+    return 0;
+  }
+
+  bindPasid(requesterId: number, pasid: number, config: Stage1Config): number {
+    const root = hex(config.rootHi, config.rootLo);
+    const error = this.#driver.called('bindPasid', `${this.id} ${hex(0, requesterId)} ${pasid} ${root}`);
+    if (error !== 0) return error;
+    const bound = this.attached.get(requesterId);
+    if (bound === undefined) return -Errno.EINVAL;
+    if (bound.has(pasid)) return -Errno.EBUSY;
+    bound.set(pasid, config);
+    return 0;
+  }
+
+  unbindPasid(requesterId: number, pasid: number): number {
+    const error = this.#driver.called('unbindPasid', `${this.id} ${hex(0, requesterId)} ${pasid}`);
+    if (error !== 0) return error;
+    return this.attached.get(requesterId)?.delete(pasid) === true ? 0 : -Errno.EINVAL;
+  }
+
+  flushStage1(requesterId: number, flush: Stage1Flush): number {
+    const pages =
+      flush.granularity === 'pasid'
+        ? ''
+        : ` ${hex(flush.hi, flush.lo)} shift ${flush.granuleShift} x${flush.granules}${flush.leaf ? ' leaf' : ''}`;
+    const error = this.#driver.called('flushStage1', `${this.id} ${hex(0, requesterId)} ${flush.pasid}${pages}`);
+    if (error !== 0) return error;
+    return this.attached.get(requesterId)?.has(flush.pasid) === true ? 0 : -Errno.EINVAL;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.attached.size > 0) throw new Error(`domain ${this.id} still has devices`);
+    this.#driver.domains.delete(this);
+  }
+}
+
+export interface FakeIommuOptions {
+  readonly stage1Format?: number;
+  readonly pasidBits?: number;
+  readonly addressWidth?: number;
+}
+
+export class FakeIommuDriver implements HostIommuDriver {
+  readonly stage1Format: number;
+  readonly pasidBits: number;
+  readonly pageSizes = 0x1000;
+  readonly addressWidth: number;
+  /** Every call, oldest first: `bindPasid 1 0x3f00 5 0x1000`, with the domain first and numbers of devices in hexadecimal. */
+  readonly calls: string[] = [];
+  readonly domains = new Set<FakeIommuDomain>();
+  readonly #failures: PlannedFailure[] = [];
+  #nextDomain = 1;
+
+  constructor(options: FakeIommuOptions = {}) {
+    this.stage1Format = options.stage1Format ?? Stage1Format.INTEL_VTD;
+    this.pasidBits = options.pasidBits ?? 20;
+    this.addressWidth = options.addressWidth ?? 48;
+  }
+
+  /** The `nth` next call of `op` (1 = the next one) answers -errno and changes nothing. */
+  fail(op: DriverOp, errno: number, nth = 1): void {
+    this.#failures.push({ op, left: nth, errno });
+  }
+
+  /** Forgets and returns the calls so far. */
+  takeCalls(): string[] {
+    return this.calls.splice(0);
+  }
+
+  /** Records a call; 0, or the negated errno with which it has to fail. */
+  called(op: DriverOp, details: string): number {
+    this.calls.push(`${op} ${details}`);
+    let result = 0;
+    for (const failure of this.#failures) if (failure.op === op && --failure.left === 0) result = -failure.errno;
+    return result;
+  }
+
+  domainOf(requesterId: number): FakeIommuDomain | undefined {
+    return [...this.domains].find(domain => domain.attached.has(requesterId));
+  }
+
+  start(): void {}
+
+  createDomain(): FakeIommuDomain {
+    const domain = new FakeIommuDomain(this, this.#nextDomain++);
+    this.domains.add(domain);
+    return domain;
+  }
+
+  takeFaults(): HostIommuFault[] {
+    return [];
+  }
+
+  /** What is programmed now, for comparisons; without domain ids, which never come back. */
+  state(): unknown {
+    return [...this.domains].map(domain => ({
+      pages: domain.pages.size,
+      attached: [...domain.attached].map(([requesterId, bound]) => ({ requesterId, pasids: [...bound.keys()] })),
+    }));
+  }
+
+  [Symbol.dispose](): void {}
+}

@@ -1,0 +1,3 @@
+export * from './fake-iommu-driver.js';
+export * from './fault-plan.js';
+export * from './owner.js';
