@@ -100,6 +100,11 @@ test('the queue wraps, batches across its end too, and an index is that of the s
   t.is(driver.queue.failure?.index, 1);
   t.is(driver.queue.tail, 3);
   t.is(driver.queue.head, 3);
+  // The status word of a slot that a wait had before says nothing about this one.
+  t.is(driver.invalidate(contextCacheDescriptor(1)), 0);
+  driver.queue.recovers = false;
+  t.is(driver.invalidate(contextCacheDescriptor(1), BAD), -Errno.EINVAL);
+  t.is(driver.queue.failure?.index, 6);
   t.throws(() => driver.invalidate(...Array.from({ length: 127 }, () => contextCacheDescriptor(1))), {
     instanceOf: RangeError,
   });

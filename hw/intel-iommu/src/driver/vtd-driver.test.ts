@@ -131,6 +131,34 @@ test('removing a PASID takes its entry out of every cache; the other ones stay',
   t.is(driver.removePasid(DEVICE, 700), -Errno.EINVAL);
   t.is(driver.removePasid(DEVICE, 0), 0);
   t.deepEqual(rig.request(DEVICE, 0x1000), { fault: Fault.SPT_2 });
+  // Second-stage translations are tagged by domain: another table under the same id must not meet the old ones.
+  const other = new PageTable(rig.memory, rig.pages, { stage: 'second', levels: 4 });
+  other.map(1, 0x3003, 1, Access.READ);
+  t.is(driver.addPasid(DEVICE, 0, secondStagePasid(other, DOMAIN)), 0);
+  t.like(rig.request(DEVICE, 0x1000), { to: 0x300_3000n });
+});
+
+test('a directory covers the PASIDs that it was made for, and is as large as they need', t => {
+  for (const [pasidBits, pages] of [
+    [13, 1],
+    [16, 2],
+    [20, 32],
+  ] as const) {
+    const rig = new Rig({ nesting: true });
+    const driver = new VtdDriver(rig.registers, rig.memory, rig.pages, { mode: 'scalable', pasidBits });
+    t.is(driver.pasidEntry(DEVICE, 2 ** pasidBits, passThroughPasid(1)), -Errno.EINVAL);
+    t.is(rig.pages.inUse, pages);
+    t.is(driver.pasidEntry(DEVICE, 2 ** pasidBits - 1, passThroughPasid(1)), 0);
+    t.deepEqual(
+      [...driver.directory(DEVICE)!.entries()].map(({ pasid }) => pasid),
+      [2 ** pasidBits - 1],
+    );
+    driver.start();
+    t.is(driver.attach(DEVICE, {}), 0);
+    t.like(rig.request(DEVICE, 0x5000, Access.READ, 2 ** pasidBits - 1), { to: 0x5000n });
+    const beyond = pasidBits === 20 ? Fault.SPD_2 : Fault.SCT_7;
+    t.deepEqual(rig.request(DEVICE, 0x5000, Access.READ, pasidBits === 20 ? 5 : 2 ** pasidBits), { fault: beyond });
+  }
 });
 
 test('the present bit of an entry is written last, and cleared first when the entry changes', t => {
