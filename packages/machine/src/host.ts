@@ -1,17 +1,15 @@
 /** The level above machines: a host that lends them processes, memory and devices, and the plug-ins that all of them share. */
-import { type Inspector, type Ledger, type Plugin, type VirtualClock } from '@remora/core';
+import type { Inspector, Ledger, Plugin, VirtualClock } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
 import { pluginModules } from './plugins.js';
 import { Scope } from './scope.js';
-
-/** A process on a host; disposing of it ends it, and the kernel takes back what it held. */
-export type Process = HostSyscalls & Disposable;
 
 /** What machines need of a host. The simulated host is one. */
 export interface HostPlatform extends Disposable {
   readonly clock: VirtualClock;
   readonly ledger: Ledger;
-  process(name: string): Process;
+  /** A process; disposing of it ends it, and the kernel takes back what it held. */
+  process(name: string): HostSyscalls & Disposable;
   inspect(into: Inspector): void;
 }
 
@@ -22,15 +20,11 @@ export class Host<P extends HostPlatform = HostPlatform> implements Disposable {
   readonly scope: Scope;
   readonly #names = new Set<string>();
 
-  /**
-   * Takes `platform` over: it is closed with the host.
-   * @throws ConfigError if a plug-in was written for another interface, or binds what it cannot satisfy.
-   */
-  constructor(platform: P, plugins: readonly Plugin[] = []) {
+  /** Takes `platform` over: it is closed with the host. `scope` is made by hostScope. */
+  constructor(platform: P, scope: Scope = hostScope()) {
     this.platform = platform;
-    this.scope = new Scope('host', pluginModules('plugins', plugins));
-    this.scope.own(platform);
-    this.scope.freeze();
+    this.scope = scope;
+    scope.own(platform);
   }
 
   get clock(): VirtualClock {
@@ -41,7 +35,7 @@ export class Host<P extends HostPlatform = HostPlatform> implements Disposable {
     return this.platform.ledger;
   }
 
-  /** A name that no machine of this host had before: `wanted`, or `vm0`, `vm1` ... */
+  /** The name of a new machine: `wanted`, or the first free of `vm0`, `vm1` ... Undefined if another machine is called so. */
   claimName(wanted: string | undefined): string | undefined {
     let name = wanted ?? 'vm0';
     for (let count = 1; wanted === undefined && this.#names.has(name); count++) name = `vm${count}`;
@@ -50,7 +44,7 @@ export class Host<P extends HostPlatform = HostPlatform> implements Disposable {
     return name;
   }
 
-  /** A machine with that name is gone. */
+  /** The machine with that name is gone. */
   releaseName(name: string): void {
     this.#names.delete(name);
   }
@@ -62,4 +56,12 @@ export class Host<P extends HostPlatform = HostPlatform> implements Disposable {
   [Symbol.dispose](): void {
     this.scope[Symbol.dispose]();
   }
+}
+
+/**
+ * The bindings of the host level.
+ * @throws ConfigError if a plug-in was written for another interface, or binds what it cannot satisfy.
+ */
+export function hostScope(plugins: readonly Plugin[] = []): Scope {
+  return new Scope('host', pluginModules('plugins', plugins)).freeze();
 }

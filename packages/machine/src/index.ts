@@ -1,4 +1,5 @@
 export * from './configuration-spaces.js';
+export * from './create-host.js';
 export * from './create-machine.js';
 export * from './define-machine.js';
 export { Kinds, type NamedKind } from './device-kinds.js';

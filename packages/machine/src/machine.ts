@@ -58,7 +58,7 @@ export class Machine implements Disposable {
   readonly #boardLife: Lifecycle;
   /** In the order of realization. */
   readonly #devices: AssembledDevice[] = [];
-  #state: 'assembled' | 'started' | 'closed' = 'assembled';
+  #started = false;
 
   /** @throws ConfigError if `specs` cannot be built. Nothing is left open then but `parts`, which the caller closes. */
   constructor(parts: MachineParts, specs: readonly DeviceSpec[]) {
@@ -119,7 +119,7 @@ export class Machine implements Disposable {
    */
   start(): void {
     this.#assert('assembled');
-    this.#state = 'started';
+    this.#started = true;
     try {
       for (const each of this.#devices) this.#realize(each);
       this.reset();
@@ -208,8 +208,6 @@ export class Machine implements Disposable {
    * @throws AggregateError of everything that failed on the way; all of it is closed nevertheless.
    */
   [Symbol.dispose](): void {
-    if (this.#state === 'closed') return;
-    this.#state = 'closed';
     this.#scope[Symbol.dispose]();
   }
 
@@ -262,7 +260,9 @@ export class Machine implements Disposable {
     throw failure;
   }
 
-  #assert(state: 'assembled' | 'started'): void {
-    if (this.#state !== state) throw new Error(`${this.name} is ${this.#state}, not ${state}`);
+  /** Its host closes it too. */
+  #assert(expected: 'assembled' | 'started'): void {
+    const state = this.#scope.closed ? 'closed' : this.#started ? 'started' : 'assembled';
+    if (state !== expected) throw new Error(`${this.name} is ${state}, not ${expected}`);
   }
 }

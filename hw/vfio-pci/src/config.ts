@@ -1,0 +1,26 @@
+import { bdf, bool, choice, properties, required } from '@remora/core';
+import type { PciPlacement, TypedDevice } from '@remora/pci';
+
+/** Options of vfio-pci. Quirks hold for the container, so for all devices that share it: those of the first one count. */
+export const vfioPciProperties = properties({
+  host: required(bdf(undefined, 'address of the function on the host, as 0000:3f:00.0')),
+  container: choice(
+    ['shared', 'new'] as const,
+    'shared',
+    'shared: with the devices of this machine that see the same memory; new: one of its own',
+  ),
+  'quirk-attributes-collapse': bool(false, 'Q1: any attribute of a first stage is passed on as SRE [A14].'),
+  'quirk-flush-argsz': bool(false, 'Q7: a first-stage flush counts its information twice in argsz, 104 [A18].'),
+  'quirk-format-only-logged': bool(false, 'Q9: a host with another first-stage format is only logged [A14].'),
+  'quirk-missing-capability': bool(false, 'Q12: a nesting host without the nesting capability is accepted [A07].'),
+  'quirk-call-per-device': bool(
+    false,
+    'Q-PERDEV: one host call per device, also for devices that share a container (behaviours 45, 46).',
+  ),
+});
+export type VfioPciConfig = ReturnType<typeof vfioPciProperties.parse>;
+
+/** `-device vfio-pci,host=...` as an object. */
+export function vfioPci(options: PciPlacement & Partial<VfioPciConfig> & Pick<VfioPciConfig, 'host'>): TypedDevice {
+  return { driver: 'vfio-pci', options: { ...options } };
+}

@@ -1,0 +1,198 @@
+/**
+ * vfio-pci: a function of the host in the guest. Registers are forwarded, access by access; configuration space is the guest's own,
+ * except for capabilities that only the host's function can answer; memory that the function may reach is mapped by its VFIO
+ * container; interrupts come as eventfds. Under a vIOMMU that nests, the host's IOMMU walks the guest's first stage [A06].
+ *
+ * Reference: Linux vfio.h; QEMU hw/vfio/pci.c for what is emulated. Omits: INTx, the expansion ROM, mmap of BARs, migration, and
+ * extended capabilities other than PASID.
+ */
+import { ConfigError, logger, rateLimited, type Device, type Inspector, type Log, type ResetPhase } from '@remora/core';
+import { MachineProcess, VfioError, type VfioConnection } from '@remora/host';
+import {
+  Config,
+  MsiLayout,
+  MsixLayout,
+  pciDeviceSetupIommu,
+  pciDeviceUnsetIommu,
+  PciFunction,
+  pciIommuOf,
+  type Msi,
+  type PciDeviceContext,
+} from '@remora/pci';
+import { VfioPciRegion } from '@remora/uapi';
+import { addHostBars } from './bars.js';
+import type { VfioPciConfig } from './config.js';
+import { ForwardedConfig } from './forwarded-config.js';
+import { HostHeader, type EmulatedCapabilities } from './header.js';
+import { HostInterrupts } from './interrupts.js';
+
+const WARNINGS = 20;
+/** An MSI-X table alone in its BAR: no room beside table and pending bits, as Msix lays them out. */
+const MSIX_BAR_BYTES = 4096;
+
+export class VfioPci implements Device {
+  readonly name: string;
+  /** The guest's function. */
+  readonly fn: PciFunction;
+  readonly #context: PciDeviceContext;
+  readonly #config: VfioPciConfig;
+  readonly #log: Log;
+  #connection: VfioConnection | undefined;
+  #interrupts: HostInterrupts | undefined;
+
+  constructor(context: PciDeviceContext, config: VfioPciConfig) {
+    this.name = context.name;
+    this.#context = context;
+    this.#config = config;
+    this.#log = rateLimited(logger('remora:hw:vfio-pci', context.name), WARNINGS);
+    // Who it is, only the host knows: realize() fills it in.
+    this.fn = new PciFunction(context.name, { vendor: 0xffff, device: 0xffff, classCode: 0, pcie: true });
+  }
+
+  /** The open host function and its container; undefined unless realized. */
+  get connection(): VfioConnection | undefined {
+    return this.#connection;
+  }
+
+  /** @throws ConfigError at `host` that says what the host refused; nothing is left open on it then. */
+  realize(): void {
+    const process = this.#context.host;
+    if (!(process instanceof MachineProcess)) {
+      throw new ConfigError('host', `${this.#config.host} is a host's, and this machine runs on no host`);
+    }
+    this.#context.plug(this.fn);
+    try {
+      this.#connection = this.#connect(process);
+      this.#build(process, this.#connection);
+      this.#setupIommu(this.#connection);
+    } catch (cause) {
+      this.#release();
+      if (cause instanceof VfioError || cause instanceof RangeError) {
+        throw new ConfigError('host', cause.message, { cause });
+      }
+      throw cause;
+    }
+  }
+
+  /** All of it: registers, BARs, interrupts and, through onReset, the host's function. */
+  reset(phase: ResetPhase): void {
+    if (phase === 'hold') this.fn.reset();
+  }
+
+  unplug(): void {
+    this.#release();
+  }
+
+  inspect(into: Inspector): void {
+    this.fn.inspect(into);
+    into.value('host', this.#config.host);
+    const container = this.#connection?.container;
+    into.value('container', container?.name);
+    into.value('nested', container?.nested);
+    if (container?.nestingRefused !== undefined) into.value('nestingRefused', container.nestingRefused);
+  }
+
+  [Symbol.dispose](): void {
+    this.#release();
+  }
+
+  /** A host that nests maps what the guest takes for physical memory, whatever the guest translates. */
+  #connect(process: MachineProcess): VfioConnection {
+    const { ledger, guestMemory } = this.#context;
+    const ops = pciIommuOf(this.fn);
+    const followed = ops?.mapSpaceFor?.(this.fn.bus!, this.fn.devfn) ?? this.fn.dma.addressSpace;
+    const wantsNesting = ops?.wantsNesting ?? false;
+    return process.vfio.connect(this.#config.host, {
+      wantsNesting,
+      space: wantsNesting ? guestMemory : followed,
+      spaceWithoutNesting: followed,
+      fresh: this.#config.container === 'new',
+      memory: { addressOf: process.addressOf, ledger },
+      ledger,
+      quirks: {
+        attributeFlags: this.#config['quirk-attributes-collapse'],
+        flushArgsz: this.#config['quirk-flush-argsz'],
+        anyFormat: this.#config['quirk-format-only-logged'],
+        missingNestingCap: this.#config['quirk-missing-capability'],
+        perDevice: this.#config['quirk-call-per-device'],
+      },
+    });
+  }
+
+  #build(process: MachineProcess, { device }: VfioConnection): void {
+    const header = this.#readHeader();
+    this.#defineIdentity(header);
+    const emulated = header.emulated;
+    const { msix } = emulated;
+    const alone = msix !== undefined && msix.tableOffset === 0 && device.regions[msix.bar]?.size === MSIX_BAR_BYTES;
+    const free = addHostBars(this.fn, device, header, this.#log, alone ? msix.bar : undefined);
+    const forwarded = new ForwardedConfig(this.fn, device, this.#log);
+    for (const capability of header.forwarded) forwarded.add(capability);
+    this.#addCapabilities(process, emulated, alone ? msix?.bar : free.at(-1));
+    this.fn.onReset(() => {
+      if (!device.resettable) return;
+      const result = device.reset();
+      if (result < 0) this.#log.warn('the host does not reset %s: %d', device.bdf, result);
+    });
+  }
+
+  #readHeader(): HostHeader {
+    const { device } = this.#connection!;
+    const size = device.regions[VfioPciRegion.CONFIG]?.size ?? 0;
+    const bytes = new Uint8Array(size);
+    const result = size === 0 ? 0 : device.readRegion(VfioPciRegion.CONFIG, 0, bytes);
+    if (result < 0 || size < 256) throw new VfioError(device.bdf, result, 'its configuration space cannot be read');
+    return new HostHeader(bytes);
+  }
+
+  #defineIdentity(header: HostHeader): void {
+    const { vendor, device, revision, classCode, subsystemVendor, subsystem } = header.identity;
+    const { config } = this.fn;
+    config.define(Config.VENDOR, 2, vendor);
+    config.define(Config.DEVICE, 2, device);
+    config.define(Config.REVISION, 1, revision);
+    config.define(Config.CLASS, 1, classCode);
+    config.define(Config.CLASS + 1, 2, classCode >>> 8);
+    config.define(Config.SUBSYSTEM_VENDOR, 2, subsystemVendor);
+    config.define(Config.SUBSYSTEM, 2, subsystem);
+  }
+
+  /** Those that the guest's function has itself. `msixBar` is where the MSI-X table goes: without a free BAR there is none. */
+  #addCapabilities(process: MachineProcess, has: EmulatedCapabilities, msixBar: number | undefined): void {
+    const { fn } = this;
+    if (has.express !== undefined) fn.enableExpress(has.express);
+    const msi = has.msi === undefined ? undefined : fn.enableMsi(has.msi);
+    const msix = has.msix === undefined || msixBar === undefined ? undefined : fn.enableMsix(has.msix.vectors, msixBar);
+    if (has.pasid !== undefined) fn.enablePasid(has.pasid.width, has.pasid);
+    const guest = { msi: () => grantedVectors(fn, msi), msix: () => (msix?.enabled === true ? msix.vectors : 0) };
+    const interrupts = new HostInterrupts(fn, process.syscalls, this.#connection!.device, guest, this.#log);
+    this.#interrupts = interrupts;
+    const watch = (offset: number, bytes: number): void => {
+      fn.config.onWrite({ start: offset, end: offset + bytes }, () => interrupts.update());
+    };
+    if (msi !== undefined) watch(msi.offset, MsiLayout.bytes);
+    if (msix !== undefined) watch(msix.offset, MsixLayout.bytes);
+  }
+
+  /** Last, and only if all went well [A06]: the vIOMMU may use the host's IOMMU from now on. */
+  #setupIommu({ container }: VfioConnection): void {
+    const { context } = container;
+    if (context !== undefined) pciDeviceSetupIommu(this.fn, () => context);
+  }
+
+  /** In the opposite order: the vIOMMU lets go while the host's context is still there. */
+  #release(): void {
+    pciDeviceUnsetIommu(this.fn);
+    this.#interrupts?.[Symbol.dispose]();
+    this.#interrupts = undefined;
+    this.fn.bus?.unplug(this.fn);
+    this.#connection?.[Symbol.dispose]();
+    this.#connection = undefined;
+  }
+}
+
+/** Vectors that the guest granted to MSI; 0 while it is disabled. */
+function grantedVectors(fn: PciFunction, msi: Msi | undefined): number {
+  if (msi === undefined || !msi.enabled) return 0;
+  return 2 ** MsiLayout.fields.granted.get(fn.config.words, msi.offset / 4);
+}

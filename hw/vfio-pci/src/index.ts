@@ -1,0 +1,3 @@
+export * from './config.js';
+export * from './device.js';
+export { vfioPciKind } from './plugin.js';
