@@ -75,7 +75,9 @@ export class IntelIommu implements Device {
   }
 
   [Symbol.dispose](): void {
-    this.#registration?.[Symbol.dispose]();
+    if (this.#registration === undefined) return;
+    this.#registration[Symbol.dispose]();
+    this.#registration = undefined;
     this.#context.memory.remove(this.#region);
   }
 }

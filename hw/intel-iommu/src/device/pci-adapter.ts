@@ -2,13 +2,22 @@
  * The unit on a PCI bus: which address space each function's DMA goes through. One adapter serves a guest's vIOMMU and a host's
  * physical unit alike.
  */
-import { AddressSpace, Region, type IommuTranslator, type Translation, type TxAttrs } from '@remora/core';
+import {
+  AddressSpace,
+  NO_PASID,
+  Region,
+  type IommuTranslator,
+  type Translation,
+  type TxAttrs,
+  WHOLE_SPACE,
+} from '@remora/core';
 import type { HostIOMMUContext } from '@remora/iommu';
 import type { IommuFacts, PciBus, PciIommuOps } from '@remora/pci';
 import { passesThrough } from './pass-through.js';
 import type { VtdUnit } from './unit.js';
 
-const EVERYTHING = 2 ** 64;
+/** Refused without a fault record. */
+const UNSUPPORTED_REQUEST = -1;
 
 /** Told when a host-backed function appears below the unit, and before it goes. */
 export interface HostedFunctionSink {
@@ -16,16 +25,16 @@ export interface HostedFunctionSink {
   detach(bus: PciBus, devfn: number): void;
 }
 
-/** What a function sees while it is not translated, and while it is: one of the two is enabled. */
+/** What a host maps for a function while it is not translated, and while it is: one of the two is enabled. */
 class SwitchedSpace {
   readonly space: AddressSpace;
   readonly #direct: Region;
   readonly #translated: Region;
 
   constructor(name: string, systemMemory: AddressSpace, translator: IommuTranslator & { target: AddressSpace }) {
-    const root = Region.container(name, EVERYTHING);
+    const root = Region.container(name, WHOLE_SPACE);
     this.#direct = Region.alias(`${name}-direct`, systemMemory.root, 0, systemMemory.root.size);
-    this.#translated = Region.iommu(`${name}-dmar`, EVERYTHING, translator);
+    this.#translated = Region.iommu(`${name}-dmar`, WHOLE_SPACE, translator);
     this.#translated.enabled = false;
     root.add(0, this.#direct);
     root.add(0, this.#translated);
@@ -40,27 +49,15 @@ class SwitchedSpace {
 }
 
 /** A function whose map a host follows. */
-class MappedFunction {
+interface MappedFunction {
   readonly bus: PciBus;
   readonly devfn: number;
   readonly switched: SwitchedSpace;
-  /** The host nests: its second stage is the guest-physical map, whatever the guest translates. */
-  nests = false;
-
-  constructor(bus: PciBus, devfn: number, switched: SwitchedSpace) {
-    this.bus = bus;
-    this.devfn = devfn;
-    this.switched = switched;
-  }
-
-  get requesterId(): number {
-    return (this.bus.number << 8) | this.devfn;
-  }
 }
 
 export interface VtdAddressSpacesOptions {
   readonly name: string;
-  /** Hosts are asked to nest, and get the guest-physical map as their second stage (modern mode). */
+  /** Hosts are asked to nest the guest's first stage (modern mode). */
   readonly wantsNesting?: boolean;
   readonly hosted?: HostedFunctionSink;
   /** For firmware tables. */
@@ -75,7 +72,7 @@ export class VtdAddressSpaces implements PciIommuOps {
   readonly #options: VtdAddressSpacesOptions;
   readonly #translator: IommuTranslator & { target: AddressSpace };
   /** Shared by all functions: each access carries its requester id. */
-  readonly #dma: SwitchedSpace;
+  readonly #dma: AddressSpace;
   readonly #mapped: MappedFunction[] = [];
 
   constructor(unit: VtdUnit, systemMemory: AddressSpace, options: VtdAddressSpacesOptions) {
@@ -86,19 +83,25 @@ export class VtdAddressSpaces implements PciIommuOps {
     this.facts = options.facts;
     this.#translator = {
       target: systemMemory,
-      translate: (hi: number, lo: number, access: number, attrs: TxAttrs, out: Translation): number =>
-        unit.translate(attrs.requesterId, attrs.pasid, hi, lo, access | attrs.flags, out),
+      translate: (hi: number, lo: number, access: number, attrs: TxAttrs, out: Translation): number => {
+        // Without translation nobody could say what an address in a PASID means (vtd.md 4.2).
+        if (!unit.translationEnabled && attrs.pasid !== NO_PASID) return UNSUPPORTED_REQUEST;
+        return unit.translate(attrs.requesterId, attrs.pasid, hi, lo, access | attrs.flags, out);
+      },
     };
-    this.#dma = new SwitchedSpace(`${options.name}-dma`, systemMemory, this.#translator);
+    this.#dma = new AddressSpace(
+      `${options.name}-dma`,
+      Region.iommu(`${options.name}-dma`, WHOLE_SPACE, this.#translator),
+    );
   }
 
   addressSpaceFor(): AddressSpace {
-    return this.#dma.space;
+    return this.#dma;
   }
 
   /**
-   * What a host has to map for this function: all of guest-physical memory while the function is not translated (or passes
-   * through, or nests), otherwise the translated space, of which only shadow mapping could map anything.
+   * What a host that does not nest has to map for this function: all of guest-physical memory while the function is not translated
+   * (or passes through), otherwise the translated space, of which only shadow mapping could map anything.
    */
   mapSpaceFor(bus: PciBus, devfn: number): AddressSpace {
     return this.#mappedFunction(bus, devfn).switched.space;
@@ -106,21 +109,14 @@ export class VtdAddressSpaces implements PciIommuOps {
 
   hostContextSet(bus: PciBus, devfn: number, context: HostIOMMUContext): void {
     this.#options.hosted?.attach(bus, devfn, context);
-    const mapped = this.#mappedFunction(bus, devfn);
-    mapped.nests = true;
-    this.#update(mapped);
   }
 
   hostContextUnset(bus: PciBus, devfn: number): void {
     this.#options.hosted?.detach(bus, devfn);
-    const mapped = this.#mappedFunction(bus, devfn);
-    mapped.nests = false;
-    this.#update(mapped);
   }
 
   /** To be called after whatever changes which functions are translated: TE, the root pointer, context and PASID entries. */
   update(): void {
-    this.#dma.translate(this.#unit.translationEnabled);
     for (const mapped of this.#mapped) this.#update(mapped);
   }
 
@@ -128,16 +124,16 @@ export class VtdAddressSpaces implements PciIommuOps {
     let mapped = this.#mapped.find(entry => entry.bus === bus && entry.devfn === devfn);
     if (mapped === undefined) {
       const name = `${this.#options.name}-map-${devfn.toString(16)}`;
-      mapped = new MappedFunction(bus, devfn, new SwitchedSpace(name, this.#systemMemory, this.#translator));
+      mapped = { bus, devfn, switched: new SwitchedSpace(name, this.#systemMemory, this.#translator) };
       this.#mapped.push(mapped);
       this.#update(mapped);
     }
     return mapped;
   }
 
-  #update(mapped: MappedFunction): void {
+  #update({ bus, devfn, switched }: MappedFunction): void {
     const unit = this.#unit;
-    const direct = mapped.nests || !unit.translationEnabled || passesThrough(unit, mapped.requesterId);
-    mapped.switched.translate(!direct);
+    const requesterId = (bus.number << 8) | devfn;
+    switched.translate(unit.translationEnabled && !passesThrough(unit, requesterId));
   }
 }

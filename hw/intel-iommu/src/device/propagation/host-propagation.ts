@@ -136,6 +136,14 @@ export class HostPropagation implements VtdPropagation {
   }
 
   virtualCommand(opcode: number, pasid: number): VirtualCommandResult {
+    const { ledger, name } = this.#services;
+    const id = ledger.on ? ledger.open(name, 'virtual-command', { opcode, operand: pasid }) : 0;
+    const answer = this.#execute(opcode, pasid);
+    if (id !== 0) ledger.close(id, { ...answer });
+    return answer;
+  }
+
+  #execute(opcode: number, pasid: number): VirtualCommandResult {
     const allocates = opcode === VirtualCommandCode.ALLOC_PASID;
     if (!allocates && opcode !== VirtualCommandCode.FREE_PASID) return { status: 'undefined', result: 0 };
     const result = allocates ? this.#pasids.allocate() : this.#pasids.free(pasid);
