@@ -28,7 +28,8 @@ export function takeFaultRecords(registers: VtdRegisters, capabilities: VtdCapab
   if ((words[0] & Fsts.PPF) === 0) return faults;
   const records = capabilities.cap.nfr + 1;
   const first = FaultStatus.fields.fri.get(words, 0);
-  for (let count = 0; count < records; count++) {
+  // Once more than there are records: the first may have been filled again. The unit must not keep us here for ever.
+  for (let count = 0; count <= records; count++) {
     const at = capabilities.faultRecords + ((first + count) % records) * FaultRecord.bytes;
     words[3] = registers.read32(at + FRCD_F_OFFSET);
     if ((words[3] & FRCD_F) === 0) break;

@@ -75,9 +75,11 @@ interface Split {
   readonly child: number;
 }
 
+const SPANS = [0, 1, 2 ** 9, 2 ** 18, 2 ** 27, 2 ** 36];
+
 /** Pages that one entry of a table at `level` covers. */
 function span(level: number): number {
-  return 2 ** (9 * (level - 1));
+  return SPANS[level]!;
 }
 
 function entryFrame(hi: number, lo: number): number {
