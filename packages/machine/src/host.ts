@@ -65,3 +65,13 @@ export class Host<P extends HostPlatform = HostPlatform> implements Disposable {
 export function hostScope(plugins: readonly Plugin[] = []): Scope {
   return new Scope('host', pluginModules('plugins', plugins)).freeze();
 }
+
+/** Builds a machine on `host`, which was made for it: if that fails, the host is closed too. */
+export function assembleOn<H extends Host, M>(host: H, build: (host: H) => M): M {
+  try {
+    return build(host);
+  } catch (failure) {
+    host[Symbol.dispose]();
+    throw failure;
+  }
+}

@@ -1,0 +1,13 @@
+import type { MachineDefinition } from '@remora/machine';
+import { q35PassthroughMachine } from './q35-passthrough.js';
+import { q35TestdevMachine } from './q35-testdev.js';
+import { vsva } from './vsva.js';
+
+export * from './lending-host.js';
+export * from './physical-vtd.js';
+export * from './q35-passthrough.js';
+export * from './q35-testdev.js';
+export * from './vsva.js';
+
+/** The ready-made machines: `remora run NAME`. */
+export const machines: readonly MachineDefinition[] = [vsva, q35PassthroughMachine, q35TestdevMachine];

@@ -1,0 +1,23 @@
+import { Region } from '@remora/core';
+import type { HostIommuPlatform, PhysicalIommu } from '@remora/host-sim';
+import { VTD_BASE, VtdAddressSpaces, VtdUnit } from '@hw/intel-iommu';
+import { vtdConfig, type VtdConfig } from '@hw/intel-iommu/config';
+import { MemoryMappedRegisters, VtdHostDriver } from '@hw/intel-iommu/driver';
+
+/**
+ * A host's physical VT-d unit, which nests, and the kernel's driver for it: the same model and the same driver that a guest has,
+ * reached only through registers, queue and tables in host memory. `options` are intel-iommu's.
+ */
+export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIommuPlatform) => PhysicalIommu {
+  return ({ addressSpace, pages, ledger, mapMmio, sendMsi, faultMessage }) => {
+    const name = 'host/vtd';
+    const propagation = { translationChanged: () => spaces.update() };
+    const config = vtdConfig({ nesting: true, ...options }, 'iommu');
+    const unit = new VtdUnit(config, { name, memory: addressSpace, ledger, sendMsi, propagation });
+    const spaces = new VtdAddressSpaces(unit, addressSpace, { name });
+    mapMmio(VTD_BASE, Region.mmio(`${name}-registers`, unit.mmioBytes, unit.mmio));
+    const registers = new MemoryMappedRegisters(addressSpace, VTD_BASE);
+    const driver = new VtdHostDriver(registers, addressSpace, pages, { faults: faultMessage });
+    return { driver, pci: spaces, describe: () => driver.describe(), inspect: into => unit.inspect(into) };
+  };
+}
