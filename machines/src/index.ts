@@ -3,6 +3,8 @@ import { q35PassthroughMachine } from './q35-passthrough.js';
 import { q35TestdevMachine } from './q35-testdev.js';
 import { vsva } from './vsva.js';
 
+export * from './guest/guest.js';
+export * from './guest/guest-engine.js';
 export * from './lending-host.js';
 export * from './physical-vtd.js';
 export * from './q35-passthrough.js';

@@ -1,0 +1,84 @@
+/**
+ * Plays the software of a guest: a VT-d driver on the machine's registers, page tables in its RAM, and drivers for its engines.
+ * It reaches the machine only as a processor would: by memory, ports and configuration space.
+ */
+import { frameHi, frameLo } from '@remora/bits';
+import { MemTx, PAGE_BYTES } from '@remora/core';
+import { VTD_BASE } from '@hw/intel-iommu';
+import { FrameAllocator, MemoryMappedRegisters, PageTable, VtdDriver, type VtdRegisters } from '@hw/intel-iommu/driver';
+import type { Machine } from '@remora/machine';
+import { GuestEngine } from './guest-engine.js';
+
+export interface GuestOptions {
+  /** Layout of the virtual command registers; default 3.3. */
+  readonly vcmdLayout?: '3.0' | '3.3';
+  readonly mode?: 'legacy' | 'scalable';
+  /** First page frame that the guest's own structures may take; default 16 MiB. */
+  readonly firstFrame?: number;
+  /** How many; default 4096. */
+  readonly frames?: number;
+}
+
+/** Where the guest maps the BARs that it uses. */
+const FIRST_BAR = 0xe000_0000;
+const BAR_STEP = 0x10_0000;
+
+export class Guest {
+  readonly machine: Machine;
+  readonly registers: VtdRegisters;
+  readonly pages: FrameAllocator;
+  readonly iommu: VtdDriver;
+  #nextBar = FIRST_BAR;
+
+  /** @throws Error if the machine has no VT-d unit, or one without the mode. */
+  constructor(machine: Machine, options: GuestOptions = {}) {
+    this.machine = machine;
+    this.registers = new MemoryMappedRegisters(machine.memory, VTD_BASE);
+    this.pages = new FrameAllocator(machine.memory, options.firstFrame ?? 0x1000, options.frames ?? 0x1000);
+    this.iommu = new VtdDriver(this.registers, machine.memory, this.pages, {
+      mode: options.mode ?? 'scalable',
+      vcmdLayout: options.vcmdLayout ?? '3.3',
+    });
+  }
+
+  /** The dma-engine at `bdf` (`00:03.0`): its BARs are placed, memory and bus mastering enabled. */
+  engine(bdf: string): GuestEngine {
+    const base = this.#nextBar;
+    this.#nextBar += BAR_STEP;
+    return new GuestEngine(this.machine, bdf, base);
+  }
+
+  /** An empty first-stage table of four levels. */
+  firstStage(): PageTable {
+    return new PageTable(this.machine.memory, this.pages, { stage: 'first', levels: 4 });
+  }
+
+  /** An empty second-stage table of four levels. */
+  secondStage(): PageTable {
+    return new PageTable(this.machine.memory, this.pages, { stage: 'second', levels: 4 });
+  }
+
+  /** A zeroed page frame of guest RAM. @throws Error if the guest has none left. */
+  page(): number {
+    const frame = this.pages.allocate(1);
+    if (frame < 0) throw new Error('the guest has no page left');
+    return frame;
+  }
+
+  /** `length` bytes of guest memory from the start of `frame`. @throws Error outside RAM. */
+  read(frame: number, length: number, offset = 0): Uint8Array {
+    const out = new Uint8Array(length);
+    this.#checked(frame, this.machine.memory.read(frameHi(frame), frameLo(frame) + offset, out));
+    return out;
+  }
+
+  /** Writes `data` from the start of `frame`. @throws Error outside RAM. */
+  write(frame: number, data: Uint8Array, offset = 0): void {
+    if (offset + data.length > PAGE_BYTES) throw new RangeError('more than a page');
+    this.#checked(frame, this.machine.memory.write(frameHi(frame), frameLo(frame) + offset, data));
+  }
+
+  #checked(frame: number, result: number): void {
+    if (result !== MemTx.OK) throw new Error(`no guest memory at frame 0x${frame.toString(16)}`);
+  }
+}

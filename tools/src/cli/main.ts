@@ -1,0 +1,17 @@
+/** The `remora` command. */
+import { program } from './program.js';
+import { isMistake } from './run-steps.js';
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Whoever read our output (head, less) has seen enough.
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+try {
+  process.exitCode = await program(process.argv.slice(2), { stdout: process.stdout, stderr: process.stderr });
+} catch (error) {
+  if (!isMistake(error)) throw error;
+  process.stderr.write(`remora: ${error.message}\n`);
+  process.exitCode = 2;
+}

@@ -1,0 +1,102 @@
+import { Command, CommanderError } from 'commander';
+import { machines } from '@remora/machines';
+import { runReplay, shippedRecordings } from '../replay/index.js';
+import { info } from './info.js';
+import { loadMachine } from './load-machine.js';
+import { run } from './run.js';
+import type { Streams } from './streams.js';
+import { UsageError } from './usage-error.js';
+import { walk } from './walk.js';
+
+const MAX_SEED = 0xffff_ffff;
+
+/**
+ * Runs one command line. Returns the exit code: 0, 1 if something is not as it should be (a mismatch), 2 for bad input.
+ * @throws UsageError or ConfigError for a person's mistake.
+ */
+export async function program(args: readonly string[], streams: Streams): Promise<number> {
+  let exitCode = 0;
+  const command = new Command('remora')
+    .description('Device models of virtual machines, their IOMMUs, and what reaches the host.')
+    .exitOverride()
+    .configureOutput({ writeOut: text => void streams.stdout.write(text), writeErr: () => undefined })
+    .showHelpAfterError(false)
+    .helpCommand(false);
+  command.addHelpText('after', `\nMachines:\n${machineList()}\n`);
+
+  command
+    .command('run')
+    .description("start a machine and play its guest; print what reached the host, and what came of it")
+    .argument('<machine>', 'a name, or a TypeScript file that defines a machine')
+    .option('--seed <n>', 'moves addresses and PASIDs', parseSeed, 1)
+    .option('--json', 'one ledger event a line')
+    .option('--verbose', 'every event of the ledger, as a tree')
+    .action(async (named: string, options: { seed: number; json?: boolean; verbose?: boolean }) => {
+      const definition = await loadMachine(named);
+      exitCode = run(definition, options, streams);
+      if (definition.replays === true) {
+        const replayed = await runReplay([...shippedRecordings(), ...(options.json === true ? ['--json'] : [])], streams);
+        exitCode = Math.max(exitCode, replayed);
+      }
+    });
+
+  command
+    .command('replay')
+    .description('give the VT-d model what recorded guests did, and compare what it does with what was recorded')
+    .argument('<file...>', 'recordings, plain or gzipped')
+    .option('--json', 'one object a file')
+    .action(async (files: string[], options: { json?: boolean }) => {
+      exitCode = await runReplay([...files, ...(options.json === true ? ['--json'] : [])], streams);
+    });
+
+  command
+    .command('info')
+    .description('print what a machine is made of: buses, address spaces, capabilities')
+    .argument('<machine>', 'a name, or a TypeScript file that defines a machine')
+    .option('--seed <n>', 'moves addresses and PASIDs', parseSeed, 1)
+    .option('--json', 'as JSON')
+    .action(async (named: string, options: { seed: number; json?: boolean }) => {
+      info(await loadMachine(named), options, streams);
+    });
+
+  command
+    .command('walk')
+    .description('print every table that is read to translate an address')
+    .argument('<machine>', 'a name, or a TypeScript file that defines a machine')
+    .argument('<bdf>', "the device's address in the guest, as 00:03.0")
+    .argument('<pasid>', 'a PASID, or - for a request without one')
+    .argument('<iova>', 'the address, hexadecimal with 0x')
+    .option('--seed <n>', 'moves addresses and PASIDs', parseSeed, 1)
+    .option('--after <step>', "the step of the machine's guest after which to look")
+    .action(
+      async (named: string, bdf: string, pasid: string, iova: string, options: { seed: number; after?: string }) => {
+        walk(await loadMachine(named), { bdf, pasid, iova, ...options }, streams);
+      },
+    );
+
+  try {
+    await command.parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return 0;
+    if (args.length === 0) {
+      command.outputHelp();
+      return 2;
+    }
+    throw new UsageError(`${error.message.replace(/^error: /, '')}; see remora --help`, { cause: error });
+  }
+  return exitCode;
+}
+
+function parseSeed(text: string): number {
+  const seed = Number(text);
+  if (!Number.isInteger(seed) || seed < 0 || seed > MAX_SEED || text.trim() === '') {
+    throw new UsageError(`--seed: "${text}" is not a whole number from 0 to ${MAX_SEED}`);
+  }
+  return seed;
+}
+
+function machineList(): string {
+  const width = Math.max(...machines.map(machine => machine.name.length));
+  return machines.map(machine => `  ${machine.name.padEnd(width)}  ${machine.description}`).join('\n');
+}
