@@ -45,15 +45,18 @@ export class HostProcess implements HostSyscalls, Disposable {
   }
 
   ioctl(fd: number, request: number, argument?: IoctlArgument): number {
-    return this.#files.get(fd)?.ioctl(request, argument) ?? -Errno.EBADF;
+    const file = this.#files.get(fd);
+    return file === undefined ? -Errno.EBADF : (file.ioctl?.(request, argument) ?? -Errno.ENOTTY);
   }
 
   pread(fd: number, buffer: Uint8Array, offset: number): number {
-    return this.#files.get(fd)?.pread(buffer, offset) ?? -Errno.EBADF;
+    const file = this.#files.get(fd);
+    return file === undefined ? -Errno.EBADF : (file.pread?.(buffer, offset) ?? -Errno.EINVAL);
   }
 
   pwrite(fd: number, buffer: Uint8Array, offset: number): number {
-    return this.#files.get(fd)?.pwrite(buffer, offset) ?? -Errno.EBADF;
+    const file = this.#files.get(fd);
+    return file === undefined ? -Errno.EBADF : (file.pwrite?.(buffer, offset) ?? -Errno.EINVAL);
   }
 
   mmap(length: number): MappedMemory | number {

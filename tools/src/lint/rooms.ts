@@ -70,5 +70,5 @@ export function roomOf(file: string): string | undefined {
 }
 
 export function isTest(file: string): boolean {
-  return file.endsWith('.test.ts') || file.startsWith('test/');
+  return file.endsWith('.test.ts') || file.endsWith('.test.helper.ts') || file.startsWith('test/');
 }

@@ -1,11 +1,11 @@
 import { hiOf, loOf, numberOf } from '@remora/bits';
 import { Errno } from '@remora/core';
-import { HostFile } from './host-file.js';
+import type { HostFile } from './host-file.js';
 
 const BYTES = 8;
 
 /** eventfd(2), not a semaphore: a counter that a read takes whole. */
-export class EventFd extends HostFile {
+export class EventFd implements HostFile {
   readonly kind = 'eventfd';
   #count = 0;
   readonly #listeners = new Set<() => void>();
@@ -22,7 +22,7 @@ export class EventFd extends HostFile {
     return { [Symbol.dispose]: () => void this.#listeners.delete(ready) };
   }
 
-  override pread(buffer: Uint8Array): number {
+  pread(buffer: Uint8Array): number {
     if (buffer.length < BYTES) return -Errno.EINVAL;
     if (this.#count === 0) return -Errno.EAGAIN;
     const view = new DataView(buffer.buffer, buffer.byteOffset, BYTES);
@@ -32,7 +32,7 @@ export class EventFd extends HostFile {
     return BYTES;
   }
 
-  override pwrite(buffer: Uint8Array): number {
+  pwrite(buffer: Uint8Array): number {
     if (buffer.length < BYTES) return -Errno.EINVAL;
     const view = new DataView(buffer.buffer, buffer.byteOffset, BYTES);
     const value = numberOf(view.getUint32(4, true), view.getUint32(0, true));

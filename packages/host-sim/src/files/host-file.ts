@@ -1,26 +1,16 @@
-import { Errno } from '@remora/core';
 import type { IoctlArgument } from '@remora/host';
 
-/** What a file descriptor of a host process stands for. */
-export abstract class HostFile {
+/** What a file descriptor of a host process stands for. It answers what it has methods for. */
+export interface HostFile {
   /** For dumps: `eventfd`, `vfio-container` ... */
-  abstract readonly kind: string;
-
-  ioctl(_request: number, _argument: IoctlArgument): number {
-    return -Errno.ENOTTY;
-  }
-
-  pread(_buffer: Uint8Array, _offset: number): number {
-    return -Errno.EINVAL;
-  }
-
-  pwrite(_buffer: Uint8Array, _offset: number): number {
-    return -Errno.EINVAL;
-  }
-
+  readonly kind: string;
+  /** A value or a negated errno; -ENOTTY for a request that it does not know. */
+  ioctl?(request: number, argument: IoctlArgument): number;
+  /** The count of bytes or a negated errno. */
+  pread?(buffer: Uint8Array, offset: number): number;
+  pwrite?(buffer: Uint8Array, offset: number): number;
   /** The descriptor is closed. */
-  abstract release(): void;
-
+  release(): void;
   /** JSON-able, for dumps. */
-  abstract state(): unknown;
+  state(): unknown;
 }

@@ -25,7 +25,7 @@ import type { IommuGroup } from '../kernel/iommu-group.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { userStruct } from '../kernel/user.js';
 import type { HostProcess } from '../process.js';
-import { HostFile } from './host-file.js';
+import type { HostFile } from './host-file.js';
 import { setIrqs } from './set-irqs.js';
 
 /** As Linux's vfio-pci: each region begins at its index times this. */
@@ -38,7 +38,7 @@ interface ByteRange {
   readonly end: number;
 }
 
-export class VfioDeviceFile extends HostFile {
+export class VfioDeviceFile implements HostFile {
   readonly kind = 'vfio-device';
   readonly #process: HostProcess;
   readonly #group: IommuGroup;
@@ -49,7 +49,6 @@ export class VfioDeviceFile extends HostFile {
   readonly #bars: (AddressSpace | undefined)[] = [];
 
   constructor(kernel: Kernel, process: HostProcess, group: IommuGroup, device: PhysicalDevice) {
-    super();
     this.#process = process;
     this.#group = group;
     this.#device = device;
@@ -59,7 +58,7 @@ export class VfioDeviceFile extends HostFile {
     this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
   }
 
-  override ioctl(request: number, argument: IoctlArgument): number {
+  ioctl(request: number, argument: IoctlArgument): number {
     switch (request) {
       case VFIO_DEVICE_GET_INFO:
         return this.#getInfo(argument);
@@ -76,11 +75,11 @@ export class VfioDeviceFile extends HostFile {
     }
   }
 
-  override pread(buffer: Uint8Array, offset: number): number {
+  pread(buffer: Uint8Array, offset: number): number {
     return this.#access(buffer, offset, false);
   }
 
-  override pwrite(buffer: Uint8Array, offset: number): number {
+  pwrite(buffer: Uint8Array, offset: number): number {
     return this.#access(buffer, offset, true);
   }
 

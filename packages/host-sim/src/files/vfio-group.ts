@@ -13,24 +13,23 @@ import type { IommuGroup } from '../kernel/iommu-group.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { userBytes, userStruct } from '../kernel/user.js';
 import type { HostProcess } from '../process.js';
-import { HostFile } from './host-file.js';
+import type { HostFile } from './host-file.js';
 import { VfioDeviceFile } from './vfio-device.js';
 
 /** /dev/vfio/<number>, opened. */
-export class VfioGroupFile extends HostFile {
+export class VfioGroupFile implements HostFile {
   readonly kind = 'vfio-group';
   readonly #kernel: Kernel;
   readonly #process: HostProcess;
   readonly #group: IommuGroup;
 
   constructor(kernel: Kernel, process: HostProcess, group: IommuGroup) {
-    super();
     this.#kernel = kernel;
     this.#process = process;
     this.#group = group;
   }
 
-  override ioctl(request: number, argument: IoctlArgument): number {
+  ioctl(request: number, argument: IoctlArgument): number {
     switch (request) {
       case VFIO_GROUP_GET_STATUS:
         return this.#getStatus(argument);

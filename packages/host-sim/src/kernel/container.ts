@@ -15,7 +15,7 @@ import {
   VFIO_TYPE1_NESTING_IOMMU,
   VFIO_TYPE1v2_IOMMU,
 } from '@remora/uapi';
-import { HostFile } from '../files/host-file.js';
+import type { HostFile } from '../files/host-file.js';
 import type { HostProcess } from '../process.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { Kernel } from './kernel.js';
@@ -131,16 +131,15 @@ export class Container {
 }
 
 /** /dev/vfio/vfio, opened. */
-export class ContainerFile extends HostFile {
+export class ContainerFile implements HostFile {
   readonly kind = 'vfio-container';
   readonly container: Container;
 
   constructor(container: Container) {
-    super();
     this.container = container;
   }
 
-  override ioctl(request: number, argument: IoctlArgument): number {
+  ioctl(request: number, argument: IoctlArgument): number {
     return this.container.ioctl(request, argument);
   }
 
