@@ -55,6 +55,7 @@ export class VfioConnections {
    * @throws VfioError if the host has no such device, does not lend it, or refuses on the way; nothing stays open then.
    */
   connect(bdf: string, options: VfioConnectOptions): VfioConnection {
+    if (this.#isOpen(bdf)) throw new VfioError(bdf, 0, 'it is attached to this machine already');
     const { home, group } = this.#groupFor(groupOf(this.#syscalls, bdf), options);
     try {
       const device = group.openDevice(bdf);
@@ -70,6 +71,11 @@ export class VfioConnections {
       this.#release(home, group);
       throw error;
     }
+  }
+
+  #isOpen(bdf: string): boolean {
+    const groups = this.#homes.flatMap(home => [...home.container.groups]);
+    return groups.some(group => [...group.devices].some(device => device.bdf === bdf));
   }
 
   #groupFor(number: number, options: VfioConnectOptions): { home: Home; group: VfioGroup } {
