@@ -4,6 +4,7 @@
  */
 import { hex } from '@remora/bits';
 import { errnoName, NO_PASID, type LedgerEvent } from '@remora/core';
+import { decodeIoctl } from '@remora/uapi';
 
 /** From the guest outwards; the order of the table's columns. */
 export const BOUNDARIES = ['vIOMMU', 'host call', 'physical unit', 'DMA'] as const;
@@ -14,12 +15,15 @@ export interface Crossing {
   readonly text: string;
 }
 
+/** Waits only say that what came before is done. */
+const WAIT = 'vtd.inv-wait';
+
 /** What a person wants to see of an event; undefined for one that only adds detail. `machine` is the guest's name. */
 export function crossingOf(event: LedgerEvent, machine: string): Crossing | undefined {
   const inGuest = event.source.startsWith(`${machine}/`);
   switch (event.kind) {
     case 'descriptor':
-      return event.data['name'] === 'wait' ? undefined : { boundary: inGuest ? 0 : 2, text: descriptor(event) };
+      return event.data['name'] === WAIT ? undefined : { boundary: inGuest ? 0 : 2, text: descriptor(event) };
     case 'decision':
       return { boundary: 0, text: decision(event) };
     case 'virtual-command':
@@ -38,7 +42,9 @@ export function crossingOf(event: LedgerEvent, machine: string): Crossing | unde
 }
 
 function descriptor({ data }: LedgerEvent): string {
-  return `${text(data['name'])} ${text(data['fields'])}`.trimEnd();
+  const name = text(data['name']).replace(/^vtd\.inv-/, '');
+  const fields = text(data['fields']).replace(/^type=\S+ ?/, '');
+  return `${name} invalidation${fields === '' ? '' : `: ${fields}`}`;
 }
 
 function decision({ data }: LedgerEvent): string {
@@ -55,20 +61,30 @@ function virtualCommand({ data }: LedgerEvent): string {
 }
 
 function ioctl({ data }: LedgerEvent): string {
-  const head = `${text(data['name'])} ${hexOf(data['number'])}${data['argsz'] === undefined ? '' : ` argsz ${text(data['argsz'])}`}`;
+  const { argsz, ...fields } = (data['fields'] ?? {}) as Record<string, unknown>;
+  const size = data['argsz'] ?? argsz;
+  const head = `${text(data['name'])} ${hexOf(data['number'])}${size === undefined ? '' : ` argsz=${text(size)}`}`;
+  const shown = flatten(fields);
   const result = Number(data['result'] ?? 0);
-  const fields = flatten((data['fields'] ?? {}) as Record<string, unknown>);
-  return `${head}${fields === '' ? '' : `\n${fields}`}\n= ${result < 0 ? `-${errnoName(result)}` : String(result)}`;
+  const answer = data['answer'] instanceof Uint8Array ? flatten(answered(data['number'], data['answer'])) : '';
+  const outcome = result < 0 ? `-${errnoName(result)}` : `${result}${answer === '' ? '' : `, ${answer}`}`;
+  return [head, shown, `= ${outcome}`].filter(part => part !== '').join('\n');
+}
+
+/** What the kernel wrote back: the field that a caller waits for. */
+function answered(number: unknown, answer: Uint8Array): Record<string, unknown> {
+  const { result } = decodeIoctl(Number(number), answer);
+  return { result };
 }
 
 /** Fields that are not 0; nested structures without their names. */
 function flatten(fields: Readonly<Record<string, unknown>>): string {
   return Object.entries(fields)
     .map(([name, value]) => {
-      if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) {
-        return flatten(value as Record<string, unknown>);
-      }
-      return value === 0 || value instanceof Uint8Array ? '' : `${name}=${hexOf(value)}`;
+      if (value instanceof Uint8Array || value === 0 || value === undefined) return '';
+      return typeof value === 'object' && value !== null
+        ? flatten(value as Record<string, unknown>)
+        : `${name}=${hexOf(value)}`;
     })
     .filter(part => part !== '')
     .join(' ');

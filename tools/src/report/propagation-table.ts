@@ -12,15 +12,16 @@ const SHARES = [0.16, 0.22, 0.26, 0.18, 0.18];
 /** One line of the table: a cell for each boundary. */
 export type Row = string[];
 
-/** Crossings in order; a new row begins wherever the way leads back towards the guest, or goes on at the same boundary. */
+/** Crossings in order; a new row begins wherever the way leads back towards the guest. */
 export function rowsOf(events: readonly LedgerEvent[], machine: string): Row[] {
   const rows: Row[] = [];
   let at: number = BOUNDARIES.length;
   for (const event of events) {
     const crossing = crossingOf(event, machine);
     if (crossing === undefined) continue;
-    if (crossing.boundary <= at) rows.push(BOUNDARIES.map(() => ''));
-    rows.at(-1)![crossing.boundary] = crossing.text;
+    if (crossing.boundary < at) rows.push(BOUNDARIES.map(() => ''));
+    const row = rows.at(-1)!;
+    row[crossing.boundary] = [row[crossing.boundary], crossing.text].filter(part => part !== '').join('\n');
     at = crossing.boundary;
   }
   return rows;

@@ -71,7 +71,7 @@ for (const cachingMode of [false, true]) {
     t.deepEqual(rig.request(DEVICE, 0x77_000, Access.READ, PASID), { fault: Fault.SSS_2 });
     succeed(t, domain.unbindPasid(DEVICE, PASID));
     t.is(domain.unbindPasid(DEVICE, PASID), -Errno.EINVAL);
-    t.deepEqual(rig.request(DEVICE, 0x77_000, Access.READ, PASID), { fault: Fault.SPD_2 });
+    t.deepEqual(rig.request(DEVICE, 0x77_000, Access.READ, PASID), { fault: Fault.SPT_2 });
     succeed(t, domain.detach(DEVICE));
   });
 }

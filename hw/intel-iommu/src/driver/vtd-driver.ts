@@ -308,7 +308,11 @@ export class VtdDriver extends VtdInvalidations {
     );
   }
 
-  /** Clears a PASID entry and flushes what was cached of it. -EINVAL if there is none; if a flush fails the entry is back. */
+  /**
+   * Clears a PASID entry and flushes what was cached of it. As in Linux its table stays until the function is released, so that a late
+   * request finds an entry that is not present. -EINVAL if there is none; if a flush fails the entry is
+   * back.
+   */
   removePasid(requesterId: number, pasid: number): number {
     const entry = new Int32Array(PasidEntry.words);
     if (!this.readPasidEntry(requesterId, pasid, entry)) return -Errno.EINVAL;
@@ -323,7 +327,6 @@ export class VtdDriver extends VtdInvalidations {
       this.writePasidEntry(requesterId, pasid, entry);
       return status;
     }
-    this.#directories.get(requesterId)?.prune(pasid);
     return 0;
   }
 
