@@ -1,6 +1,6 @@
 import { Region } from '@remora/core';
 import type { HostIommuPlatform, PhysicalIommu } from '@remora/host-sim';
-import { VTD_BASE, VtdAddressSpaces, VtdUnit } from '@hw/intel-iommu';
+import { PasidEntry, VTD_BASE, VtdAddressSpaces, VtdUnit } from '@hw/intel-iommu';
 import { vtdConfig, type VtdConfig } from '@hw/intel-iommu/config';
 import { MemoryMappedRegisters, VtdHostDriver } from '@hw/intel-iommu/driver';
 
@@ -14,10 +14,16 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIo
     const propagation = { translationChanged: () => spaces.update() };
     const config = vtdConfig({ nesting: true, ...options }, 'iommu');
     const unit = new VtdUnit(config, { name, memory: addressSpace, ledger, sendMsi, propagation });
-    const spaces = new VtdAddressSpaces(unit, addressSpace, { name });
+    const spaces = new VtdAddressSpaces(unit, addressSpace, { name, ledger });
     mapMmio(VTD_BASE, Region.mmio(`${name}-registers`, unit.mmioBytes, unit.mmio));
     const registers = new MemoryMappedRegisters(addressSpace, VTD_BASE);
-    const driver = new VtdHostDriver(registers, addressSpace, pages, { faults: faultMessage });
+    const driver = new VtdHostDriver(registers, addressSpace, pages, {
+      faults: faultMessage,
+      programmed: (requesterId, pasid, words) => {
+        const entry = words === undefined ? 'not present' : PasidEntry.format(words);
+        if (ledger.on) ledger.add(name, 'pasid-entry', { requesterId, pasid, entry });
+      },
+    });
     return { driver, pci: spaces, describe: () => driver.describe(), inspect: into => unit.inspect(into) };
   };
 }

@@ -32,6 +32,10 @@ export function crossingOf(event: LedgerEvent, machine: string): Crossing | unde
       return { boundary: inGuest ? 0 : 2, text: `queue error ${String(event.data['error'])}` };
     case 'ioctl':
       return { boundary: 1, text: ioctl(event) };
+    case 'pasid-entry':
+      return { boundary: 2, text: pasidEntry(event) };
+    case 'translation':
+      return { boundary: inGuest ? 0 : 2, text: translation(event) };
     case 'fault':
       return { boundary: inGuest ? 0 : 2, text: fault(event) };
     case 'dma':
@@ -88,6 +92,15 @@ function flatten(fields: Readonly<Record<string, unknown>>): string {
     })
     .filter(part => part !== '')
     .join(' ');
+}
+
+function pasidEntry({ data }: LedgerEvent): string {
+  return `PASID entry ${hexOf(data['pasid'])} of ${bdf(data['requesterId'])}: ${text(data['entry'])}`;
+}
+
+function translation({ data }: LedgerEvent): string {
+  const from = hex(Number(data['hi']), Number(data['lo']));
+  return `${from}${tag(data['pasid'])} -> ${hex(Number(data['toHi']), Number(data['toLo']))}`;
 }
 
 function fault({ data }: LedgerEvent): string {

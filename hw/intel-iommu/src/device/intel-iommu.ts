@@ -45,6 +45,7 @@ export class IntelIommu implements Device {
     });
     this.spaces = new VtdAddressSpaces(this.unit, addressSpace, {
       name: context.name,
+      ledger,
       wantsNesting: config['x-scalable-mode'] === 'modern',
       hosted: this.propagation,
       facts: {

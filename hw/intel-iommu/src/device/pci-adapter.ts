@@ -4,9 +4,10 @@
  */
 import {
   AddressSpace,
+  type IommuTranslator,
+  type Ledger,
   NO_PASID,
   Region,
-  type IommuTranslator,
   type Translation,
   type TxAttrs,
   WHOLE_SPACE,
@@ -57,6 +58,7 @@ interface MappedFunction {
 
 export interface VtdAddressSpacesOptions {
   readonly name: string;
+  readonly ledger?: Ledger;
   /** Hosts are asked to nest the guest's first stage (modern mode). */
   readonly wantsNesting?: boolean;
   readonly hosted?: HostedFunctionSink;
@@ -86,7 +88,9 @@ export class VtdAddressSpaces implements PciIommuOps {
       translate: (hi: number, lo: number, access: number, attrs: TxAttrs, out: Translation): number => {
         // Without translation nobody could say what an address in a PASID means (vtd.md 4.2).
         if (!unit.translationEnabled && attrs.pasid !== NO_PASID) return UNSUPPORTED_REQUEST;
-        return unit.translate(attrs.requesterId, attrs.pasid, hi, lo, access | attrs.flags, out);
+        const reason = unit.translate(attrs.requesterId, attrs.pasid, hi, lo, access | attrs.flags, out);
+        if (reason === 0 && options.ledger?.on === true && unit.translationEnabled) this.#record(hi, lo, attrs, out);
+        return reason;
       },
     };
     this.#dma = new AddressSpace(
@@ -118,6 +122,19 @@ export class VtdAddressSpaces implements PciIommuOps {
   /** To be called after whatever changes which functions are translated: TE, the root pointer, context and PASID entries. */
   update(): void {
     for (const mapped of this.#mapped) this.#update(mapped);
+  }
+
+  #record(hi: number, lo: number, attrs: TxAttrs, out: Translation): void {
+    const { name, ledger } = this.#options;
+    ledger?.add(name, 'translation', {
+      requesterId: attrs.requesterId,
+      pasid: attrs.pasid,
+      hi: hi >>> 0,
+      lo: lo >>> 0,
+      toHi: out.hi >>> 0,
+      toLo: out.lo >>> 0,
+      shift: out.shift,
+    });
   }
 
   #mappedFunction(bus: PciBus, devfn: number): MappedFunction {

@@ -18,6 +18,8 @@ export interface HostUnit {
   hasAts(requesterId: number): boolean;
   /** A domain is gone: its id may be used again. */
   release(domain: VtdHostDomain): void;
+  /** A PASID entry was written (16 words), or cleared (undefined). */
+  programmed(requesterId: number, pasid: number, entry: Int32Array | undefined): void;
 }
 
 export class VtdHostDomain implements HostIommuDomain {
@@ -113,16 +115,20 @@ export class VtdHostDomain implements HostIommuDomain {
     const entry = nestedEntry(config, this.#table, this.id, this.#driver.capabilities);
     if (typeof entry === 'number') return entry;
     const status = this.#driver.addPasid(requesterId, pasid, entry);
-    if (status === 0) pasids.add(pasid);
-    return status;
+    if (status !== 0) return status;
+    pasids.add(pasid);
+    this.#unit.programmed(requesterId, pasid, PasidEntry.encode({ p: 1, ...entry }));
+    return 0;
   }
 
   unbindPasid(requesterId: number, pasid: number): number {
     const pasids = this.#bound.get(requesterId);
     if (pasids === undefined || !pasids.has(pasid)) return -Errno.EINVAL;
     const status = this.#driver.removePasid(requesterId, pasid);
-    if (status === 0) pasids.delete(pasid);
-    return status;
+    if (status !== 0) return status;
+    pasids.delete(pasid);
+    this.#unit.programmed(requesterId, pasid, undefined);
+    return 0;
   }
 
   /**

@@ -15,6 +15,8 @@ export interface VtdHostOptions extends Omit<VtdDriverOptions, 'mode' | 'vcmdLay
   readonly faults?: EventMessage;
   /** Whether a function has a device TLB (ATS) that it may use; default none has. */
   readonly hasAts?: (requesterId: number) => boolean;
+  /** Told of each first stage that was bound (the PASID entry, 16 words) or unbound (undefined). */
+  readonly programmed?: (requesterId: number, pasid: number, entry: Int32Array | undefined) => void;
 }
 
 /** The unit's tables as a host's dump shows them: plain data. */
@@ -64,6 +66,7 @@ export class VtdHostDriver implements HostIommuDriver {
       functions: new Map(),
       hasAts: options.hasAts ?? (() => false),
       release: domain => this.#domains.delete(domain.id),
+      programmed: options.programmed ?? (() => undefined),
     };
   }
 
