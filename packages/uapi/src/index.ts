@@ -1,3 +1,4 @@
+export * from './c-names.js';
 export * from './field.js';
 export * from './format.js';
 export * from './ioctl.js';

@@ -43,11 +43,11 @@ export const IommuFaultPageRequest = struct('iommu_fault_page_request', RFC, 40,
 });
 export const IommuFaultPageRequestFlag = { PASID_VALID: 1, LAST_PAGE: 2, PRIV_DATA: 4 } as const;
 
-export const IommuFaultType = { UNRECOVERABLE: 1, PAGE_REQUEST: 2 } as const;
+export const IommuFaultType = { DMA_UNRECOV: 1, PAGE_REQ: 2 } as const;
 export const IommuFault = struct('iommu_fault', RFC, 64, {
   type: u32(0),
   /** 56 bytes, so that later kinds of fault fit. */
-  data: union(8, 56, 'type', { [IommuFaultType.UNRECOVERABLE]: 'event', [IommuFaultType.PAGE_REQUEST]: 'prm' }),
+  data: union(8, 56, 'type', { [IommuFaultType.DMA_UNRECOV]: 'event', [IommuFaultType.PAGE_REQ]: 'prm' }),
   event: arm('event', nested(8, IommuFaultUnrecoverable)),
   prm: arm('prm', nested(8, IommuFaultPageRequest)),
 });
