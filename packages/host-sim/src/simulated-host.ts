@@ -133,8 +133,13 @@ export class SimulatedHost implements Disposable {
     this.rootBus = this.#bus(0);
     this.iommu = options.iommu?.(this.#platform());
     this.#kernel.iommu = this.iommu;
-    this.iommu?.driver.start();
-    (options.devices ?? []).forEach((device, index) => this.#addDevice(`devices[${index}]`, device));
+    try {
+      this.iommu?.driver.start();
+      (options.devices ?? []).forEach((device, index) => this.#addDevice(`devices[${index}]`, device));
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** A new process. Disposing of it ends it. */
@@ -275,7 +280,10 @@ export class SimulatedHost implements Disposable {
       },
     });
     device.realize?.();
-    if (plugged === undefined) throw new ConfigError(path, `${device.name} did not plug a PCI function`);
+    if (plugged === undefined) {
+      device[Symbol.dispose]();
+      throw new ConfigError(path, `${device.name} did not plug a PCI function`);
+    }
     const number = this.#groupFor(bdf, group);
     const driver = boundTo === undefined ? 'vfio-pci' : (boundTo ?? undefined);
     const physical = new PhysicalDevice(bdf, device, plugged, number, driver);

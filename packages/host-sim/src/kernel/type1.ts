@@ -49,12 +49,13 @@ export class Type1 {
   /** Which meaning ioctls 122 and 123 have. */
   readonly #uapi: UapiVariant;
 
-  constructor(kernel: Kernel, owner: HostProcess, type: number, uapi: UapiVariant) {
+  /** Takes `domain` over; `owner` is the process that opened the container. */
+  constructor(kernel: Kernel, owner: HostProcess, domain: HostIommuDomain, type: number, uapi: UapiVariant) {
     this.#kernel = kernel;
     this.owner = owner;
     this.type = type;
     this.#uapi = uapi;
-    this.domain = kernel.iommu!.driver.createDomain();
+    this.domain = domain;
     this.#mappings = new DmaMappings(this.domain, kernel.frames);
     this.#bindings = new Stage1Bindings(this.domain, kernel.pasids);
     kernel.pasids.enter(owner);

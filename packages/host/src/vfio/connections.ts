@@ -138,13 +138,8 @@ function groupOf(syscalls: HostSyscalls, bdf: string): number {
     throw new VfioError(bdf, link, 'the host has no such device, or no IOMMU in front of it');
   }
   const driver = syscalls.readlink(`${device}/driver`);
-  const bound = typeof driver === 'number' ? undefined : driver.split('/').at(-1);
-  if (bound !== 'vfio-pci') {
-    throw new VfioError(
-      bdf,
-      0,
-      bound === undefined ? 'no driver is bound to it' : `it is bound to "${bound}", not to vfio-pci`,
-    );
-  }
+  if (typeof driver === 'number') throw new VfioError(bdf, driver, 'no driver is bound to it');
+  const bound = driver.split('/').at(-1);
+  if (bound !== 'vfio-pci') throw new VfioError(bdf, 0, `it is bound to "${bound}", not to vfio-pci`);
   return Number(link.split('/').at(-1));
 }
