@@ -1,1 +1,2 @@
+export * from './headers/index.js';
 export * from './replay/index.js';

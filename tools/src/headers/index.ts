@@ -1,0 +1,2 @@
+export * from './headers-command.js';
+export * from './importer.js';
