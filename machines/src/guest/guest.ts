@@ -13,9 +13,11 @@ export interface GuestOptions {
   /** Layout of the virtual command registers; default 3.3. */
   readonly vcmdLayout?: '3.0' | '3.3';
   readonly mode?: 'legacy' | 'scalable';
-  /** First page frame that the guest's own structures may take; default 16 MiB. */
+  /** PASID bits that a function's directory covers; default: all that the unit has. */
+  readonly pasidBits?: number;
+  /** First page frame that the guest's own structures may take; default that at 2 MiB. */
   readonly firstFrame?: number;
-  /** How many; default 4096. */
+  /** How many; default 2048. */
   readonly frames?: number;
 }
 
@@ -30,14 +32,20 @@ export class Guest {
   readonly iommu: VtdDriver;
   #nextBar = FIRST_BAR;
 
+  /** The register window of the machine's VT-d unit. */
+  static registersOf(machine: Machine): VtdRegisters {
+    return new MemoryMappedRegisters(machine.memory, VTD_BASE);
+  }
+
   /** @throws Error if the machine has no VT-d unit, or one without the mode. */
   constructor(machine: Machine, options: GuestOptions = {}) {
     this.machine = machine;
-    this.registers = new MemoryMappedRegisters(machine.memory, VTD_BASE);
-    this.pages = new FrameAllocator(machine.memory, options.firstFrame ?? 0x1000, options.frames ?? 0x1000);
+    this.registers = Guest.registersOf(machine);
+    this.pages = new FrameAllocator(machine.memory, options.firstFrame ?? 0x200, options.frames ?? 0x800);
     this.iommu = new VtdDriver(this.registers, machine.memory, this.pages, {
       mode: options.mode ?? 'scalable',
       vcmdLayout: options.vcmdLayout ?? '3.3',
+      ...(options.pasidBits === undefined ? {} : { pasidBits: options.pasidBits }),
     });
   }
 
