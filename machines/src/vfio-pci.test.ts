@@ -32,7 +32,7 @@ import { GuestEngine } from './guest/guest-engine.js';
 import { Guest } from './guest/guest.js';
 import { ENGINE, lendingHost, SECOND_ENGINE } from './lending-host.js';
 import { physicalVtd } from './physical-vtd.js';
-import { vsvaMachine } from './vsva.js';
+import { vsva, vsvaMachine } from './vsva.js';
 
 const MIB = 0x10_0000;
 const BAR = 0xe000_0000;
@@ -215,7 +215,7 @@ test('what cannot be assigned is refused by its place, its name and the reason',
     'vfio-pci,host=3f:00.0',
     'devices[1].host: 0000:3f:00.0: it is bound to "e1000e", not to vfio-pci (vfio-pci)',
   );
-  refused('vfio-pci,host=3f:01.0', 'devices[1].host: 0000:3f:01.0: no driver is bound to it (vfio-pci)');
+  refused('vfio-pci,host=3f:01.0', 'devices[1].host: 0000:3f:01.0: ENOENT, no driver is bound to it (vfio-pci)');
   refused(
     'vfio-pci,host=40:00.0',
     'devices[1].host: 0000:40:00.0: ENOENT, the host has no such device, or no IOMMU in front of it (vfio-pci)',
@@ -394,6 +394,54 @@ test('a machine that is closed, or whose host is, leaves nothing', t => {
   });
   host[Symbol.dispose]();
 });
+
+/** A guest that has bound its page table at a PASID of its own: the host holds both. */
+function bound(t: ExecutionContext, host: Host<SimulatedHost>): Machine {
+  const vm = own(t, vsvaMachine(host));
+  vm.start();
+  for (const step of vsva.steps!(vm, { seed: 3 })) {
+    step.run();
+    if (step.id === 'bind') break;
+  }
+  const { iommu } = host.platform.dump() as { iommu: { functions: { pasids: unknown[] }[] } };
+  t.is(iommu.functions[0]!.pasids.length, 2);
+  return vm;
+}
+
+test('with a live binding: unplug, reset and the end of the machine leave nothing on the host', t => {
+  const host = own(t, lendingHost());
+  const empty = host.platform.dump();
+
+  const reset = bound(t, host);
+  const started = (): Record<string, unknown> => {
+    const { pasids, iommu, devices } = host.platform.dump();
+    return { pasids, iommu, devices };
+  };
+  reset.reset();
+  const afterReset = started();
+  reset[Symbol.dispose]();
+  t.deepEqual(host.platform.dump(), empty);
+  const fresh = own(t, vsvaMachine(host));
+  fresh.start();
+  t.deepEqual(withoutFrames(afterReset), withoutFrames(started()));
+  fresh[Symbol.dispose]();
+
+  const unplugged = bound(t, host);
+  unplugged.unplug('vfio-pci');
+  const { pasids, groups, iommu } = host.platform.dump();
+  t.deepEqual({ pasids, groups, iommu }, { pasids: empty['pasids'], groups: empty['groups'], iommu: empty['iommu'] });
+  unplugged.reset();
+  unplugged[Symbol.dispose]();
+  t.deepEqual(host.platform.dump(), empty);
+
+  bound(t, host)[Symbol.dispose]();
+  t.deepEqual(host.platform.dump(), empty);
+});
+
+/** Which host frames hold a table depends on what was there before. */
+function withoutFrames(dump: unknown): unknown {
+  return JSON.parse(JSON.stringify(dump, (key, value: unknown) => (/frame|slptptr/i.test(key) ? undefined : value)));
+}
 
 test('guest RAM is memory of the host, scattered by the seed', t => {
   const host = own(t, lendingHost({ seed: 11 }));

@@ -2,7 +2,7 @@
 import {
   Capability,
   Config,
-  ExpressType,
+  type ExpressType,
   ExtendedCapability,
   ExpressLayout,
   MsiLayout,
