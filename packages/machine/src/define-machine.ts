@@ -16,15 +16,6 @@ export interface MachineStep {
   run(): void;
 }
 
-/** One thing that a guest does, for people to follow. */
-export interface GuestStep {
-  /** `bind`, to stop there. */
-  readonly id: string;
-  /** One line: what the guest does, and why. */
-  readonly title: string;
-  run(): void;
-}
-
 export interface MachineDefinition {
   /** `remora run NAME`. */
   readonly name: string;
