@@ -16,7 +16,8 @@ import {
   VfioRegionInfo,
   viewOf,
 } from '@remora/uapi';
-import { bench, deviceOf, ENGINE, Gadget, ready } from '../bench.test.helper.js';
+import type { Gadget } from '../bench.test.helper.js';
+import { bench, deviceOf, ENGINE, ready } from '../bench.test.helper.js';
 import type { HostProcess } from '../process.js';
 import type { SimulatedHost } from '../simulated-host.js';
 

@@ -33,7 +33,10 @@ import { Stage1Bindings } from './stage1-bindings.js';
 import { readBind, readFlushes, readPasid } from './stage1-requests.js';
 import { userBytes, userStruct } from './user.js';
 
-/** argsz and flags come first, and at least they must be there (vsva.md 3.12 to 3.14). */
+/**
+ * argsz and flags come first, and a caller that claims at least them is taken at its word; the kernel then copies what the operation needs
+ * (vsva.md 3.12 to 3.14).
+ */
 const HEADER_BYTES = 8;
 
 export class Type1 {
@@ -172,29 +175,39 @@ export class Type1 {
   }
 
   #pasidRequest(argument: IoctlArgument): number {
-    const view = userStruct(argument, VfioIommuType1PasidRequest.size);
-    if (typeof view === 'number') return view;
+    const header = userStruct(argument, HEADER_BYTES);
+    if (typeof header === 'number') return header;
     if (!this.nested) return -Errno.EINVAL;
-    const { pasids, knobs } = this.#kernel;
-    const { fields } = VfioIommuType1PasidRequest;
-    switch (fields.flags.get(view)) {
-      case VfioPasidRequestFlag.ALLOC: {
-        const min = fields.min.get(view);
-        const result = pasids.allocate(this.owner, min, fields.max.get(view), knobs.pasidQuota);
-        this.#kernel.note('pasid-alloc', { owner: this.owner.name, result });
-        if (result < 0) return result;
-        fields.result.set(view, result);
-        return 0;
-      }
-      case VfioPasidRequestFlag.FREE: {
-        const pasid = fields.min.get(view);
-        const result = pasids.free(this.owner, pasid);
-        this.#kernel.note('pasid-free', { owner: this.owner.name, pasid, result });
-        return result;
-      }
+    switch (VfioIommuType1PasidRequest.fields.flags.get(header)) {
+      case VfioPasidRequestFlag.ALLOC:
+        return this.#allocatePasid(argument);
+      case VfioPasidRequestFlag.FREE:
+        return this.#freePasid(argument);
       default:
         return -Errno.EINVAL;
     }
+  }
+
+  #allocatePasid(argument: IoctlArgument): number {
+    const view = userBytes(argument, VfioIommuType1PasidRequest.size);
+    if (typeof view === 'number') return view;
+    const { min, max, result: answer } = VfioIommuType1PasidRequest.fields;
+    const { pasids, knobs } = this.#kernel;
+    const result = pasids.allocate(this.owner, min.get(view), max.get(view), knobs.pasidQuota);
+    this.#kernel.note('pasid-alloc', { owner: this.owner.name, result });
+    if (result < 0) return result;
+    answer.set(view, result);
+    return 0;
+  }
+
+  #freePasid(argument: IoctlArgument): number {
+    const { free_pasid } = VfioIommuType1PasidRequest.fields;
+    const view = userBytes(argument, free_pasid.offset + free_pasid.size);
+    if (typeof view === 'number') return view;
+    const pasid = free_pasid.get(view);
+    const result = this.#kernel.pasids.free(this.owner, pasid);
+    this.#kernel.note('pasid-free', { owner: this.owner.name, pasid, result });
+    return result;
   }
 
   #bind(argument: IoctlArgument): number {
@@ -220,12 +233,11 @@ export class Type1 {
     return result;
   }
 
-  /** Only the host's PASID counts (vsva.md 3.10). */
+  /** Only the host's PASID counts (vsva.md 3.10). One that nobody owns was never bound: -EINVAL. */
   #unbindStage1(view: DataView): number {
     const pasid = readPasid(view, HEADER_BYTES);
     if (pasid < 0) return pasid;
-    const check = this.#kernel.pasids.check(this.owner, pasid);
-    if (check !== 0) return check;
+    if (this.#kernel.pasids.check(this.owner, pasid) === -Errno.EACCES) return -Errno.EACCES;
     const result = this.#bindings.unbind(pasid);
     this.#kernel.note('unbind', { domain: this.domain.id, pasid, result });
     return result;
