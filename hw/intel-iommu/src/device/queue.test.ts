@@ -76,6 +76,19 @@ test('a tail with reserved bits or beyond the queue is an error before anything 
   }
 });
 
+test('a corrected descriptor alone does not restart the queue: IQE must be cleared', t => {
+  const bench = benchWithQueue(true);
+  const status = bench.page() * 4096;
+  const wait = WaitDescriptor.encode({ type: 5, sw: 1, statusData: 2, statusAddressLow: status / 4 });
+  t.false(bench.submitWords(new Int32Array(8)));
+  bench.put(Number(bench.read64(Reg.IQA) & ~0xfffn), wait);
+  t.false(bench.submit(WaitDescriptor, FENCE));
+  t.is(bench.get64(status), 0n);
+  bench.write32(Reg.FSTS, IQE);
+  t.is(bench.get64(status), 2n);
+  t.is(bench.read32(Reg.IQH), 64);
+});
+
 test('a tail in the middle of a 256-bit descriptor is misaligned', t => {
   const bench = benchWithQueue(true);
   bench.write32(Reg.IQT, 16);

@@ -123,6 +123,11 @@ test('0x5A: each reserved bit of a PASID entry in use', t => {
     bench.flip(entry, bit);
     t.is(bench.fault(0), 0x5a, `bit ${bit}`);
   }
+  for (const bit of range(128 + 48, 192)) {
+    const { bench, entry } = scalableBench(undefined, { pgtt: Pgtt.FIRST_STAGE });
+    bench.flip(entry, bit);
+    t.is(bench.fault(0), 0x5a, `first-stage pointer, bit ${bit}`);
+  }
   for (const bit of [9, 64 + 23, 128, 132, 133, 134, 135]) {
     const { bench, entry } = scalableBench();
     bench.flip(entry, bit);
