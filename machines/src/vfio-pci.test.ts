@@ -22,7 +22,7 @@ import {
   type DeviceKind,
   type PciDeviceContext,
 } from '@remora/pci';
-import { VFIO_DEVICE_RESET } from '@remora/uapi';
+import { VFIO_DEVICE_RESET, VFIO_GROUP_UNSET_CONTAINER, VFIO_IOMMU_BIND } from '@remora/uapi';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import q35Plugin from '@hw/q35/plugin';
@@ -334,6 +334,8 @@ test('unplug gives the device back; plug takes it again', t => {
     message: 'device.host: 0000:3f:00.0: it is attached to this machine already (vfio-pci)',
   });
   t.deepEqual(vm.ids, ['intel-iommu', id]);
+  const msix = vm.functions(id)[0]!.capabilities.find(Capability.MSIX)!;
+  vm.config.write('00:03.0', msix + 2, 0x8000, 2);
   vm.unplug(id);
   t.deepEqual(host.platform.dump(), before);
 });
@@ -436,6 +438,29 @@ test('with a live binding: unplug, reset and the end of the machine leave nothin
 
   bound(t, host)[Symbol.dispose]();
   t.deepEqual(host.platform.dump(), empty);
+});
+
+test('unplug makes the vIOMMU unbind while the context is there, though the container stays', t => {
+  const host = own(t, lendingHost());
+  const vm = own(t, vsvaMachine(host));
+  vm.start();
+  const neighbour = vm.plug(`vfio-pci,host=${SECOND_ENGINE}`);
+  for (const step of vsva.steps!(vm, { seed: 3 })) {
+    step.run();
+    if (step.id === 'bind') break;
+  }
+  vm.ledger.on = true;
+  const [fn] = vm.functions('vfio-pci');
+  vm.unplug('vfio-pci');
+  t.is(pciDeviceHostIommuContext(fn), undefined);
+  const calls = vm.ledger.events.filter(({ kind, source }) => kind === 'ioctl' && source === 'vm0/host-syscalls');
+  t.deepEqual(
+    calls.map(({ data }) => data['number']),
+    [VFIO_IOMMU_BIND, VFIO_GROUP_UNSET_CONTAINER],
+  );
+  t.deepEqual((calls[0]!.data['bytes'] as Uint8Array).slice(4, 8), Uint8Array.of(2, 0, 0, 0));
+  t.deepEqual(vm.ids, ['intel-iommu', neighbour]);
+  t.is(vm.process!.vfio.containers.length, 1);
 });
 
 /** Which host frames hold a table depends on what was there before. */
