@@ -81,6 +81,10 @@ export const vtdOptions = properties(
       false,
       'Q-RIDPASID: PASIDs of a device whose PASID-0 entry does not resolve are absent (behaviour 26).',
     ),
+    'quirk-cached-domain-only': bool(
+      false,
+      'A PASID-selective invalidation that names a changed entry by its new domain id does nothing (behaviour 23) [A12].',
+    ),
     'quirk-width-checked': bool(
       false,
       'Q-AW: a first-stage entry with an unsupported second-stage width is absent (behaviour 65).',

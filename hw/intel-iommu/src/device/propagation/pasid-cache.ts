@@ -74,7 +74,7 @@ export class PasidCache {
     let first = 0;
     const replacements: Replacement[] = [];
     for (const hosted of this.#functions.inBusOrder()) {
-      if (!scope.covers(hosted)) continue;
+      if (!scope.rechecks(hosted)) continue;
       const result = this.#recheck(hosted, scope, replacements, stopAtFailure);
       if (result < 0) first ||= result;
       if (first < 0 && stopAtFailure) break;
@@ -83,7 +83,7 @@ export class PasidCache {
     first ||= replaced;
     if (first < 0 && stopAtFailure) return first;
     for (const hosted of this.#functions.inBusOrder()) {
-      if (!scope.covers(hosted)) continue;
+      if (!scope.names(hosted)) continue;
       const result = this.#discover(hosted, scope, stopAtFailure);
       if (result < 0) first ||= result;
       if (first < 0 && stopAtFailure) return first;
@@ -120,7 +120,8 @@ export class PasidCache {
     for (const cached of [...hosted.pasids.values()]) {
       if (!this.isCurrent(cached)) continue;
       const present = this.#tables.resolve(hosted.requesterId, cached.pasid, this.#now);
-      if (!scope.includes(cached, present ? this.#now : undefined)) continue;
+      const now = present && !this.#config['quirk-cached-domain-only'] ? this.#now : undefined;
+      if (!scope.includes(cached, now)) continue;
       let result = 0;
       if (!present) result = this.#remove(hosted, cached);
       else if (!cached.holds(this.#now, 0)) result = this.#beginReplacement(hosted, cached, replacements);
@@ -169,7 +170,9 @@ export class PasidCache {
     if (scope.pasid >= 0) return this.#discoverOne(hosted, scope);
     let first = 0;
     const walked = this.#tables.walk(hosted.requesterId, (pasid, words, at) => {
-      if (hosted.pasids.has(pasid)) return 0;
+      const cached = hosted.pasids.get(pasid);
+      if (cached !== undefined)
+        return scope.inverted && !cached.holds(words, at) ? this.#fillAgain(hosted, pasid, words, at) : 0;
       if (scope.domain >= 0 && !this.#config['quirk-domain-replays-all'] && !hasDomain(words, at, scope.domain))
         return 0;
       const result = this.#add(hosted, pasid, words, at);

@@ -10,14 +10,15 @@ export class SyncScope {
   readonly domain: number;
   readonly #sourceId: number;
   readonly #sourceMask: number;
-  readonly #inverted: boolean;
+  /** Quirk Q2: the other functions of the bus are rechecked instead, while the named one's tables are walked. */
+  readonly inverted: boolean;
 
   private constructor(pasid: number, domain: number, sourceId: number, sourceMask: number, inverted: boolean) {
     this.pasid = pasid;
     this.domain = domain;
     this.#sourceId = sourceId;
     this.#sourceMask = sourceMask;
-    this.#inverted = inverted;
+    this.inverted = inverted;
   }
 
   static readonly everything = new SyncScope(-1, -1, 0, 0, false);
@@ -36,17 +37,21 @@ export class SyncScope {
 
   /**
    * A device-selective context invalidation: `functionMask` 1 ignores bit 2 of the source id, 2 bits 2:1, 3 bits 2:0 [A16].
-   * `inverted` is quirk Q2: every other function of the same bus instead.
    */
   static ofSource(sourceId: number, functionMask: number, inverted: boolean): SyncScope {
     const ignored = [0, 4, 6, 7][functionMask] ?? 0;
     return new SyncScope(-1, -1, sourceId, 0xffff & ~ignored, inverted);
   }
 
-  covers(hosted: HostedFunction): boolean {
-    const difference = hosted.requesterId ^ this.#sourceId;
-    if (this.#inverted) return (difference & 0xff00) === 0 && (difference & this.#sourceMask) !== 0;
-    return (difference & this.#sourceMask) === 0;
+  /** Whether what is cached of this function is looked at again. */
+  rechecks(hosted: HostedFunction): boolean {
+    const sameBus = ((hosted.requesterId ^ this.#sourceId) & 0xff00) === 0;
+    return this.inverted ? sameBus && !this.names(hosted) : this.names(hosted);
+  }
+
+  /** Whether this function is meant, and its tables are walked for what is new. */
+  names(hosted: HostedFunction): boolean {
+    return ((hosted.requesterId ^ this.#sourceId) & this.#sourceMask) === 0;
   }
 
   /** The domain test is against the entry as cached *or* as it now stands in memory (`now`, if it is there). */
