@@ -1,4 +1,4 @@
-import { Reg } from '../spec/index.js';
+import type { Reg } from '../spec/index.js';
 import type { VtdEnvironment } from './environment.js';
 import type { RegisterFile } from './register-file.js';
 

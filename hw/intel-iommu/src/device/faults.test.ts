@@ -2,7 +2,7 @@ import { hiOf, loOf } from '@remora/bits';
 import { Access } from '@remora/core';
 import test from 'ava';
 import { FaultRecord, GlobalCommand, PasidEntry, Pgtt, Reg } from '../spec/index.js';
-import { Bench, DID, legacyBench, RID, scalableBench } from './bench.test.helper.js';
+import { type Bench, DID, legacyBench, RID, scalableBench } from './bench.test.helper.js';
 
 const FRCD = 0x220;
 const IM = 0x8000_0000;

@@ -17,9 +17,8 @@ import type { Capabilities } from './capabilities.js';
 function reservedMask(type: RecordType, fields: readonly string[]): Int32Array {
   const mask = Int32Array.from(type.reserved);
   for (const name of fields) {
-    const field = type.fields[name]!;
-    const width = BigInt(field.spec.msb - field.spec.lsb + 1);
-    field.setBig(mask, 0, (1n << width) - 1n);
+    const { msb, lsb } = type.fields[name]!.spec;
+    for (let bit = lsb; bit <= msb; bit++) mask[bit >>> 5]! |= 1 << (bit & 31);
   }
   return mask;
 }

@@ -16,7 +16,7 @@ import {
 } from '../spec/index.js';
 import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
-import { ReservedMasks, violates } from './reserved.js';
+import { violates, type ReservedMasks } from './reserved.js';
 import type { UnitState } from './state.js';
 
 const PAGE_MASK = ~0xfff;
