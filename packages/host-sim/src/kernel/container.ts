@@ -74,13 +74,14 @@ export class Container {
     return this.#backend?.ioctl(request, argument) ?? -Errno.EINVAL;
   }
 
+  /** What it is, and which groups have it. */
+  outline(): Record<string, unknown> {
+    const vmid = this.#uapi === 'vmid-rfc-v2' ? { vmid: this.#vmid } : {};
+    return { uapi: this.#uapi, groups: this.#groups.map(group => group.number), ...vmid };
+  }
+
   state(): unknown {
-    return {
-      uapi: this.#uapi,
-      groups: this.#groups.map(group => group.number),
-      vmid: this.#vmid,
-      backend: this.#backend?.state() ?? null,
-    };
+    return { ...this.outline(), backend: this.#backend?.state() ?? null };
   }
 
   #checkExtension(extension: number | undefined): number {
@@ -159,7 +160,8 @@ export class ContainerFile implements HostFile {
   /** Groups that are still attached keep the container alive. */
   release(): void {}
 
+  /** The rest is told where the groups are: they keep the container when its descriptor is closed. */
   state(): unknown {
-    return this.container.state();
+    return this.container.outline();
   }
 }

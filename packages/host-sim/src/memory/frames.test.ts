@@ -74,3 +74,17 @@ test('runs and single frames never meet', t => {
   t.false(single.some(frame => frame >= run && frame < run + 16));
   t.is(frames.take(), undefined);
 });
+
+test('when nothing else is left, runs are made of single frames, and single frames of runs', t => {
+  const frames = new Frames(Ram.allocate(MiB), 7, NO_HOLE);
+  const all = taken(frames, 255);
+  t.is(frames.takeRun(2), undefined);
+  for (const frame of [0x21, 0x50, 0x23, 0x22, 0x51]) frames.drop(frame);
+  t.is(frames.takeRun(3), 0x21);
+  t.is(frames.takeRun(3), undefined);
+  t.deepEqual(taken(frames, 2).sort(), [0x50, 0x51]);
+  t.is(frames.take(), undefined);
+  frames.dropRun(0x21, 3);
+  t.deepEqual(taken(frames, 3).sort(), [0x21, 0x22, 0x23]);
+  t.is(frames.inUse, all.length);
+});

@@ -1,14 +1,15 @@
 /**
  * Host page frames: who gets which, how often each is held, and when it is free again.
  *
- * Frames are handed out in an order that the seed permutes inside windows of 64 MiB, so that neighbouring pages of a guest are
- * not neighbours on the host, while a small host still touches few of them. A frame is held by each mapping of a process and by
+ * Frames are handed out in an order that the seed permutes inside windows of a sixteenth of memory, 64 MiB at most, so that
+ * neighbouring pages of a guest are not neighbours on the host, while a large host still touches few of its own. A frame is held by each mapping of a process and by
  * each pin; it is free when nobody holds it, and zeroed before somebody else gets it.
  */
 import { frameHi, frameLo, Random } from '@remora/bits';
 import { PAGE_BYTES, type Ram } from '@remora/core';
 
-const WINDOW = 0x4000;
+const LARGEST_WINDOW = 0x4000;
+const SMALLEST_WINDOW = 0x40;
 
 /** Frames that are not memory: `[start, end)`. */
 export interface FrameHole {
@@ -22,6 +23,7 @@ export class Frames {
   readonly #memory: Ram;
   readonly #hole: FrameHole;
   readonly #random: Random;
+  readonly #window: number;
   readonly #holders: Int32Array;
   /** Free frames of the windows opened so far; the last is handed out next. */
   readonly #free: number[] = [];
@@ -39,6 +41,7 @@ export class Frames {
     this.#memory = memory;
     this.#hole = hole;
     this.#random = new Random(seed);
+    this.#window = Math.max(SMALLEST_WINDOW, Math.min(LARGEST_WINDOW, Math.floor(memory.frames / 16)));
     this.#holders = new Int32Array(memory.frames);
     this.#top = memory.frames;
   }
@@ -50,7 +53,7 @@ export class Frames {
 
   /** One zeroed frame, held once; undefined if memory is used up. */
   take(): number | undefined {
-    while (this.#free.length === 0) if (!this.#openWindow()) return undefined;
+    while (this.#free.length === 0) if (!this.#openWindow() && !this.#breakRun()) return undefined;
     const frame = this.#free.pop()!;
     this.#zero(frame);
     this.#holders[frame] = 1;
@@ -61,7 +64,7 @@ export class Frames {
   /** `count` zeroed neighbours, each held once: the first frame, or undefined. */
   takeRun(count: number): number | undefined {
     if (count === 1) return this.take();
-    const first = this.#runs.get(count)?.pop() ?? this.#carve(count);
+    const first = this.#runs.get(count)?.pop() ?? this.#carve(count) ?? this.#gather(count);
     if (first === undefined) return undefined;
     for (let frame = first; frame < first + count; frame++) {
       this.#zero(frame);
@@ -112,7 +115,7 @@ export class Frames {
 
   #openWindow(): boolean {
     const start = this.#next;
-    const end = Math.min(start + WINDOW, this.#top);
+    const end = Math.min(start + this.#window, this.#top);
     if (start >= end) return false;
     this.#next = end;
     const window: number[] = [];
@@ -130,5 +133,32 @@ export class Frames {
     if (first < this.#next) return undefined;
     this.#top = first;
     return first;
+  }
+
+  /** Makes single frames of a freed run; false if there is none. */
+  #breakRun(): boolean {
+    for (const [count, runs] of this.#runs) {
+      const first = runs.pop();
+      if (first === undefined) continue;
+      for (let frame = first; frame < first + count; frame++) this.#free.push(frame);
+      return true;
+    }
+    return false;
+  }
+
+  /** Neighbours among the single frames that are free: when nothing else is left. */
+  #gather(count: number): number | undefined {
+    const sorted = Int32Array.from(this.#free).sort();
+    let length = 0;
+    for (const [index, frame] of sorted.entries()) {
+      length = index > 0 && frame === sorted[index - 1]! + 1 ? length + 1 : 1;
+      if (length < count) continue;
+      const first = frame - count + 1;
+      const kept = this.#free.filter(free => free < first || free > frame);
+      this.#free.length = 0;
+      for (const free of kept) this.#free.push(free);
+      return first;
+    }
+    return undefined;
   }
 }
