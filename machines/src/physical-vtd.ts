@@ -4,11 +4,16 @@ import { PasidEntry, VTD_BASE, VtdAddressSpaces, VtdUnit } from '@hw/intel-iommu
 import { vtdConfig, type VtdConfig } from '@hw/intel-iommu/config';
 import { MemoryMappedRegisters, VtdHostDriver } from '@hw/intel-iommu/driver';
 
+/** A physical unit whose model can be looked at. */
+export interface PhysicalVtd extends PhysicalIommu {
+  readonly unit: VtdUnit;
+}
+
 /**
  * A host's physical VT-d unit, which nests, and the kernel's driver for it: the same model and the same driver that a guest has,
  * reached only through registers, queue and tables in host memory. `options` are intel-iommu's.
  */
-export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIommuPlatform) => PhysicalIommu {
+export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIommuPlatform) => PhysicalVtd {
   return ({ addressSpace, pages, ledger, mapMmio, sendMsi, faultMessage }) => {
     const name = 'host/vtd';
     const propagation = { translationChanged: () => spaces.update() };
@@ -24,6 +29,6 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIo
         if (ledger.on) ledger.add(name, 'pasid-entry', { requesterId, pasid, entry });
       },
     });
-    return { driver, pci: spaces, describe: () => driver.describe(), inspect: into => unit.inspect(into) };
+    return { unit, driver, pci: spaces, describe: () => driver.describe(), inspect: into => unit.inspect(into) };
   };
 }

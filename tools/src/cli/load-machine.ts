@@ -1,8 +1,9 @@
 /** From what a person names on the command line to a machine: a ready-made one by its name, or their own TypeScript file. */
 import { existsSync } from 'node:fs';
 import { register } from 'node:module';
-import { basename, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 import { didYouMean } from '@remora/core';
 import { machineOf, type MachineDefinition } from '@remora/machine';
 import { machines } from '@remora/machines';
@@ -14,17 +15,21 @@ export async function loadMachine(named: string): Promise<MachineDefinition> {
   const known = machines.find(machine => machine.name === named);
   if (known !== undefined) return known;
   const names = machines.map(machine => machine.name);
-  throw new UsageError(
-    `there is no machine "${named}"${didYouMean(named, names)}; expected ${names.join(', ')}, or a file that ends in .ts`,
-  );
+  throw new UsageError(`there is no machine "${named}"${didYouMean(named, names)}; a file's name ends in .ts`);
 }
 
 async function loadFile(named: string): Promise<MachineDefinition> {
   const file = resolve(named);
   if (!existsSync(file)) throw new UsageError(`${named}: no such file`);
   if (/\.[cm]?ts$/.test(file)) registerTypeScript();
+  const exports = await load(named, file);
+  return machineOf(named, exports);
+}
+
+/** @throws UsageError if the file cannot be loaded. */
+async function load(named: string, file: string): Promise<Record<string, unknown>> {
   try {
-    return machineOf(basename(file), (await import(pathToFileURL(file).href)) as Record<string, unknown>);
+    return (await import(pathToFileURL(file).href)) as Record<string, unknown>;
   } catch (problem) {
     throw new UsageError(`${named}: ${explain(problem)}`, { cause: problem });
   }
@@ -32,21 +37,18 @@ async function loadFile(named: string): Promise<MachineDefinition> {
 
 /** TypeScript through ts-node, transpiled by swc: types are the editor's business, a run should start at once. */
 function registerTypeScript(): void {
-  process.env['TS_NODE_SWC'] ??= 'true';
-  process.env['TS_NODE_SKIP_PROJECT'] ??= 'true';
-  process.env['TS_NODE_COMPILER_OPTIONS'] ??= JSON.stringify({
-    module: 'nodenext',
-    moduleResolution: 'nodenext',
-    target: 'es2022',
-  });
+  process.env['TS_NODE_PROJECT'] ??= fileURLToPath(new URL('../../user-machine.tsconfig.json', import.meta.url));
   register('ts-node/esm', import.meta.url);
 }
 
+/** One line. What ts-node throws comes from another thread and has no class or fields of its own, only its text. */
 function explain(problem: unknown): string {
-  const message = problem instanceof Error ? (problem.message.split('\n')[0] ?? '') : String(problem);
-  const code = (problem as { code?: unknown } | undefined)?.code;
-  if (code === 'ERR_REQUIRE_CYCLE_MODULE' || /Cannot use import statement|Unexpected token 'export'/.test(message)) {
+  const code = (problem as { code?: unknown } | null | undefined)?.code;
+  const message = problem instanceof Error ? problem.message : inspect(problem);
+  const lines = message.split('\n').map(line => line.replace(/^(\s|×|x )+/, '').trim());
+  const text = lines.find(line => line !== '') ?? 'cannot be loaded';
+  if (code === 'ERR_REQUIRE_CYCLE_MODULE' || /Cannot use import statement|Unexpected token 'export'/.test(text)) {
     return 'is not an ES module: put "type": "module" into the package.json beside it, or name it .mts';
   }
-  return message;
+  return text;
 }

@@ -26,7 +26,7 @@ export async function program(args: readonly string[], streams: Streams): Promis
 
   command
     .command('run')
-    .description("start a machine and play its guest; print what reached the host, and what came of it")
+    .description('start a machine and play its guest; print what reached the host, and what came of it')
     .argument('<machine>', 'a name, or a TypeScript file that defines a machine')
     .option('--seed <n>', 'moves addresses and PASIDs', parseSeed, 1)
     .option('--json', 'one ledger event a line')
@@ -35,7 +35,10 @@ export async function program(args: readonly string[], streams: Streams): Promis
       const definition = await loadMachine(named);
       exitCode = run(definition, options, streams);
       if (definition.replays === true) {
-        const replayed = await runReplay([...shippedRecordings(), ...(options.json === true ? ['--json'] : [])], streams);
+        const replayed = await runReplay(
+          [...shippedRecordings(), ...(options.json === true ? ['--json'] : [])],
+          streams,
+        );
         exitCode = Math.max(exitCode, replayed);
       }
     });

@@ -24,7 +24,9 @@ export function runSteps(definition: MachineDefinition, request: StepsRequest): 
     const steps = definition.steps?.(machine, { seed: request.seed }) ?? [];
     const last = request.until === undefined ? steps.length - 1 : steps.findIndex(step => step.id === request.until);
     if (request.until !== undefined && last < 0) {
-      throw new UsageError(`${definition.name} has no step "${request.until}"; expected ${steps.map(step => step.id).join(', ')}`);
+      throw new UsageError(
+        `${definition.name} has no step "${request.until}"; expected ${steps.map(step => step.id).join(', ')}`,
+      );
     }
     for (const step of steps.slice(0, last + 1)) {
       const event = machine.ledger.open(machine.name, GUEST_STEP, { id: step.id, title: step.title });

@@ -7,7 +7,7 @@ import { parseBdf } from '@remora/pci';
 import { close, runSteps } from './run-steps.js';
 import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
-import { formatRead, WalkingUnit } from './walking-unit.js';
+import { WalkingUnit } from './walking-unit.js';
 
 export interface WalkOptions {
   readonly bdf: string;
@@ -33,8 +33,10 @@ export function walk(definition: MachineDefinition, options: WalkOptions, stream
       const out = new Translation();
       const id = unit.requesterId ?? requesterId;
       const reason = unit.translate(id, Number(pasid), hiOf(iova), loOf(iova), Access.READ, out);
-      for (const read of unit.reads) streams.stdout.write(`  ${formatRead(read)}\n`);
-      streams.stdout.write(`  ${reason === 0 ? `${hexOf(iova)} -> ${answer(out, iova)}` : `fault 0x${reason.toString(16)} (${faultName(reason)})`}\n`);
+      for (const line of unit.lines) streams.stdout.write(`  ${line}\n`);
+      streams.stdout.write(
+        `  ${reason === 0 ? `${hexOf(iova)} -> ${answer(out, iova)}` : `fault ${faultName(reason)}`}\n`,
+      );
     }
   } finally {
     close(machine);

@@ -1,22 +1,26 @@
 /** A second VT-d unit on the tables of a machine's own: it has no caches filled, and whatever it reads is noted. */
-import { hex } from '@remora/bits';
-import type { MemoryPort, MemTx, Translation } from '@remora/core';
+import { hex, type RecordType } from '@remora/bits';
+import type { Device, MemoryPort, MemTx, Translation } from '@remora/core';
 import { MemTx as Result } from '@remora/core';
 import {
   ContextEntry,
   GlobalCommand,
   IntelIommu,
+  PasidDirectoryEntry,
   PasidEntry,
   Reg,
   RootEntry,
   ScalableContextEntry,
+  ScalableRootEntry,
   VtdUnit,
 } from '@hw/intel-iommu';
-import type { Machine } from '@remora/machine';
+import { type Machine, simulatedHostOf } from '@remora/machine';
+import type { PhysicalVtd } from '@remora/machines';
+import { VfioPci } from '@hw/vfio-pci';
 import { UsageError } from './usage-error.js';
 
 /** One read of memory by the unit. */
-export interface TableRead {
+interface TableRead {
   readonly hi: number;
   readonly lo: number;
   readonly words: Int32Array;
@@ -73,11 +77,15 @@ export class WalkingUnit {
   static of(machine: Machine, bdf: string): WalkingUnit[] {
     const iommu = machine.ids.map(id => machine.device(id)).find(device => device instanceof IntelIommu);
     if (iommu === undefined) throw new UsageError(`${machine.name} has no intel-iommu`);
-    return [new WalkingUnit(`${iommu.name}, for ${bdf}`, iommu.unit, machine.memory)];
+    const units = [new WalkingUnit(`${iommu.name}, for ${bdf}`, iommu.unit, machine.memory)];
+    const assigned = machine.ids.map(id => machine.device(id)).find(device => isAssigned(machine, bdf, device));
+    const physical = assigned instanceof VfioPci ? hostUnit(machine, assigned) : undefined;
+    return physical === undefined ? units : [...units, physical];
   }
 
-  get reads(): readonly TableRead[] {
-    return this.#memory.reads;
+  /** What was read, a line each. */
+  get lines(): readonly string[] {
+    return this.#memory.reads.map((read, index) => formatRead(read, index, this.#unit.scalable));
   }
 
   translate(requesterId: number, pasid: number, hi: number, lo: number, access: number, out: Translation): number {
@@ -85,23 +93,40 @@ export class WalkingUnit {
   }
 }
 
-/** A read as one line: its address, and what it is by its size. */
-export function formatRead({ hi, lo, words }: TableRead): string {
-  const address = hex(hi, lo).padEnd(14);
-  switch (words.length) {
-    case 16:
-      return `${address} PASID entry      ${PasidEntry.format(words)}`;
-    case 8:
-      return `${address} context entry    ${ScalableContextEntry.format(words)}`;
-    case 4:
-      return `${address} root or context  ${formatFour(words)}`;
-    default:
-      return `${address} ${hex(words[1]!, words[0]!).padStart(18)}`;
-  }
+function isAssigned(machine: Machine, bdf: string, device: Device): boolean {
+  return device instanceof VfioPci && machine.config.functionAt(bdf) === device.fn;
 }
 
-/** Root and legacy context entries have the same size. */
-function formatFour(words: Int32Array): string {
-  return words[2] === 0 && words[3] === 0 ? RootEntry.format(words) : ContextEntry.format(words);
+/** The physical unit in front of the function that a vfio-pci device stands for. */
+function hostUnit(machine: Machine, assigned: VfioPci): WalkingUnit | undefined {
+  const host = simulatedHostOf(machine);
+  const { unit } = (host.iommu ?? {}) as Partial<PhysicalVtd>;
+  const bdf = assigned.connection?.device.bdf;
+  if (unit === undefined || bdf === undefined) return undefined;
+  const requesterId = host.function(bdf).requesterId;
+  return new WalkingUnit(`host/vtd, for ${bdf}`, unit, host.addressSpace, requesterId);
 }
 
+/** What is read for one translation, in order, before any page table. */
+const LEGACY: readonly TableKind[] = [
+  { name: 'root entry', type: RootEntry },
+  { name: 'context entry', type: ContextEntry },
+];
+const SCALABLE: readonly TableKind[] = [
+  { name: 'root entry', type: ScalableRootEntry },
+  { name: 'context entry', type: ScalableContextEntry },
+  { name: 'PASID directory', type: PasidDirectoryEntry },
+  { name: 'PASID entry', type: PasidEntry },
+];
+
+interface TableKind {
+  readonly name: string;
+  readonly type: RecordType;
+}
+
+/** The read with this index as one line: where, what, and what it says. */
+function formatRead({ hi, lo, words }: TableRead, index: number, scalable: boolean): string {
+  const kind = (scalable ? SCALABLE : LEGACY)[index];
+  const text = kind === undefined ? hex(words[1]!, words[0]!) : kind.type.format(words);
+  return `${hex(hi, lo).padEnd(14)} ${(kind?.name ?? 'paging entry').padEnd(16)} ${text || 'not present'}`;
+}
