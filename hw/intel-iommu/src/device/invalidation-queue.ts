@@ -102,7 +102,7 @@ export class InvalidationQueue {
     try {
       const problem = this.#tailProblem();
       if (problem !== QueueError.NONE) this.#stop(problem);
-      else while (this.#registers.get(Reg.IQH) !== this.#tail && this.#step());
+      else while (this.#state.queueEnabled && this.#registers.get(Reg.IQH) !== this.#tail && this.#step());
     } finally {
       this.#running = false;
     }
@@ -147,9 +147,9 @@ export class InvalidationQueue {
 
   #execute(words: Int32Array, head: number): number {
     const { ledger, name } = this.#environment;
-    if (ledger?.on !== true) return this.#descriptors.execute(words);
+    if (ledger?.on !== true) return this.#descriptors.execute(words, this.#wide);
     const id = ledger.open(name, 'descriptor', { head, ...this.#descriptors.describe(words) });
-    const result = this.#descriptors.execute(words);
+    const result = this.#descriptors.execute(words, this.#wide);
     ledger.close(id, { ok: result === DESCRIPTOR_DONE });
     return result;
   }

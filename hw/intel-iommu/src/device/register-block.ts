@@ -52,6 +52,8 @@ export class RegisterBlock {
     this.ops = {
       valid: { min: 4, max: 8 },
       impl: { min: 4, max: 8 },
+      // The unit's own message may be handled while a register write is still being carried out, and its handler reads registers.
+      reentrant: true,
       read: offset => this.#read(offset, 4),
       write: (offset, value) => {
         this.#logged(offset, 0, value, 4);
