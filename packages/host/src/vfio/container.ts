@@ -1,6 +1,6 @@
 /** A VFIO container: an IOMMU domain of the host, what is mapped in it, and its HostIOMMUContext [A03, A06, A07]. */
 import { frameHi, frameLo, type Hva } from '@remora/bits';
-import { Errno, logger } from '@remora/core';
+import { Errno, logger, trackDisposable, untrackDisposable } from '@remora/core';
 import { Stage1Format } from '@remora/iommu';
 import {
   IOMMU_UAPI_VERSION,
@@ -63,6 +63,7 @@ export class VfioContainer implements Disposable {
     this.type = choice.type;
     this.nestingRefused = choice.refused;
     this.#options = options;
+    trackDisposable(this, `VFIO container ${options.name}`);
   }
 
   /**
@@ -171,6 +172,7 @@ export class VfioContainer implements Disposable {
     this.#closed = true;
     for (const group of [...this.#groups].reverse()) this.detachGroup(group);
     this.syscalls.close(this.fd);
+    untrackDisposable(this);
   }
 
   #setIommu(): void {

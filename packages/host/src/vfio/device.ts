@@ -14,7 +14,7 @@ import {
   VfioRegionInfo,
   viewOf,
 } from '@remora/uapi';
-import { Errno } from '@remora/core';
+import { Errno, trackDisposable, untrackDisposable } from '@remora/core';
 import type { HostSyscalls } from '../syscalls.js';
 import { expectOk, VfioError } from './vfio-error.js';
 
@@ -67,6 +67,7 @@ export class VfioDevice implements Disposable {
     this.resettable = (flags.get(info) & VfioDeviceFlag.RESET) !== 0;
     this.regions = Array.from({ length: Math.min(num_regions.get(info), 64) }, (_, index) => this.#region(index));
     this.irqs = Array.from({ length: Math.min(num_irqs.get(info), 64) }, (_, index) => this.#irq(index));
+    trackDisposable(this, `VFIO device ${bdf}`);
   }
 
   /** Reads 1, 2 or 4 bytes of configuration space: the unsigned value, or a negated errno. */
@@ -117,6 +118,7 @@ export class VfioDevice implements Disposable {
     this.#open = false;
     this.#syscalls.close(this.fd);
     this.#closed();
+    untrackDisposable(this);
   }
 
   #setIrqs(data: number, index: number, start: number, count: number, fds: readonly number[]): number {

@@ -15,7 +15,7 @@ import {
 import type { HostSyscalls } from '../syscalls.js';
 import type { NestingCapability } from './iommu-info.js';
 import type { VfioQuirks } from './options.js';
-import { bindBytes, flushBytes, pasidAllocBytes, pasidFreeBytes, unbindBytes } from './stage1-bytes.js';
+import { bindBytes, FlushBytes, pasidAllocBytes, pasidFreeBytes, unbindBytes } from './stage1-bytes.js';
 
 /** What the context needs of its container. */
 export interface ContextHome {
@@ -42,6 +42,7 @@ export class VfioHostIOMMUContext implements HostIOMMUContext {
   readonly replacesAtomically = false;
   readonly #home: ContextHome;
   readonly #quirks: VfioQuirks;
+  readonly #flush: FlushBytes;
   readonly #bindings = new Map<number, Binding>();
   readonly #log;
 
@@ -49,6 +50,7 @@ export class VfioHostIOMMUContext implements HostIOMMUContext {
   constructor(home: ContextHome, capability: NestingCapability | undefined, quirks: VfioQuirks) {
     this.#home = home;
     this.#quirks = quirks;
+    this.#flush = new FlushBytes(quirks);
     this.name = home.name;
     this.flags = HostIommuFlag.NESTING | (capability?.pasidRequests === true ? HostIommuFlag.PASID_REQUEST : 0);
     this.stage1Format = capability?.stage1Format ?? 0;
@@ -106,7 +108,7 @@ export class VfioHostIOMMUContext implements HostIOMMUContext {
   }
 
   flushStage1Cache(flush: Stage1Flush): number {
-    return this.#done(this.#ioctl('flush', VFIO_IOMMU_CACHE_INVALIDATE, flushBytes(flush, this.#quirks)));
+    return this.#done(this.#ioctl('flush', VFIO_IOMMU_CACHE_INVALIDATE, this.#flush.encode(flush)));
   }
 
   #remember(user: number, pasid: number, config: Stage1Config, told: number): void {

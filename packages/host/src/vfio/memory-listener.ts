@@ -1,6 +1,14 @@
 /** Guest RAM into a container: follows an address space and maps its RAM for DMA. QEMU: vfio_memory_listener. */
 import { type Hva, hva } from '@remora/bits';
-import { type AddressSpace, type Ledger, logger, PAGE_BYTES, type Section } from '@remora/core';
+import {
+  type AddressSpace,
+  type Ledger,
+  logger,
+  PAGE_BYTES,
+  type Section,
+  trackDisposable,
+  untrackDisposable,
+} from '@remora/core';
 import type { VfioContainer } from './container.js';
 import { VfioError } from './vfio-error.js';
 
@@ -47,6 +55,7 @@ export class VfioMemoryListener implements Disposable {
       throw this.#failed;
     }
     this.#ready = true;
+    trackDisposable(this, `memory of ${container.name}`);
   }
 
   /** Page frames and counts that are mapped now, for inspection. */
@@ -58,6 +67,7 @@ export class VfioMemoryListener implements Disposable {
   [Symbol.dispose](): void {
     this.#registration?.[Symbol.dispose]();
     this.#registration = undefined;
+    untrackDisposable(this);
   }
 
   #add(section: Section): void {

@@ -1,7 +1,19 @@
 /** The bytes, against vsva.md section 3 written out by hand. */
 import test from 'ava';
 import { type Stage1Config, Stage1Flush } from '@remora/iommu';
-import { bindBytes, flushBytes, pasidAllocBytes, pasidFreeBytes, unbindBytes } from './stage1-bytes.js';
+import type { VfioQuirks } from './options.js';
+import { bindBytes, FlushBytes, pasidAllocBytes, pasidFreeBytes, unbindBytes } from './stage1-bytes.js';
+
+function flushBytes(flush: Stage1Flush, quirks: VfioQuirks): Uint8Array {
+  return new FlushBytes(quirks).encode(flush);
+}
+
+test('the buffer of a flush keeps nothing of the one before', t => {
+  const bytes = new FlushBytes({});
+  const whole = bytes.encode(Object.assign(new Stage1Flush(), { pasid: 5 })).slice();
+  bytes.encode(Object.assign(new Stage1Flush(), { granularity: 'address', pasid: 6, hi: -1, lo: -4096, leaf: true }));
+  t.deepEqual(bytes.encode(Object.assign(new Stage1Flush(), { pasid: 5 })), whole);
+});
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 

@@ -92,32 +92,39 @@ function attributeFlags(stage1: VtdStage1, quirks: VfioQuirks): number {
   return quirks.attributeFlags === true && flags !== 0 ? 1 : flags;
 }
 
-export function flushBytes(flush: Stage1Flush, quirks: VfioQuirks): Uint8Array {
-  const size = quirks.flushArgsz === true ? LITERAL_FLUSH_BYTES : VfioIommuType1CacheInvalidate.size;
-  const bytes = new Uint8Array(size);
-  const view = viewOf(bytes);
-  VfioIommuType1CacheInvalidate.fields.argsz.set(view, size);
-  const header = IommuCacheInvalidateInfo.fields;
-  header.version.set(view, IOMMU_UAPI_VERSION, CACHE_INFO);
-  header.cache.set(view, IommuCache.IOTLB, CACHE_INFO);
-  if (flush.granularity === 'pasid') {
-    header.granularity.set(view, IommuInvGranularity.PASID, CACHE_INFO);
-    IommuInvPasidInfo.fields.flags.set(view, IommuInvPasidFlag.PASID, INFO);
-    IommuInvPasidInfo.fields.pasid.set(view, 0, flush.pasid, INFO);
-    return bytes;
+/** Encodes flushes into one buffer, again and again: a guest flushes far too often to allocate each time. */
+export class FlushBytes {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(quirks: VfioQuirks) {
+    const size = quirks.flushArgsz === true ? LITERAL_FLUSH_BYTES : VfioIommuType1CacheInvalidate.size;
+    this.#bytes = new Uint8Array(size);
+    this.#view = viewOf(this.#bytes);
   }
-  header.granularity.set(view, IommuInvGranularity.ADDR, CACHE_INFO);
-  const info = IommuInvAddrInfo.fields;
-  info.flags.set(view, IommuInvAddrFlag.PASID | (flush.leaf ? IommuInvAddrFlag.LEAF : 0), INFO);
-  info.pasid.set(view, 0, flush.pasid, INFO);
-  info.addr.set(view, flush.hi, flush.lo, INFO);
-  const { granuleShift } = flush;
-  info.granule_size.set(
-    view,
-    granuleShift < 32 ? 0 : 2 ** (granuleShift - 32),
-    granuleShift < 32 ? 2 ** granuleShift : 0,
-    INFO,
-  );
-  info.nb_granules.setWide(view, flush.granules, INFO);
-  return bytes;
+
+  /** CACHE_INVALIDATE of the first stage; valid until the next call. */
+  encode(flush: Stage1Flush): Uint8Array {
+    const view = this.#view;
+    this.#bytes.fill(0);
+    VfioIommuType1CacheInvalidate.fields.argsz.set(view, this.#bytes.length);
+    const header = IommuCacheInvalidateInfo.fields;
+    header.version.set(view, IOMMU_UAPI_VERSION, CACHE_INFO);
+    header.cache.set(view, IommuCache.IOTLB, CACHE_INFO);
+    if (flush.granularity === 'pasid') {
+      header.granularity.set(view, IommuInvGranularity.PASID, CACHE_INFO);
+      IommuInvPasidInfo.fields.flags.set(view, IommuInvPasidFlag.PASID, INFO);
+      IommuInvPasidInfo.fields.pasid.set(view, 0, flush.pasid, INFO);
+      return this.#bytes;
+    }
+    header.granularity.set(view, IommuInvGranularity.ADDR, CACHE_INFO);
+    const info = IommuInvAddrInfo.fields;
+    info.flags.set(view, IommuInvAddrFlag.PASID | (flush.leaf ? IommuInvAddrFlag.LEAF : 0), INFO);
+    info.pasid.set(view, 0, flush.pasid, INFO);
+    info.addr.set(view, flush.hi, flush.lo, INFO);
+    const shift = flush.granuleShift;
+    info.granule_size.set(view, shift < 32 ? 0 : 2 ** (shift - 32), shift < 32 ? 2 ** shift : 0, INFO);
+    info.nb_granules.setWide(view, flush.granules, INFO);
+    return this.#bytes;
+  }
 }
