@@ -109,11 +109,11 @@ test('behaviour 66: x-scalable-mode=off is accepted; Q8 refuses it and lifts the
   t.is(vtdConfig({ ...q8, 'x-scalable-mode': 'modern', 'dma-drain': false })['dma-drain'], false);
 });
 
-test('every quirk is off by default and says which one it is', t => {
+test('every quirk is off by default and says which one, or which behaviour, it is', t => {
   const quirks = vtdProperties.help().filter(({ name }) => name.startsWith('quirk-'));
   t.true(quirks.length >= 21);
   for (const { name, fallback, doc } of quirks) {
     t.is(fallback, false, name);
-    t.regex(doc, /^Q(\d+|-[A-Z0-9]+): /, name);
+    t.regex(doc, /^Q(\d+|-[A-Z0-9]+): |behaviour \d+/, name);
   }
 });

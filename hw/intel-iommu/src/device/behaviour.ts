@@ -109,14 +109,16 @@ export interface Behaviour {
   readonly passThroughWidthExact: boolean;
   /** FPD bits of the PASID directory and entry count for faults of the PASID lookup itself. */
   readonly lookupFpd: boolean;
-  /** RID_PASID is honoured although ECAP.RPS is 0. */
-  readonly ridPasidAlways: boolean;
+  /** DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a context entry are never reserved; RID_PASID is honoured. */
+  readonly contextFieldsAlways: boolean;
   /** PASIDE and the size of the directory limit PASIDs. */
   readonly pasidLimits: boolean;
   /** Reserved bits of PASID directory and PASID table entries are checked; and P comes before PGTT. */
   readonly pasidReservedChecked: boolean;
   /** Every request counts as a user-mode read or write: SRE, WPE and XD are ignored. */
   readonly everyRequestIsUser: boolean;
+  /** Second-stage leaves may have SNP where scalable mode is offered, and bit 62 (once: transient mapping) where device TLBs are. */
+  readonly lenientLeaves: boolean;
   /** Second-stage permissions are checked at each level, before reserved bits. */
   readonly earlyPermission: boolean;
   /** A page whose range merely overlaps the interrupt range faults. */
@@ -125,10 +127,21 @@ export interface Behaviour {
   readonly dirtyAfterAccessed: boolean;
   /** First-stage A and D are updated although the walk is not snooped. */
   readonly updateUnsnooped: boolean;
+  /** PASID entries are cached; otherwise they are read for each request. */
+  readonly pasidsCached: boolean;
+  /**
+   * 0: translations are cached by domain and PASID. Otherwise by requester (see RequesterIotlb), at most this many; they are found
+   * without a look at the context entry in legacy mode.
+   */
+  readonly requesterTranslations: number;
+  /** A device-selective context invalidation compares the domain. */
+  readonly contextDomainCompared: boolean;
   /** A cached translation answers also what it does not permit, without a fault. */
   readonly hitsIgnorePermission: boolean;
   /** The answer to a read never grants writing. */
   readonly readHidesWrite: boolean;
+  /** A unit that offers scalable mode reports an output in the interrupt range with scalable mode's reason in legacy mode, too. */
+  readonly interruptReasonByCapability: boolean;
   readonly scalableSecondStage: SecondStageFaults;
   readonly scalableLookup: ScalableLookupFaults;
 }
@@ -160,16 +173,21 @@ export const SPECIFICATION: Behaviour = {
   contextReservedQualified: true,
   passThroughWidthExact: true,
   lookupFpd: true,
-  ridPasidAlways: false,
+  contextFieldsAlways: false,
   pasidLimits: true,
   pasidReservedChecked: true,
   everyRequestIsUser: false,
+  lenientLeaves: false,
   earlyPermission: false,
   interruptRangeByPage: false,
   dirtyAfterAccessed: true,
   updateUnsnooped: false,
+  pasidsCached: true,
+  requesterTranslations: 0,
+  contextDomainCompared: true,
   hitsIgnorePermission: false,
   readHidesWrite: false,
+  interruptReasonByCapability: false,
   scalableSecondStage: SCALABLE_SECOND_STAGE,
   scalableLookup: {
     rootAccess: Fault.SRT_1,
@@ -208,16 +226,21 @@ export const QEMU_10_2: Behaviour = {
   contextReservedQualified: false,
   passThroughWidthExact: false,
   lookupFpd: false,
-  ridPasidAlways: true,
+  contextFieldsAlways: true,
   pasidLimits: false,
   pasidReservedChecked: false,
   everyRequestIsUser: true,
+  lenientLeaves: true,
   earlyPermission: true,
   interruptRangeByPage: true,
   dirtyAfterAccessed: false,
   updateUnsnooped: true,
+  pasidsCached: false,
+  requesterTranslations: 1024,
+  contextDomainCompared: false,
   hitsIgnorePermission: true,
   readHidesWrite: true,
+  interruptReasonByCapability: true,
   scalableSecondStage: { ...LEGACY_SECOND_STAGE, interruptRange: Fault.SGN_8 },
   scalableLookup: {
     rootAccess: Fault.LRT_1,

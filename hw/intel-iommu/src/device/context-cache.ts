@@ -73,13 +73,13 @@ export class ContextCache {
     }
   }
 
-  /** The records of the requesters that match under the function mask (0 .. 3); in legacy mode only those of `domain`. */
-  invalidateDevice(sourceId: number, functionMask: number, domain: number, scalable: boolean): void {
+  /** The records of the requesters that match under the function mask (0 .. 3); unless `anyDomain`, only those of `domain`. */
+  invalidateDevice(sourceId: number, functionMask: number, domain: number, anyDomain: boolean): void {
     const mask = FUNCTION_MASKS[functionMask]!;
     const table = this.table(sourceId);
     for (let devfn = 0, at = 0; at < table.length; devfn++, at += WORDS) {
       if (((devfn ^ sourceId) & mask & 0xff) !== 0) continue;
-      if (scalable || table[at + Ctx.DOMAIN] === domain) table[at] = 0;
+      if (anyDomain || table[at + Ctx.DOMAIN] === domain) table[at] = 0;
     }
   }
 

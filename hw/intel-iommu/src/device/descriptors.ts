@@ -100,10 +100,11 @@ export class Descriptors {
     };
   }
 
-  /** Executes the descriptor in `words` (8; the upper half is 0 in a queue of 128-bit ones). */
-  execute(words: Int32Array): number {
+  /** Executes the descriptor in `words` (8; the upper half is 0 unless the queue is `wide`, of 256-bit descriptors). */
+  execute(words: Int32Array, wide: boolean): number {
     const type = this.typeOf(words);
     if (!this.#isAvailable(type)) return QueueError.INVALID_TYPE;
+    if (type > DescriptorType.WAIT && !wide) return QueueError.INVALID_WIDTH;
     switch (type) {
       case DescriptorType.CONTEXT_CACHE:
         return this.#contextCache(words);

@@ -1,6 +1,7 @@
 /** What invalidations remove from the unit's own caches (vtd.md 5.11). Descriptors and register commands both end here. */
 import type { Iotlb } from '@remora/iommu';
 import { Granularity, PasidCacheGranularity, PasidIotlbGranularity } from '../spec/index.js';
+import type { Behaviour } from './behaviour.js';
 import type { ContextCache } from './context-cache.js';
 import type { VtdPropagation } from './environment.js';
 import { TlbKind } from './lookup.js';
@@ -15,12 +16,20 @@ function rangeShift(mask: number): number {
 }
 
 export class Invalidator {
+  readonly #behaviour: Behaviour;
   readonly #contexts: ContextCache;
   readonly #pasids: PasidEntryCache;
   readonly #iotlb: Iotlb;
   readonly #propagation: VtdPropagation | undefined;
 
-  constructor(contexts: ContextCache, pasids: PasidEntryCache, iotlb: Iotlb, propagation: VtdPropagation | undefined) {
+  constructor(
+    behaviour: Behaviour,
+    contexts: ContextCache,
+    pasids: PasidEntryCache,
+    iotlb: Iotlb,
+    propagation: VtdPropagation | undefined,
+  ) {
+    this.#behaviour = behaviour;
     this.#contexts = contexts;
     this.#pasids = pasids;
     this.#iotlb = iotlb;
@@ -38,7 +47,8 @@ export class Invalidator {
   contextCache(granularity: number, domain: number, sourceId: number, functionMask: number, scalable: boolean): number {
     // A scalable-mode context entry has no domain, so that a domain is all of them.
     if (granularity === Granularity.DEVICE) {
-      this.#contexts.invalidateDevice(sourceId, functionMask, domain, scalable);
+      const anyDomain = scalable || !this.#behaviour.contextDomainCompared;
+      this.#contexts.invalidateDevice(sourceId, functionMask, domain, anyDomain);
     } else if (granularity === Granularity.DOMAIN && !scalable) {
       this.#contexts.invalidateDomain(domain);
     } else {
@@ -81,7 +91,17 @@ export class Invalidator {
     mask: number,
     leaf: boolean,
   ): number {
+    this.#pasidTranslations(granularity, domain, pasid, hi, lo, mask);
+    return this.#propagation?.pasidIotlbInvalidate?.(granularity, domain, pasid, hi, lo, mask, leaf) ?? 0;
+  }
+
+  #pasidTranslations(granularity: number, domain: number, pasid: number, hi: number, lo: number, mask: number): void {
     const iotlb = this.#iotlb;
+    if (this.#behaviour.requesterTranslations > 0) {
+      if (granularity === PasidIotlbGranularity.PASID) iotlb.invalidateDomain(domain, TlbKind.FIRST_STAGE);
+      else iotlb.invalidateDomainPages(domain, TlbKind.FIRST_STAGE, hi, lo, rangeShift(mask));
+      return;
+    }
     const first = iotlb.asid(domain, pasid, TlbKind.FIRST_STAGE);
     const nested = iotlb.asid(domain, pasid, TlbKind.NESTED);
     if (granularity === PasidIotlbGranularity.PASID) {
@@ -91,7 +111,6 @@ export class Invalidator {
       iotlb.invalidatePages(first, hi, lo, rangeShift(mask));
       iotlb.invalidatePages(nested, hi, lo, rangeShift(mask));
     }
-    return this.#propagation?.pasidIotlbInvalidate?.(granularity, domain, pasid, hi, lo, mask, leaf) ?? 0;
   }
 
   /** The unit keeps no device TLBs itself. `shift` is log2 of the range in bytes. */

@@ -1,7 +1,7 @@
 import { Access } from '@remora/core';
 import test from 'ava';
-import { GlobalCommand, IotlbDescriptor, TranslationType } from '../spec/index.js';
-import { legacyBench, NOWHERE, RID, type Values } from './bench.test.helper.js';
+import { ContextCacheDescriptor, GlobalCommand, IotlbDescriptor, TranslationType } from '../spec/index.js';
+import { DID, legacyBench, NOWHERE, RID, type Values } from './bench.test.helper.js';
 
 const RW = 3n;
 const ALL = Access.READ_WRITE | Access.EXECUTE;
@@ -257,6 +257,47 @@ test('compat=qemu-10.2: reads never grant writing, and a cached answer may permi
   t.is(bench.fault(0x6000, Access.WRITE), 0x05);
   t.is(bench.fault(0x6000), 0);
   t.like(bench.request(0x6000, Access.WRITE), { access: Access.READ | Access.EXECUTE });
+});
+
+test('compat=qemu-10.2: translations belong to the requester, and outlive its context entry', t => {
+  const { bench, second, context } = legacyBench({ compat: 'qemu-10.2' });
+  bench.mapAt(second, 4, 0x5000n, 0x9003n, RW);
+  bench.put64(context + 16, bench.get64(context));
+  bench.put64(context + 24, bench.get64(context + 8));
+  t.is(bench.fault(0x5000), 0);
+  bench.mapAt(second, 4, 0x5000n, 0n, RW);
+  t.is(bench.fault(0x5000, Access.READ, -1, RID + 1), 0x06, 'the other device of the domain walks');
+  bench.put64(context, 0n);
+  bench.enableQueue(false);
+  bench.submit(ContextCacheDescriptor, { type: 1, g: 3, sid: RID });
+  t.is(bench.fault(0x5000), 0);
+  bench.submit(IotlbDescriptor, { type: 2, g: 2, did: DID + 1 });
+  t.is(bench.fault(0x5000), 0);
+  bench.submit(IotlbDescriptor, { type: 2, g: 2, did: DID });
+  t.is(bench.fault(0x5000), 0x02);
+});
+
+test('compat=qemu-10.2: the 1025th translation drops all the others', t => {
+  const { bench, second } = legacyBench({ compat: 'qemu-10.2' });
+  for (let page = 0; page < 1025; page++) bench.mapAt(second, 4, BigInt(page) << 12n, 0x9003n, RW);
+  for (let page = 0; page < 1024; page++) bench.request(page * 4096);
+  bench.mapAt(second, 4, 0n, 0n, RW);
+  t.is(bench.fault(0), 0);
+  bench.request(1024 * 4096);
+  t.is(bench.fault(0), 0x06);
+});
+
+test('compat=qemu-10.2: leaves may have SNP with scalable mode and bit 62 with device TLBs', t => {
+  const outcome = (options: object, bit: bigint, link = RW): number => {
+    const { bench, second } = legacyBench({ compat: 'qemu-10.2', ...options });
+    bench.mapAt(second, 4, 0x5000n, 0x9003n | bit, link);
+    return bench.fault(0x5000);
+  };
+  t.is(outcome({}, 0x800n), 0x0c);
+  t.is(outcome({ 'x-scalable-mode': 'on' }, 0x800n), 0);
+  t.is(outcome({}, 1n << 62n), 0x0c);
+  t.is(outcome({ 'device-iotlb': true }, 1n << 62n), 0);
+  t.is(outcome({ 'device-iotlb': true }, 0n, RW | (1n << 62n)), 0x0c);
 });
 
 function range(first: number, end: number): number[] {

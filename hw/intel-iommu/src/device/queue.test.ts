@@ -367,6 +367,16 @@ test('Q-T8: any PASID device-TLB descriptor is accepted', t => {
   t.true(benchWithQueue(true, quirk).submitWords(words));
 });
 
+test('compat=qemu-10.2: PASID descriptors need 256 bits, a misaligned tail is an error', t => {
+  const compat = { compat: 'qemu-10.2', 'x-scalable-mode': 'on' } as const;
+  t.true(benchWithQueue(true, compat).submit(PasidCacheDescriptor, { type: 7, g: 3 }));
+  t.false(benchWithQueue(false, compat, Ttm.SCALABLE).submit(PasidCacheDescriptor, { type: 7, g: 3 }));
+  t.false(benchWithQueue(true, compat).submit(PasidIotlbDescriptor, { type: 6, g: 3, am: 19 }), 'MAMV counts');
+  const bench = benchWithQueue(true, compat);
+  bench.write32(Reg.IQT, 16);
+  t.is(bench.read32(Reg.FSTS), IQE);
+});
+
 test('compat=qemu-10.2: only a new tail restarts the queue, an idle one can be disabled only after a wait', t => {
   const bench = benchWithQueue(false, { compat: 'qemu-10.2' });
   t.true(bench.submit(IotlbDescriptor, { type: 2, g: 1 }));

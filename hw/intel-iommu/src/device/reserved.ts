@@ -51,7 +51,8 @@ export class ReservedMasks {
   readonly deviceTlb: Int32Array;
   readonly pasidDeviceTlb: Int32Array;
 
-  constructor(caps: Capabilities, ridPasidAlways: boolean) {
+  /** With `contextFieldsAlways` no field of a scalable-mode context entry is reserved for want of a capability. */
+  constructor(caps: Capabilities, contextFieldsAlways: boolean) {
     const absent = (fields: Record<string, boolean>): string[] => Object.keys(fields).filter(name => !fields[name]);
     const { haw } = caps;
     this.root = reserveAboveWidth(reservedMask(RootEntry, []), 0, haw);
@@ -64,11 +65,11 @@ export class ReservedMasks {
     const scalableContext = reservedMask(
       ScalableContextEntry,
       absent({
-        dte: caps.deviceTlb,
-        paside: caps.pasids,
-        pre: caps.pageRequests,
-        ridPasid: caps.ridPasid || ridPasidAlways,
-        ridPriv: caps.ridPriv,
+        dte: caps.deviceTlb || contextFieldsAlways,
+        paside: caps.pasids || contextFieldsAlways,
+        pre: caps.pageRequests || contextFieldsAlways,
+        ridPasid: caps.ridPasid || contextFieldsAlways,
+        ridPriv: caps.ridPriv || contextFieldsAlways,
       }),
     );
     this.scalableContext = reserveAboveWidth(scalableContext, 0, haw);

@@ -242,6 +242,15 @@ test('compat=qemu-10.2: legacy reasons in scalable mode, RID_PASID honoured, lim
   t.like(rid.bench.request(0x1000), { to: 0x1000 });
 });
 
+test('compat=qemu-10.2: PASID entries are read anew, context fields are not reserved', t => {
+  const compat = { ...SECOND_ONLY, compat: 'qemu-10.2' } as const;
+  const { bench, entry, context } = scalableBench(compat, { pgtt: Pgtt.PASS_THROUGH, fsptptr: 0 });
+  for (const bit of [2, 3, 4, 64 + 20]) bench.flip(context, bit);
+  t.is(bench.fault(0), 0);
+  bench.flip(entry, 0);
+  t.is(bench.fault(0), 0x59);
+});
+
 test('readContextEntry and readPasidEntry: straight from memory, no fault, no cache', t => {
   const { bench, entry, entryOf, context } = scalableBench();
   const words = new Int32Array(16);

@@ -38,8 +38,9 @@ export class SecondStageWalk {
   readonly #behaviour: Behaviour;
   readonly #memory: MemoryPort;
   readonly #entry = new Int32Array(2);
-  /** Reserved bits: address bits at and above the host width, and bit 62. */
-  readonly #reservedHi: number;
+  /** High-word reserved bits, of tables and of leaves: address bits at and above the host width, and bit 62. */
+  readonly #tableReservedHi: number;
+  readonly #leafReservedHi: number;
   /** Low-word reserved bits of tables (by level) and of leaves (by level). */
   readonly #tableReserved: Int32Array;
   readonly #leafReserved: Int32Array;
@@ -48,8 +49,10 @@ export class SecondStageWalk {
     this.#caps = caps;
     this.#behaviour = behaviour;
     this.#memory = memory;
-    this.#reservedHi = (ADDRESS_HI & (-1 << (caps.haw - 32))) | RESERVED_62;
-    const leafSnoop = caps.snoopControl ? 0 : Ss.SNP;
+    const lenient = behaviour.lenientLeaves;
+    this.#tableReservedHi = (ADDRESS_HI & (-1 << (caps.haw - 32))) | RESERVED_62;
+    this.#leafReservedHi = lenient && caps.deviceTlb ? this.#tableReservedHi & ~RESERVED_62 : this.#tableReservedHi;
+    const leafSnoop = caps.snoopControl || (lenient && caps.scalable) ? 0 : Ss.SNP;
     const large = (level: number): number =>
       caps.largePageLevels & (1 << level) ? leafSnoop | (~baseMaskLo(levelShift(level)) & ADDRESS_LO) : Ss.PS;
     this.#tableReserved = Int32Array.of(0, 0, Ss.SNP, Ss.SNP, Ss.SNP | Ss.PS, Ss.SNP | Ss.PS);
@@ -91,7 +94,8 @@ export class SecondStageWalk {
       if (this.#behaviour.earlyPermission && !this.#permits(granted, access)) return write ? faults.write : faults.read;
       const leaf = level === 1 || ((low & Ss.PS) !== 0 && level <= 3);
       const reserved = leaf ? this.#leafReserved[level]! : this.#tableReserved[level]!;
-      if ((low & reserved) !== 0 || (high & this.#reservedHi) !== 0) return faults.reserved;
+      const reservedHi = leaf ? this.#leafReservedHi : this.#tableReservedHi;
+      if ((low & reserved) !== 0 || (high & reservedHi) !== 0) return faults.reserved;
       if (leaf) return this.#leaf(level, tableHi, entryLo, hi, lo, granted, access, faults, ad, final);
       if (ad !== AdUpdate.OFF && (low & Ss.A) === 0) {
         const failure = this.#update(tableHi, entryLo, Ss.A, ad);

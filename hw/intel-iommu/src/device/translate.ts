@@ -3,13 +3,14 @@ import { Access, NO_PASID, type Translation } from '@remora/core';
 import type { Iotlb } from '@remora/iommu';
 import { Fault, Pgtt, Ttm } from '../spec/index.js';
 import { baseMaskHi, baseMaskLo, inInterruptRange, isBeyond, overlapsInterruptRange } from './address.js';
-import { LEGACY_SECOND_STAGE, type Behaviour } from './behaviour.js';
+import { LEGACY_SECOND_STAGE, type Behaviour, type SecondStageFaults } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 import { Ctx, CtxFlag } from './context-cache.js';
 import type { FaultRecording } from './fault-recording.js';
 import { Mark, type FirstStageWalk } from './first-stage.js';
-import type { Lookup } from './lookup.js';
+import { TlbKind, type Lookup } from './lookup.js';
 import { Pe, PeFlag } from './pasid-entry-cache.js';
+import { RequesterIotlb } from './requester-iotlb.js';
 import { AdUpdate, type SecondStageWalk } from './second-stage.js';
 import type { UnitState } from './state.js';
 
@@ -23,6 +24,9 @@ export class Translator {
   readonly #state: UnitState;
   readonly #lookup: Lookup;
   readonly #iotlb: Iotlb;
+  /** Takes the place of lookups and inserts by address-space id in the compatible profile. */
+  readonly #byRequester: RequesterIotlb | undefined;
+  readonly #legacyReasons: SecondStageFaults;
   readonly #first: FirstStageWalk;
   readonly #second: SecondStageWalk;
   readonly #faults: FaultRecording;
@@ -50,6 +54,12 @@ export class Translator {
     this.#state = state;
     this.#lookup = lookup;
     this.#iotlb = iotlb;
+    const limit = behaviour.requesterTranslations;
+    this.#byRequester = limit > 0 ? new RequesterIotlb(iotlb, limit) : undefined;
+    this.#legacyReasons =
+      behaviour.interruptReasonByCapability && caps.scalable
+        ? { ...LEGACY_SECOND_STAGE, interruptRange: Fault.SGN_8 }
+        : LEGACY_SECOND_STAGE;
     this.#first = first;
     this.#second = second;
     this.#faults = faults;
@@ -84,6 +94,7 @@ export class Translator {
 
   #legacy(out: Translation): number {
     if (this.#pasid !== NO_PASID) return this.#refuse(Fault.RTA_2, false, false);
+    if (this.#byRequester !== undefined && this.#cached(-1, out)) return 0;
     const requesterId = this.#requesterId;
     const contexts = this.#lookup.contexts;
     if (!contexts.has(requesterId)) {
@@ -105,13 +116,13 @@ export class Translator {
       this.#hi,
       this.#lo,
       this.#access,
-      LEGACY_SECOND_STAGE,
+      this.#legacyReasons,
       AdUpdate.OFF,
       true,
     );
     if (reason !== 0) return this.#refuse(reason, fpd, true);
     if (!this.#iotlb.isCurrent(asid)) table[at + Ctx.ASID] = this.#lookup.legacyAsid(table, at);
-    return this.#fromSecond(table[at + Ctx.ASID]!, out);
+    return this.#fromSecond(table[at + Ctx.ASID]!, table[at + Ctx.DOMAIN]!, out);
   }
 
   #scalable(out: Translation): number {
@@ -138,6 +149,7 @@ export class Translator {
       if ((flags & CtxFlag.PASIDE) === 0) return this.#refuse(Fault.SCT_6, fpd, false);
       if (pasid >= table[at + Ctx.EXTENT]!) return this.#refuse(Fault.SCT_7, fpd, false);
     }
+    if (!this.#behaviour.pasidsCached) lookup.pasids.invalidateAll();
     let record = lookup.pasids.find(requesterId, pasid);
     if (record < 0) {
       record = lookup.fillPasid(requesterId, pasid, table, at);
@@ -170,9 +182,10 @@ export class Translator {
     if (reason !== 0) return this.#refuse(reason, fpd, true);
     if (!this.#iotlb.isCurrent(pe[record + Pe.ASID]!)) pe[record + Pe.ASID] = this.#lookup.pasidAsid(record);
     const asid = pe[record + Pe.ASID]!;
-    if (pgtt === Pgtt.SECOND_STAGE) return this.#fromSecond(asid, out);
+    const domain = pe[record + Pe.DOMAIN]!;
+    if (pgtt === Pgtt.SECOND_STAGE) return this.#fromSecond(asid, domain, out);
     const first = this.#first;
-    return this.#answer(asid, first.hi, first.lo, first.shift, first.access, out);
+    return this.#answer(asid, domain, TlbKind.FIRST_STAGE, first.hi, first.lo, first.shift, first.access, out);
   }
 
   #walkSecond(pe: Int32Array, record: number, flags: number): number {
@@ -190,17 +203,20 @@ export class Translator {
     );
   }
 
-  #fromSecond(asid: number, out: Translation): number {
+  #fromSecond(asid: number, domain: number, out: Translation): number {
     const second = this.#second;
     let access = second.access | Mark.USER | (second.access & Access.READ ? Access.EXECUTE : 0);
     if (second.access & Access.WRITE) access |= Mark.PRIVILEGED_WRITE;
-    return this.#answer(asid, second.hi, second.lo, second.shift, access, out);
+    return this.#answer(asid, domain, TlbKind.SECOND_STAGE, second.hi, second.lo, second.shift, access, out);
   }
 
   /** Answers from the IOTLB, if what it has permits the request. */
   #cached(asid: number, out: Translation): boolean {
     const iotlb = this.#iotlb;
-    const slot = iotlb.lookup(asid, this.#hi, this.#lo);
+    const slot =
+      this.#byRequester === undefined
+        ? iotlb.lookup(asid, this.#hi, this.#lo)
+        : this.#byRequester.lookup(this.#requesterId, this.#hi, this.#lo);
     if (slot < 0) return false;
     const marks = iotlb.access(slot);
     const needed = this.#needed();
@@ -212,8 +228,17 @@ export class Translator {
     return true;
   }
 
-  /** Caches what a walk found and answers with it. */
-  #answer(asid: number, hi: number, lo: number, shift: number, marks: number, out: Translation): number {
+  /** Caches what a walk found and answers with it. `kind` is a TlbKind; nested translations count as first-stage ones there. */
+  #answer(
+    asid: number,
+    domain: number,
+    kind: number,
+    hi: number,
+    lo: number,
+    shift: number,
+    marks: number,
+    out: Translation,
+  ): number {
     let outHi = hi;
     let outLo = lo;
     let outShift = shift;
@@ -223,7 +248,11 @@ export class Translator {
       outLo |= this.#lo & ~baseMaskLo(shift) & baseMaskLo(PAGE_SHIFT);
       outShift = PAGE_SHIFT;
     }
-    this.#iotlb.insert(asid, this.#hi, this.#lo, outShift, outHi, outLo, marks);
+    if (this.#byRequester === undefined) {
+      this.#iotlb.insert(asid, this.#hi, this.#lo, outShift, outHi, outLo, marks);
+    } else {
+      this.#byRequester.insert(this.#requesterId, domain, kind, this.#hi, this.#lo, outShift, outHi, outLo, marks);
+    }
     out.hi = outHi >>> 0;
     out.lo = outLo >>> 0;
     out.shift = outShift;

@@ -65,7 +65,7 @@ export class VtdUnit {
     const { memory, propagation } = environment;
     const state = this.#state;
     const registers = registerMap(caps, behaviour, layout);
-    const masks = new ReservedMasks(caps, behaviour.ridPasidAlways);
+    const masks = new ReservedMasks(caps, behaviour.contextFieldsAlways);
     this.config = config;
     this.capabilities = caps;
     this.capHi = caps.capHi;
@@ -81,7 +81,7 @@ export class VtdUnit {
     const contexts = new ContextCache();
     const pasids = new PasidEntryCache();
     this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb);
-    this.#invalidator = new Invalidator(contexts, pasids, this.#iotlb, propagation);
+    this.#invalidator = new Invalidator(behaviour, contexts, pasids, this.#iotlb, propagation);
 
     const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL);
     const completionEvent = new EventInterrupt(registers, environment, Reg.IECTL);
