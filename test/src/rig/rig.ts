@@ -5,9 +5,10 @@
 import assert from 'node:assert/strict';
 import { frameHi, frameLo } from '@remora/bits';
 import { Errno } from '@remora/core';
+import type { HostSyscalls } from '@remora/host';
 import type { KernelKnobs, SimulatedHost } from '@remora/host-sim';
 import { createMachine, type Host, type Machine } from '@remora/machine';
-import { ENGINE, Guest, lendingHost, SECOND_ENGINE } from '@remora/machines';
+import { ENGINE, Guest, type GuestEngine, lendingHost, SECOND_ENGINE } from '@remora/machines';
 import { FaultPlan } from '@remora/testing';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import { Fsts, GlobalCommand, type IntelIommu, PasidEntry, Reg } from '@hw/intel-iommu';
@@ -32,6 +33,10 @@ export interface Placement {
   /** Id of a root port; default: the root bus. */
   readonly bus?: string;
   readonly container?: 'new';
+  /** Address on the host; default: by position, the first engine of the host, then the second. */
+  readonly host?: string;
+  /** The guest has tables for it from the start; the test plugs it. */
+  readonly later?: true;
 }
 
 export interface RigOptions {
@@ -54,6 +59,8 @@ export interface RigOptions {
   readonly propagation?: boolean;
   /** A host to share with other rigs; the caller closes it. */
   readonly host?: Host<SimulatedHost>;
+  /** Stands next to the host, behind the rig's own log and fault plan. */
+  readonly interpose?: (syscalls: HostSyscalls) => HostSyscalls;
 }
 
 export interface PasidFields extends PasidValues {
@@ -97,10 +104,10 @@ export class Rig implements Disposable {
         plugins: [q35Plugin, intelIommuPlugin, vfioPciPlugin, dmaEnginePlugin],
         devices: [
           this.#iommuString(),
-          ...this.#placements.map((each, index) => this.#vfioString(each, index)),
+          ...this.#placements.flatMap((each, index) => (each.later === true ? [] : this.deviceString(index))),
           ...(options.extra ?? []),
         ],
-        interpose: syscalls => (log = new HostLog((plan = new FaultPlan(syscalls)))),
+        interpose: syscalls => (log = new HostLog((plan = new FaultPlan(options.interpose?.(syscalls) ?? syscalls)))),
       });
       this.machine.start();
     } catch (failure) {
@@ -165,6 +172,18 @@ export class Rig implements Disposable {
     const { addr = '03.0', bus } = this.#placements[index] ?? {};
     const [device, fn = '0'] = addr.split('.');
     return (bus === undefined ? 0 : (index + 1) << 8) | (parseInt(device!, 16) << 3) | Number(fn);
+  }
+
+  /** The engine behind host function `index`, with its BARs placed anew: as a guest finds it after a reset or a plug. */
+  engine(index = 0): GuestEngine {
+    const id = this.requesterId(index);
+    const hexadecimal = (value: number): string => value.toString(16).padStart(2, '0');
+    return this.guest.engine(`${hexadecimal(id >>> 8)}:${hexadecimal((id >>> 3) & 0x1f)}.${id & 7}`);
+  }
+
+  /** The option string of host function `index`, as `machine.plug` takes it. */
+  deviceString(index = 0): string {
+    return this.#vfioString(this.#placements[index]!, index);
   }
 
   /** Id of the vfio-pci device of host function `index`. */
@@ -317,8 +336,9 @@ export class Rig implements Disposable {
     return parts.join(',');
   }
 
-  #vfioString({ addr, bus, container }: Placement, index: number): string {
-    const parts = ['vfio-pci', `id=${this.deviceId(index)}`, `host=${HOST_FUNCTIONS[index]}`, `addr=${addr}`];
+  #vfioString({ addr, bus, container, host }: Placement, index: number): string {
+    const lent = host ?? HOST_FUNCTIONS[index];
+    const parts = ['vfio-pci', `id=${this.deviceId(index)}`, `host=${lent}`, `addr=${addr}`];
     if (bus !== undefined) parts.push(`bus=${bus}`);
     if (container !== undefined) parts.push(`container=${container}`);
     if (this.#options.vfio !== undefined) parts.push(this.#options.vfio);
