@@ -1,6 +1,6 @@
 /** A process on the simulated host: descriptors and memory of its own, and the system calls of a VMM. */
 import type { Hva } from '@remora/bits';
-import { Errno } from '@remora/core';
+import { Errno, trackDisposable, untrackDisposable } from '@remora/core';
 import type { HostSyscalls, IoctlArgument, MappedMemory } from '@remora/host';
 import { EventFd } from './files/eventfd.js';
 import type { HostFile } from './files/host-file.js';
@@ -25,6 +25,7 @@ export class HostProcess implements HostSyscalls, Disposable {
     this.name = name;
     this.memory = memory;
     this.#exited = exited;
+    trackDisposable(this, `process ${name}`);
   }
 
   open(path: string): number {
@@ -106,5 +107,6 @@ export class HostProcess implements HostSyscalls, Disposable {
     for (const fd of [...this.#files.keys()].sort((a, b) => b - a)) this.close(fd);
     this.memory.clear();
     this.#exited();
+    untrackDisposable(this);
   }
 }

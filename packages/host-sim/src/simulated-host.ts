@@ -10,6 +10,8 @@ import {
   Ledger,
   Ram,
   Region,
+  trackDisposable,
+  untrackDisposable,
   VirtualClock,
 } from '@remora/core';
 import type { HostIommuDriver, HostIommuFault } from '@remora/iommu';
@@ -133,6 +135,7 @@ export class SimulatedHost implements Disposable {
     this.rootBus = this.#bus(0);
     this.iommu = options.iommu?.(this.#platform());
     this.#kernel.iommu = this.iommu;
+    trackDisposable(this, 'simulated host');
     try {
       this.iommu?.driver.start();
       (options.devices ?? []).forEach((device, index) => this.#addDevice(`devices[${index}]`, device));
@@ -211,6 +214,7 @@ export class SimulatedHost implements Disposable {
     this.iommu?.driver[Symbol.dispose]();
     this.iommu?.[Symbol.dispose]?.();
     this.addressSpace[Symbol.dispose]();
+    untrackDisposable(this);
   }
 
   #physical(bdf: string): PhysicalDevice {
