@@ -47,7 +47,7 @@ export class IntelIommu implements Device {
       name: context.name,
       ledger,
       wantsNesting: config['x-scalable-mode'] === 'modern',
-      hosted: this.propagation,
+      ...(config.propagation ? { hosted: this.propagation } : {}),
       facts: {
         registerBase: VTD_BASE,
         hostAddressWidth: config['aw-bits'],
