@@ -4,6 +4,9 @@
  */
 import type { Iotlb } from '@remora/iommu';
 
+/** A guest that moves a requester through more domains than this, without a flush, loses what was cached for it. */
+const MAX_SPACES = 64;
+
 export class RequesterIotlb {
   readonly #iotlb: Iotlb;
   readonly #limit: number;
@@ -46,6 +49,10 @@ export class RequesterIotlb {
     }
     const spaces = this.#spaces.get(requesterId) ?? new Set<number>();
     const asid = iotlb.asid(domain, requesterId, kind);
+    if (spaces.size >= MAX_SPACES && !spaces.has(asid)) {
+      for (const other of spaces) iotlb.invalidateAsid(other);
+      spaces.clear();
+    }
     for (const other of spaces) if (other !== asid) iotlb.invalidatePages(other, hi, lo, shift);
     this.#spaces.set(requesterId, spaces.add(asid));
     iotlb.insert(asid, hi, lo, shift, outHi, outLo, access);
