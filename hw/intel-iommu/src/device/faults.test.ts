@@ -89,6 +89,19 @@ test('records are a ring; FRI names the first pending one; a full ring overflows
   t.is(bench.read32(Reg.FSTS), PPF | (1 << 8), 'record 1 is the first pending one');
 });
 
+test('a change of TE does not move the place of the next record: software that starts at FRI finds all', t => {
+  const { bench } = legacyBench({ 'fault-records': 3 });
+  bench.fault(0x1000);
+  clearRecord(bench, 0);
+  bench.fault(0x2000);
+  t.is(bench.read32(Reg.FSTS), PPF | (1 << 8));
+  bench.write32(Reg.GCMD, 0);
+  bench.command(GlobalCommand.TE);
+  bench.fault(0x3000);
+  t.deepEqual([bench.read64(FRCD + 16), bench.read64(FRCD + 32)], [0x2000n, 0x3000n]);
+  t.is(bench.read64(FRCD + 8) >> 63n, 0n, 'the record before FRI stays clear');
+});
+
 test('while masked an event stays pending, and goes out once when unmasked', t => {
   const { bench } = legacyBench();
   withMessage(bench);

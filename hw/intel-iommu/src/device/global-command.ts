@@ -3,7 +3,6 @@ import { GlobalCommand, InterruptTableAddress, Reg, RootTableAddress } from '../
 import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 import type { VtdPropagation } from './environment.js';
-import type { FaultRecording } from './fault-recording.js';
 import type { InvalidationQueue } from './invalidation-queue.js';
 import type { Invalidator } from './invalidate.js';
 import type { RegisterFile } from './register-file.js';
@@ -16,7 +15,6 @@ export class GlobalCommands {
   readonly #registers: RegisterFile;
   readonly #state: UnitState;
   readonly #queue: InvalidationQueue;
-  readonly #faults: FaultRecording;
   readonly #invalidator: Invalidator;
   readonly #propagation: VtdPropagation | undefined;
   readonly #supported: number;
@@ -27,7 +25,6 @@ export class GlobalCommands {
     registers: RegisterFile,
     state: UnitState,
     queue: InvalidationQueue,
-    faults: FaultRecording,
     invalidator: Invalidator,
     propagation: VtdPropagation | undefined,
   ) {
@@ -36,7 +33,6 @@ export class GlobalCommands {
     this.#registers = registers;
     this.#state = state;
     this.#queue = queue;
-    this.#faults = faults;
     this.#invalidator = invalidator;
     this.#propagation = propagation;
     this.#supported = supportedCommands(caps, behaviour);
@@ -109,7 +105,6 @@ export class GlobalCommands {
 
   #translationEnable(on: boolean): void {
     this.#state.translationEnabled = on;
-    this.#faults.restart();
     if (this.#behaviour.translationChangeFlushes) this.#invalidator.everything();
     this.#propagation?.translationChanged?.(on);
   }

@@ -103,16 +103,7 @@ export class VtdUnit {
       faultEvent,
       completionEvent,
       queue: this.#queue,
-      global: new GlobalCommands(
-        caps,
-        behaviour,
-        registers,
-        state,
-        this.#queue,
-        this.#faults,
-        this.#invalidator,
-        propagation,
-      ),
+      global: new GlobalCommands(caps, behaviour, registers, state, this.#queue, this.#invalidator, propagation),
       commands: new RegisterCommands(caps, behaviour, registers, state, this.#invalidator),
       virtual: new VirtualCommands(registers, layout, environment, config['quirk-high-dword-command']),
     });
