@@ -3,7 +3,7 @@
  * the tutorials say. In those, a code block whose first line is `// NAME` is a file, and a line `$ COMMAND` of a `console` block is a
  * command. Nothing of the repository is in reach of that folder but the tarballs.
  */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -29,8 +29,13 @@ const STRICT = {
 
 const readJson = file => JSON.parse(readFileSync(file, 'utf8'));
 
-function run(cwd, command, args, output = 'inherit') {
-  return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', output, 'inherit'], env: ENVIRONMENT });
+/** Returns what the command printed. @throws Error with all that it printed if it fails. */
+function run(cwd, command, args) {
+  const options = { cwd, encoding: 'utf8', env: ENVIRONMENT, maxBuffer: 2 ** 26 };
+  const { error, status, stdout, stderr } = spawnSync(command, args, options);
+  if (error !== undefined) throw error;
+  if (status !== 0) throw new Error(`${[command, ...args].join(' ')}: exit code ${status}\n${stdout}${stderr}`);
+  return stdout;
 }
 
 /** Without what npm adds when it runs this script: the folder should not learn of the repository. */
@@ -40,12 +45,10 @@ const ENVIRONMENT = Object.fromEntries(
 
 /** Packs all workspaces that are not private. Returns the tarballs. @throws Error if one ships what it should not. */
 function pack(into) {
-  const workspaces = JSON.parse(run(ROOT, 'npm', ['query', '.workspace'], 'pipe')).filter(
-    found => found.private !== true,
-  );
+  const workspaces = JSON.parse(run(ROOT, 'npm', ['query', '.workspace'])).filter(found => found.private !== true);
   const args = workspaces.flatMap(({ name }) => ['--workspace', name]);
   const packed = JSON.parse(
-    run(ROOT, 'npm', ['pack', '--json', '--loglevel=error', `--pack-destination=${into}`, ...args], 'pipe'),
+    run(ROOT, 'npm', ['pack', '--json', '--loglevel=error', `--pack-destination=${into}`, ...args]),
   );
   for (const { name, files } of packed) {
     const paths = files.map(file => file.path);
@@ -133,7 +136,7 @@ try {
   run(join(empty, 'imports'), 'node', ['imports.js']);
   console.log(`${all.length} entry points resolve, with their types`);
 
-  run(empty, 'npx', ['--no-install', 'remora', '--help'], 'ignore');
+  run(empty, 'npx', ['--no-install', 'remora', '--help']);
   run(empty, 'npx', ['--no-install', 'remora', 'replay', 'node_modules/@remora/tools/recordings/A61.trace.gz']);
 
   const tutorials = readdirSync(TUTORIALS).filter(name => name.endsWith('.md'));
