@@ -31,6 +31,26 @@ export interface Stage1Config {
   readonly attributes: VtdStage1;
 }
 
+/** Whether both configure the same: the words' bits count, not their signs. */
+export function sameStage1(a: Stage1Config, b: Stage1Config): boolean {
+  const one = a.attributes;
+  const other = b.attributes;
+  return (
+    a.rootHi >>> 0 === b.rootHi >>> 0 &&
+    a.rootLo >>> 0 === b.rootLo >>> 0 &&
+    a.addressWidth === b.addressWidth &&
+    one.format === other.format &&
+    one.sre === other.sre &&
+    one.eafe === other.eafe &&
+    one.pcd === other.pcd &&
+    one.pwt === other.pwt &&
+    one.emte === other.emte &&
+    one.cd === other.cd &&
+    one.pat >>> 0 === other.pat >>> 0 &&
+    one.emt === other.emt
+  );
+}
+
 /** A first-stage cache flush [A18, A20]. Owned by the caller and reused: a host copies what it keeps. */
 export class Stage1Flush {
   /** 'pasid': everything of the PASID. 'address': the pages below. */

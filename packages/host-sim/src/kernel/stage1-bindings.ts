@@ -3,7 +3,7 @@
  * refuses, the others are taken back, so that the state before the call is in force again.
  */
 import { Errno } from '@remora/core';
-import type { HostIommuDomain, Stage1Config, Stage1Flush } from '@remora/iommu';
+import { type HostIommuDomain, sameStage1, type Stage1Config, type Stage1Flush } from '@remora/iommu';
 import type { PhysicalDevice } from '../devices/physical-device.js';
 import type { PasidSpace } from './pasid-space.js';
 
@@ -121,8 +121,4 @@ export class Stage1Bindings {
     this.#bindings.delete(pasid);
     this.#pasids.countBinding(pasid, -1);
   }
-}
-
-function sameStage1(a: Stage1Config, b: Stage1Config): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -4,7 +4,7 @@
  * rows 45 and 46).
  */
 import { Errno, logger } from '@remora/core';
-import { type HostIOMMUContext, HostIommuFlag, type Stage1Config, type Stage1Flush } from '@remora/iommu';
+import { type HostIOMMUContext, HostIommuFlag, sameStage1, type Stage1Config, type Stage1Flush } from '@remora/iommu';
 import {
   VFIO_IOMMU_BIND,
   VFIO_IOMMU_CACHE_INVALIDATE,
@@ -133,22 +133,4 @@ export class VfioHostIOMMUContext implements HostIOMMUContext {
   #done(result: number): number {
     return result < 0 ? result : 0;
   }
-}
-
-function sameStage1(a: Stage1Config, b: Stage1Config): boolean {
-  if (a.rootHi >>> 0 !== b.rootHi >>> 0 || a.rootLo >>> 0 !== b.rootLo >>> 0) return false;
-  if (a.addressWidth !== b.addressWidth) return false;
-  const one = a.attributes;
-  const other = b.attributes;
-  return (
-    one.format === other.format &&
-    one.sre === other.sre &&
-    one.eafe === other.eafe &&
-    one.pcd === other.pcd &&
-    one.pwt === other.pwt &&
-    one.emte === other.emte &&
-    one.cd === other.cd &&
-    one.pat >>> 0 === other.pat >>> 0 &&
-    one.emt === other.emt
-  );
 }
