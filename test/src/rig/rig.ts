@@ -143,6 +143,12 @@ export class Rig implements Disposable {
     };
   }
 
+  /** The guest's software starts afresh, as after a system reset: it knows nothing of what it had. */
+  boot(): void {
+    this.#guest = undefined;
+    this.#startGuest();
+  }
+
   // The guest's registers.
 
   read64(offset: number): bigint {
