@@ -2,9 +2,8 @@
  * What the guest of the vsva machine does: it gets a PASID, shares a page table with the host's engine, changes it, and takes it
  * back. Addresses move with the seed. Each step checks what the engine saw, so a run that goes wrong says so.
  */
-import assert from 'node:assert/strict';
 import { frameHi, frameLo, Random } from '@remora/bits';
-import { Access } from '@remora/core';
+import { Access, errnoName } from '@remora/core';
 import { firstStagePasid, passThroughPasid, type PageTable } from '@hw/intel-iommu/driver';
 import type { Machine, MachineRequest, MachineStep } from '@remora/machine';
 import { Guest } from './guest/guest.js';
@@ -67,53 +66,66 @@ class VsvaGuest {
 
   #allocate(): void {
     this.#pasid = this.#guest.iommu.allocPasid();
-    assert.ok(this.#pasid > 0, `no PASID: ${this.#pasid}`);
+    expect(this.#pasid > 0, `no PASID: ${this.#pasid}`);
   }
 
   #bind(): void {
     this.#source = this.#guest.page();
     this.#target = this.#guest.page();
-    assert.equal(this.#table.map(this.#from, this.#source, 1, Access.READ_WRITE), 0);
-    assert.equal(this.#table.map(this.#to, this.#target, 1, Access.READ_WRITE), 0);
+    succeeded('map', this.#table.map(this.#from, this.#source, 1, Access.READ_WRITE));
+    succeeded('map', this.#table.map(this.#to, this.#target, 1, Access.READ_WRITE));
     const { iommu } = this.#guest;
     iommu.pasidEntry(REQUESTER, this.#pasid, firstStagePasid(this.#table, SHARED_DOMAIN));
-    assert.equal(iommu.pasidCacheInvalidate(PASID_SELECTIVE, SHARED_DOMAIN, this.#pasid), 0);
+    succeeded('invalidation', iommu.pasidCacheInvalidate(PASID_SELECTIVE, SHARED_DOMAIN, this.#pasid));
   }
 
   #copy(): void {
     const message = Uint8Array.from({ length: BYTES }, () => this.#random.below(256));
     this.#guest.write(this.#source, message);
     const result = this.#command();
-    assert.ok(result.ok, `the engine failed: error ${result.error}, result ${result.result}`);
-    assert.deepEqual(this.#guest.read(this.#target, BYTES), message, 'the bytes are not where the guest mapped them');
+    expect(result.ok, `the engine failed: error ${result.error}, result ${result.result}`);
+    const arrived = this.#guest.read(this.#target, BYTES);
+    expect(
+      arrived.every((byte, index) => byte === message[index]),
+      'the bytes are not where the guest mapped them',
+    );
   }
 
   #remap(): void {
     this.#target = this.#guest.page();
     this.#table.unmap(this.#to, 1);
-    assert.equal(this.#table.map(this.#to, this.#target, 1, Access.READ_WRITE), 0);
+    succeeded('map', this.#table.map(this.#to, this.#target, 1, Access.READ_WRITE));
     const page = { hi: frameHi(this.#to), lo: frameLo(this.#to), addressMask: 0, leaf: true };
-    assert.equal(this.#guest.iommu.pasidIotlbInvalidate(PAGES_IN_PASID, SHARED_DOMAIN, this.#pasid, page), 0);
+    succeeded('invalidation', this.#guest.iommu.pasidIotlbInvalidate(PAGES_IN_PASID, SHARED_DOMAIN, this.#pasid, page));
   }
 
   #unbind(): void {
     const { iommu } = this.#guest;
     iommu.clearPasidEntry(REQUESTER, this.#pasid);
-    assert.equal(iommu.pasidCacheInvalidate(PASID_SELECTIVE, SHARED_DOMAIN, this.#pasid), 0);
-    assert.equal(iommu.pasidIotlbInvalidate(WHOLE_PASID, SHARED_DOMAIN, this.#pasid), 0);
+    succeeded('invalidation', iommu.pasidCacheInvalidate(PASID_SELECTIVE, SHARED_DOMAIN, this.#pasid));
+    succeeded('invalidation', iommu.pasidIotlbInvalidate(WHOLE_PASID, SHARED_DOMAIN, this.#pasid));
   }
 
   #free(): void {
-    assert.equal(this.#guest.iommu.freePasid(this.#pasid), 0);
+    succeeded('free', this.#guest.iommu.freePasid(this.#pasid));
   }
 
   #copyAfterUnbind(): void {
-    assert.equal(this.#command().ok, false, 'a PASID that is not bound any more still translates');
+    expect(!this.#command().ok, 'a PASID that is not bound any more still translates');
   }
 
   #command(): EngineResult {
     return this.#engine.copy({ pasid: this.#pasid, from: this.#from * 4096, to: this.#to * 4096, length: BYTES });
   }
+}
+
+/** A run that goes wrong says so. @throws Error */
+function expect(right: boolean, problem: string): void {
+  if (!right) throw new Error(`vsva: ${problem}`);
+}
+
+function succeeded(what: string, status: number): void {
+  expect(status === 0, `${what} failed: ${errnoName(status)}`);
 }
 
 /** The steps of the vsva machine, once it has started. */

@@ -36,12 +36,16 @@ export interface HostIOMMUContext {
 
 /** As the RFC's wrapper [A04]: -ENOENT unless there is a context and it offers PASID requests. */
 export function hostPasidAlloc(context: HostIOMMUContext | undefined, min: number, max: number): number {
-  return context !== undefined && context.flags & HostIommuFlag.PASID_REQUEST ? context.pasidAlloc(min, max) : -Errno.ENOENT;
+  return context !== undefined && context.flags & HostIommuFlag.PASID_REQUEST
+    ? context.pasidAlloc(min, max)
+    : -Errno.ENOENT;
 }
 
 /** As the RFC's wrapper [A04]: -ENOENT unless there is a context and it offers PASID requests. */
 export function hostPasidFree(context: HostIOMMUContext | undefined, pasid: number): number {
-  return context !== undefined && context.flags & HostIommuFlag.PASID_REQUEST ? context.pasidFree(pasid) : -Errno.ENOENT;
+  return context !== undefined && context.flags & HostIommuFlag.PASID_REQUEST
+    ? context.pasidFree(pasid)
+    : -Errno.ENOENT;
 }
 
 /** As the RFC's wrapper [A13]: -ENOENT unless there is a context and it nests. */
@@ -58,10 +62,14 @@ export function hostBindStage1(
 
 /** As the RFC's wrapper [A13]: -ENOENT unless there is a context and it nests. */
 export function hostUnbindStage1(context: HostIOMMUContext | undefined, user: number, pasid: number): number {
-  return context !== undefined && context.flags & HostIommuFlag.NESTING ? context.unbindStage1(user, pasid) : -Errno.ENOENT;
+  return context !== undefined && context.flags & HostIommuFlag.NESTING
+    ? context.unbindStage1(user, pasid)
+    : -Errno.ENOENT;
 }
 
 /** As the RFC's wrapper [A18]: -ENOENT unless there is a context and it nests. */
 export function hostFlushStage1Cache(context: HostIOMMUContext | undefined, flush: Stage1Flush): number {
-  return context !== undefined && context.flags & HostIommuFlag.NESTING ? context.flushStage1Cache(flush) : -Errno.ENOENT;
+  return context !== undefined && context.flags & HostIommuFlag.NESTING
+    ? context.flushStage1Cache(flush)
+    : -Errno.ENOENT;
 }

@@ -26,8 +26,8 @@ function run(behaviour: Behaviour, common: RigOptions = {}): unknown {
 for (const behaviour of behaviours) {
   test(`behaviour ${behaviour.number}: ${behaviour.title}`, t => {
     const failure = run(behaviour);
-    if (failure !== undefined) throw failure;
-    t.pass();
+    if (failure instanceof Error) throw failure;
+    t.is(failure, undefined);
   });
 }
 

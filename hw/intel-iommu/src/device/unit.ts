@@ -124,16 +124,6 @@ export class VtdUnit {
     return this.#state.ttm === Ttm.SCALABLE && this.capabilities.scalable;
   }
 
-  /** ECAP.PT. */
-  get supportsPassThrough(): boolean {
-    return this.capabilities.passThrough;
-  }
-
-  /** Whether AW (0 .. 7) is a second-stage width that CAP.SAGAW offers. */
-  supportsWidth(aw: number): boolean {
-    return this.capabilities.supportsWidth(aw);
-  }
-
   /** Everything as after power-on: registers, latches, caches. */
   reset(): void {
     this.registers.reset();

@@ -10,7 +10,7 @@ import { PasidEntry, Pgtt } from '../../spec/index.js';
 import { CachedPasid, ENTRY_WORDS, hasDomain } from './cached-pasid.js';
 import type { HostedFunction, HostedFunctions } from './hosted-functions.js';
 import type { PasidTables } from './pasid-tables.js';
-import { SyncScope } from './scope.js';
+import type { SyncScope } from './scope.js';
 import { stage1Of } from './stage1.js';
 
 /** After so many global invalidations the generation wraps under quirk Q13 [A12]. */
