@@ -1,0 +1,255 @@
+/** Several devices in one container and in two, judged by the DMA of each. */
+import test from 'ava';
+import { Errno } from '@remora/core';
+import { owner } from '@remora/testing';
+import { bind, BIND, CACHE_INVALIDATE, flushPasid, unbind } from '../behaviours/host-bytes.js';
+import { type Placement, Rig } from '../rig/rig.js';
+import { hostBytes } from './host-memory.js';
+import { ENGINE_ID, Reason, refused, SECOND_ENGINE_ID } from './physical-fault.js';
+import { pattern, SharedSpace } from './shared-space.js';
+
+const AT = 0x1_0000_0000;
+const ONE_CONTAINER: readonly Placement[] = [{ addr: '03.0' }, { addr: '04.0' }];
+const TWO_CONTAINERS: readonly Placement[] = [
+  { addr: '03.0', container: 'new' },
+  { addr: '04.0', container: 'new' },
+];
+const HOT_PLUG: readonly Placement[] = [{ addr: '03.0' }, { addr: '04.0', later: true }];
+const OLD = pattern(16, 1);
+const NEW = pattern(16, 2);
+
+/** What each engine reads at AT. */
+function seenBy(space: SharedSpace, engines: readonly SharedSpace['engine'][]): (Uint8Array | undefined)[] {
+  return engines.map(engine => space.deviceReads(AT, 16, 0, engine));
+}
+
+/** Maps a page with `data` at AT, in place of what is there. */
+function place(space: SharedSpace, data: Uint8Array, replace = false): number {
+  const frame = replace ? space.remap(AT) : space.page(AT);
+  space.rig.guest.write(frame, data);
+  return frame;
+}
+
+test('one container: one bind, one flush and one unbind serve the DMA of both devices', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: ONE_CONTAINER }));
+  const space = new SharedSpace(rig);
+  const engines = [space.engine, rig.engine(1)];
+  place(space, OLD);
+  rig.take();
+  space.bind(0, 1);
+  t.deepEqual(rig.take(), [bind(space.pasid, { root: space.root })]);
+  t.deepEqual(seenBy(space, engines), [OLD, OLD]);
+
+  place(space, NEW, true);
+  const swallowed = rig.plan.arm({ request: CACHE_INVALIDATE, result: 'swallow' });
+  space.flushAll();
+  t.is(swallowed.struck, 1);
+  t.deepEqual(seenBy(space, engines), [OLD, OLD], 'swallowed for both');
+  rig.take();
+  space.flushPages(AT);
+  t.is(rig.take().length, 1);
+  t.deepEqual(seenBy(space, engines), [NEW, NEW]);
+
+  rig.take();
+  space.unbind(0);
+  t.deepEqual(rig.take(), []);
+  // The kernel of the RFC knows the container, not the device: both go on until the last user is gone.
+  t.deepEqual(seenBy(space, engines), [NEW, NEW]);
+  space.unbind(1);
+  t.deepEqual(rig.take(), [unbind(space.pasid)]);
+  t.deepEqual(seenBy(space, engines), [undefined, undefined]);
+  t.deepEqual(
+    rig.host.platform.takeFaults().map(({ requesterId, pasid, reason }) => [requesterId, pasid, reason]),
+    [
+      [ENGINE_ID, space.pasid, Reason.PASID_ENTRY_NOT_PRESENT],
+      [SECOND_ENGINE_ID, space.pasid, Reason.PASID_ENTRY_NOT_PRESENT],
+    ],
+  );
+});
+
+test('two containers: each device has its own binding, its own flush and its own unbind', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: TWO_CONTAINERS }));
+  const space = new SharedSpace(rig);
+  const engines = [space.engine, rig.engine(1)];
+  place(space, OLD);
+  space.bind(0);
+  t.deepEqual(seenBy(space, engines), [OLD, undefined]);
+  const directory = { pasid: space.pasid, requesterId: SECOND_ENGINE_ID, frame: AT };
+  t.deepEqual(rig.host.platform.takeFaults(), [refused(Reason.DIRECTORY_ENTRY_NOT_PRESENT, directory)]);
+  space.bind(1);
+  t.deepEqual(seenBy(space, engines), [OLD, OLD]);
+
+  place(space, NEW, true);
+  rig.take();
+  const swallowed = rig.plan.arm({ request: CACHE_INVALIDATE, nth: 2, result: 'swallow' });
+  space.flushAll();
+  t.is(new Set(rig.descriptorsOf(CACHE_INVALIDATE)).size, 2, 'two container fds');
+  t.deepEqual(rig.take(), [flushPasid(space.pasid), flushPasid(space.pasid)]);
+  t.is(swallowed.struck, 1);
+  t.deepEqual(seenBy(space, engines), [NEW, OLD]);
+  space.flushAll();
+  t.deepEqual(seenBy(space, engines), [NEW, NEW]);
+
+  space.unbind(0);
+  t.deepEqual(seenBy(space, engines), [undefined, NEW]);
+  space.unbind(1);
+  t.deepEqual(seenBy(space, engines), [undefined, undefined]);
+});
+
+test('two containers: one PASID with a root for each device', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: TWO_CONTAINERS }));
+  const one = new SharedSpace(rig);
+  const other = new SharedSpace(rig, { pasid: one.pasid, device: 1 });
+  const frames = [place(one, OLD), place(other, NEW)];
+  one.enter();
+  other.enter();
+  rig.take();
+  one.sync();
+  t.deepEqual(rig.take(), [bind(one.pasid, { root: one.root }), bind(one.pasid, { root: other.root })]);
+  t.deepEqual([one.deviceReads(AT, 16), other.deviceReads(AT, 16)], [OLD, NEW]);
+  t.true(one.deviceWrites(AT, pattern(16, 3)).ok);
+  t.true(other.deviceWrites(AT, pattern(16, 4)).ok);
+  t.deepEqual(
+    frames.map(frame => hostBytes(rig, frame, 16)),
+    [pattern(16, 3), pattern(16, 4)],
+  );
+});
+
+test('one container: a second device with another root for a PASID is refused, the first goes on', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: ONE_CONTAINER }));
+  const one = new SharedSpace(rig);
+  const other = new SharedSpace(rig, { pasid: one.pasid, device: 1 });
+  place(one, OLD);
+  const stranger = place(other, NEW);
+  one.bind();
+  const before = rig.host.dump();
+  rig.take();
+  other.enter();
+  rig.refused(rig.descriptor.pasidCache(1, 7, one.pasid));
+  t.deepEqual(rig.take(), [], 'the host cannot be told what it cannot represent');
+  t.deepEqual(rig.host.dump(), before);
+  t.deepEqual(one.deviceReads(AT, 16), OLD);
+  t.true(other.deviceWrites(AT, pattern(16, 3)).ok, 'the kernel repeats a bind on every device of the container');
+  t.deepEqual(hostBytes(rig, stranger, 16), NEW, 'but never with the root of the second');
+
+  // The guest gives in, and can go on.
+  rig.clearEntry(one.pasid, 1);
+  rig.clearError();
+  t.false(rig.isCached(one.pasid, 1));
+  one.enter(1);
+  one.sync();
+  t.true(rig.isCached(one.pasid, 1));
+  one.unbind(0, 1);
+  t.deepEqual(rig.take(), [unbind(one.pasid)]);
+});
+
+test('one container: one descriptor moves a PASID of both devices to a new root', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: ONE_CONTAINER }));
+  const old = new SharedSpace(rig);
+  const fresh = new SharedSpace(rig, { pasid: old.pasid, engine: old.engine });
+  const engines = [old.engine, rig.engine(1)];
+  place(old, OLD);
+  place(fresh, NEW);
+  old.bind(0, 1);
+  t.deepEqual(seenBy(old, engines), [OLD, OLD]);
+  rig.take();
+  fresh.bind(0, 1);
+  t.deepEqual(rig.take(), [unbind(old.pasid), bind(old.pasid, { root: fresh.root })]);
+  t.deepEqual(seenBy(fresh, engines), [NEW, NEW]);
+  fresh.unbind(0, 1);
+  t.deepEqual(rig.take(), [unbind(old.pasid)]);
+});
+
+test('one container: a move of both devices that the host refuses leaves both where they were', t => {
+  for (const nth of [1, 2]) {
+    using rig = new Rig({ functions: ONE_CONTAINER });
+    const old = new SharedSpace(rig);
+    const fresh = new SharedSpace(rig, { pasid: old.pasid, engine: old.engine });
+    const engines = [old.engine, rig.engine(1)];
+    place(old, OLD);
+    place(fresh, NEW);
+    old.bind(0, 1);
+    const before = rig.host.dump();
+    fresh.enter(0);
+    fresh.enter(1);
+    rig.plan.arm({ request: BIND, nth, result: -Errno.ENOMEM });
+    rig.refused(rig.descriptor.pasidCache(1, 7, old.pasid));
+    t.deepEqual(rig.host.dump(), before, `call ${nth}`);
+    t.deepEqual(seenBy(old, engines), [OLD, OLD]);
+    rig.clearError();
+    t.deepEqual(seenBy(fresh, engines), [NEW, NEW], 'tried again');
+    fresh.unbind(0, 1);
+    t.deepEqual(rig.host.bound(), []);
+  }
+});
+
+test('two containers: the second bind fails, the first stays; only the second is tried again', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: TWO_CONTAINERS }));
+  const space = new SharedSpace(rig);
+  const engines = [space.engine, rig.engine(1)];
+  place(space, OLD);
+  space.enter(0);
+  space.enter(1);
+  rig.plan.arm({ request: BIND, nth: 2, result: -Errno.ENOMEM });
+  rig.refused(rig.descriptor.pasidCache(1, 7, space.pasid));
+  t.deepEqual(seenBy(space, engines), [OLD, undefined]);
+  rig.take();
+  rig.clearError();
+  t.deepEqual(rig.take(), [bind(space.pasid, { root: space.root })]);
+  t.deepEqual(seenBy(space, engines), [OLD, OLD]);
+});
+
+test('a device plugged into a container with bound PASIDs gets those that its tables bind, and only those', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: HOT_PLUG }));
+  const shared = new SharedSpace(rig);
+  const alone = new SharedSpace(rig, { engine: shared.engine });
+  place(shared, OLD);
+  place(alone, NEW);
+  shared.bind(0);
+  alone.bind(0);
+  shared.enter(1);
+  shared.sync();
+  rig.take();
+  rig.machine.plug(rig.deviceString(1));
+  t.deepEqual(rig.take(), [bind(shared.pasid, { root: shared.root })], 'issued again');
+  const joined = rig.engine(1);
+  t.deepEqual(shared.deviceReads(AT, 16, 0, joined), OLD);
+  t.is(alone.deviceReads(AT, 16, 0, joined), undefined);
+
+  // Bound later, by a descriptor.
+  alone.bind(1);
+  t.deepEqual(rig.take(), [bind(alone.pasid, { root: alone.root })]);
+  t.deepEqual(alone.deviceReads(AT, 16, 0, joined), NEW);
+
+  rig.machine.unplug(rig.deviceId(1));
+  t.deepEqual(rig.take(), [], 'the first device still uses both');
+  t.deepEqual([shared.deviceReads(AT, 16), alone.deviceReads(AT, 16)], [OLD, NEW]);
+  shared.unbind(0, 1);
+  t.deepEqual(rig.take(), [unbind(shared.pasid)]);
+});
+
+test('a device plugged into a container whose PASID it has with another root is refused that PASID only', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: HOT_PLUG }));
+  const one = new SharedSpace(rig);
+  const other = new SharedSpace(rig, { pasid: one.pasid, engine: one.engine });
+  const free = new SharedSpace(rig, { engine: one.engine });
+  place(one, OLD);
+  place(free, NEW);
+  one.bind(0);
+  other.enter(1);
+  free.enter(1);
+  rig.take();
+  rig.machine.plug(rig.deviceString(1));
+  t.deepEqual(rig.take(), [bind(free.pasid, { root: free.root })]);
+  t.deepEqual(one.deviceReads(AT, 16), OLD);
+  t.deepEqual(free.deviceReads(AT, 16, 0, rig.engine(1)), NEW);
+  t.false(rig.isCached(one.pasid, 1));
+});
