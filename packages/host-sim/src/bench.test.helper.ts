@@ -6,13 +6,8 @@ import { ExpressType, type PciBus, type PciDeviceContext, PciFunction } from '@r
 import { FakeIommuDriver, type FakeIommuOptions } from '@remora/testing';
 import { VFIO_GROUP_GET_DEVICE_FD, VFIO_GROUP_SET_CONTAINER, VFIO_SET_IOMMU, viewOf } from '@remora/uapi';
 import type { HostProcess } from './process.js';
-import {
-  type HostDevice,
-  type HostIommuPlatform,
-  type PhysicalIommu,
-  SimulatedHost,
-  type SimulatedHostOptions,
-} from './simulated-host.js';
+import type { HostDevice, HostIommuPlatform, PhysicalIommu, SimulatedHostOptions } from './options.js';
+import { SimulatedHost } from './simulated-host.js';
 
 export const ENGINE = '0000:3f:00.0';
 export const SECOND = '0000:3f:01.0';

@@ -3,7 +3,8 @@ import { Ledger, MemTx, Region } from '@remora/core';
 import type { HostIommuFault } from '@remora/iommu';
 import { FakeIommuDriver, owner } from '@remora/testing';
 import { bench, ENGINE, gadget, mapped, SECOND } from './bench.test.helper.js';
-import { type HostIommuPlatform, simulatedHost } from './simulated-host.js';
+import type { HostIommuPlatform } from './options.js';
+import { simulatedHost } from './simulated-host.js';
 
 test('the seed moves frames and addresses, and the same seed gives the same host', t => {
   const own = owner(t);

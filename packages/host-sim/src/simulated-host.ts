@@ -14,16 +14,8 @@ import {
   untrackDisposable,
   VirtualClock,
 } from '@remora/core';
-import type { HostIommuDriver, HostIommuFault } from '@remora/iommu';
-import {
-  formatBdf,
-  parseBdf,
-  PciBus,
-  type PciDeviceContext,
-  type PciFunction,
-  type PciIommuOps,
-  pciSetupIommu,
-} from '@remora/pci';
+import type { HostIommuFault } from '@remora/iommu';
+import { formatBdf, parseBdf, PciBus, type PciFunction, pciSetupIommu } from '@remora/pci';
 import { PhysicalDevice } from './devices/physical-device.js';
 import { HostInterrupts } from './kernel/interrupts.js';
 import { IommuGroup } from './kernel/iommu-group.js';
@@ -33,6 +25,7 @@ import { PasidSpace } from './kernel/pasid-space.js';
 import { Frames } from './memory/frames.js';
 import { KernelPages } from './memory/kernel-pages.js';
 import { ProcessMemory } from './memory/process-memory.js';
+import type { HostDevice, HostIommuPlatform, PhysicalIommu, SimulatedHostOptions } from './options.js';
 import { HostProcess } from './process.js';
 
 const MiB = 0x10_0000;
@@ -40,56 +33,6 @@ const GiB = 0x4000_0000;
 /** Where a PC has registers instead of memory. */
 const HOLE = { start: 3 * GiB, end: 4 * GiB };
 const ADDRESS_SPACE_BYTES = 2 ** 52;
-
-/** What a physical IOMMU finds on the host. */
-export interface HostIommuPlatform {
-  /** Host-physical memory, by host frame. */
-  readonly memory: Ram;
-  /** Memory and registers, by host-physical address. */
-  readonly addressSpace: AddressSpace;
-  /** Pages for the driver's tables and queues. */
-  readonly pages: KernelPages;
-  readonly ledger: Ledger;
-  /** Maps the unit's registers. */
-  mapMmio(base: number, region: Region): void;
-  /** Where a message of the unit itself goes. */
-  readonly sendMsi: (hi: number, lo: number, data: number) => void;
-  /** What the unit's driver programs as the fault message: the host then takes the faults and keeps them. */
-  readonly faultMessage: { readonly hi: number; readonly lo: number; readonly data: number };
-}
-
-/** A unit and the driver that programs it, plugged into the host. */
-export interface PhysicalIommu extends Partial<Disposable> {
-  readonly driver: HostIommuDriver;
-  readonly pci: PciIommuOps;
-  /** What is programmed, JSON-able, for dumps. */
-  describe?(): unknown;
-  inspect?(into: Inspector): void;
-}
-
-export interface HostDevice {
-  /** `0000:3f:00.0`. */
-  readonly at: string;
-  /** Devices that name the same group are lent together. Default: a group of its own. */
-  readonly group?: string;
-  /** Kernel driver; default 'vfio-pci', null for none. Only what is bound to vfio-pci is lent. */
-  readonly boundTo?: string | null;
-  create(context: PciDeviceContext): Device;
-}
-
-export interface SimulatedHostOptions {
-  /** Bytes of RAM, a multiple of 1 MiB; default 256 MiB. */
-  readonly memory?: number;
-  /** Moves host frames, process addresses and PASIDs; default 1. */
-  readonly seed?: number;
-  readonly devices?: readonly HostDevice[];
-  /** Without one, VFIO lends nothing. */
-  readonly iommu?: (platform: HostIommuPlatform) => PhysicalIommu;
-  /** Departures from the kernel that RFC v3.1 was written for. */
-  readonly kernel?: Partial<KernelKnobs>;
-  readonly clock?: VirtualClock;
-  readonly ledger?: Ledger;
-}
 
 export class SimulatedHost implements Disposable {
   readonly memory: Ram;

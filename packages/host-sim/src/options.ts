@@ -1,0 +1,56 @@
+/** What a simulated host is made of. */
+import type { AddressSpace, Device, Inspector, Ledger, Ram, Region, VirtualClock } from '@remora/core';
+import type { HostIommuDriver } from '@remora/iommu';
+import type { PciDeviceContext, PciIommuOps } from '@remora/pci';
+import type { KernelKnobs } from './kernel/knobs.js';
+import type { KernelPages } from './memory/kernel-pages.js';
+
+/** What a physical IOMMU finds on the host. */
+export interface HostIommuPlatform {
+  /** Host-physical memory, by host frame. */
+  readonly memory: Ram;
+  /** Memory and registers, by host-physical address. */
+  readonly addressSpace: AddressSpace;
+  /** Pages for the driver's tables and queues. */
+  readonly pages: KernelPages;
+  readonly ledger: Ledger;
+  /** Maps the unit's registers. */
+  mapMmio(base: number, region: Region): void;
+  /** Where a message of the unit itself goes. */
+  readonly sendMsi: (hi: number, lo: number, data: number) => void;
+  /** What the unit's driver programs as the fault message: the host then takes the faults and keeps them. */
+  readonly faultMessage: { readonly hi: number; readonly lo: number; readonly data: number };
+}
+
+/** A unit and the driver that programs it, plugged into the host. */
+export interface PhysicalIommu extends Partial<Disposable> {
+  readonly driver: HostIommuDriver;
+  readonly pci: PciIommuOps;
+  /** What is programmed, JSON-able, for dumps. */
+  describe?(): unknown;
+  inspect?(into: Inspector): void;
+}
+
+export interface HostDevice {
+  /** `0000:3f:00.0`. */
+  readonly at: string;
+  /** Devices that name the same group are lent together. Default: a group of its own. */
+  readonly group?: string;
+  /** Kernel driver; default 'vfio-pci', null for none. Only what is bound to vfio-pci is lent. */
+  readonly boundTo?: string | null;
+  create(context: PciDeviceContext): Device;
+}
+
+export interface SimulatedHostOptions {
+  /** Bytes of RAM, a multiple of 1 MiB; default 256 MiB. */
+  readonly memory?: number;
+  /** Moves host frames, process addresses and PASIDs; default 1. */
+  readonly seed?: number;
+  readonly devices?: readonly HostDevice[];
+  /** Without one, VFIO lends nothing. */
+  readonly iommu?: (platform: HostIommuPlatform) => PhysicalIommu;
+  /** Departures from the kernel that RFC v3.1 was written for. */
+  readonly kernel?: Partial<KernelKnobs>;
+  readonly clock?: VirtualClock;
+  readonly ledger?: Ledger;
+}
