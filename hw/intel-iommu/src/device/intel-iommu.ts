@@ -4,7 +4,7 @@
  *
  * Reference: Intel VT-d; for propagation RFC v3.1 [A01 - A22].
  */
-import { logger, Region, type Device, type Inspector, type ResetPhase } from '@remora/core';
+import { ConfigError, logger, Region, type Device, type Inspector, type ResetPhase } from '@remora/core';
 import { pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
 import type { VtdConfig } from '../config/index.js';
 import { VtdAddressSpaces } from './pci-adapter.js';
@@ -58,7 +58,11 @@ export class IntelIommu implements Device {
     this.#region = Region.mmio(`${context.name}-registers`, VTD_WINDOW, this.unit.mmio);
   }
 
+  /** @throws ConfigError if the root bus has an IOMMU already. */
   realize(): void {
+    if (this.#context.rootBus.iommu !== undefined) {
+      throw new ConfigError(this.name, 'the root bus has an IOMMU already: a machine takes one');
+    }
     this.#context.memory.add(VTD_BASE, this.#region, 1);
     this.#registration = pciSetupIommu(this.#context.rootBus, this.spaces);
   }
