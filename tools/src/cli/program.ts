@@ -86,7 +86,8 @@ export async function program(args: readonly string[], streams: Streams): Promis
       command.outputHelp();
       return 2;
     }
-    throw new UsageError(`${error.message.replace(/^error: /, '')}; see remora --help`, { cause: error });
+    const message = error.message.replace(/^error: /, '').replace(/\n\(Did you mean (.*)\)$/, '; did you mean $1');
+    throw new UsageError(`${message}; see remora --help`, { cause: error });
   }
   return exitCode;
 }
