@@ -46,6 +46,19 @@ export class GuestPasids {
     }
   }
 
+  /**
+   * Nothing can be given back through `context` any more. PASIDs belong to the host process as a whole, so whoever is left may free
+   * them; without anybody, they end with the process's last container.
+   */
+  contextGone(context: HostIOMMUContext): void {
+    const heir = this.#functions.inBusOrder()[0]?.context;
+    for (const [pasid, owner] of [...this.#owners]) {
+      if (owner !== context) continue;
+      if (heir === undefined) this.#owners.delete(pasid);
+      else this.#owners.set(pasid, heir);
+    }
+  }
+
   #ask(first: HostIOMMUContext | undefined, request: (context: HostIOMMUContext) => number): number {
     if (first !== undefined && !this.#everyBus) return request(first);
     const asked = new Set<HostIOMMUContext>();

@@ -79,7 +79,9 @@ export class HostPropagation implements VtdPropagation {
     if (hosted === undefined) return;
     this.cache.drop(hosted);
     this.functions.remove(hosted);
-    if (!this.functions.uses(hosted.context)) this.#pasids.release(hosted.context);
+    if (this.functions.uses(hosted.context)) return;
+    this.#pasids.release(hosted.context);
+    this.#pasids.contextGone(hosted.context);
   }
 
   pasidCacheInvalidate(granularity: number, domain: number, pasid: number): number {
@@ -128,10 +130,11 @@ export class HostPropagation implements VtdPropagation {
 
   /** Nothing of the guest's survives a reset: all bindings go, then every PASID it was given (behaviour 54). */
   reset(): void {
-    for (const hosted of this.functions.inBusOrder()) {
+    for (const hosted of this.functions.withDeparted()) {
       this.cache.drop(hosted);
       hosted.warnedAboutPasid0 = false;
     }
+    this.functions.settle();
     this.#pasids.release();
   }
 

@@ -14,6 +14,8 @@ export class HostedFunction {
   readonly user: number;
   /** What the vIOMMU knows of this function's PASID table, by PASID. */
   readonly pasids = new Map<number, CachedPasid>();
+  /** It is gone, and only the bindings are left that the host would not remove. */
+  departed = false;
   /** Whether the warning about plain DMA under a first-stage PASID 0 has been given. */
   warnedAboutPasid0 = false;
 
@@ -32,6 +34,7 @@ export class HostedFunction {
 
 export class HostedFunctions {
   readonly #functions: HostedFunction[] = [];
+  readonly #departed: HostedFunction[] = [];
   #users = 0;
 
   /** In the order in which they appeared. */
@@ -44,6 +47,11 @@ export class HostedFunctions {
     return [...this.#functions].sort((a, b) => a.requesterId - b.requesterId);
   }
 
+  /** The same, and after them those that are gone and still have something bound. */
+  withDeparted(): HostedFunction[] {
+    return [...this.inBusOrder(), ...this.#departed];
+  }
+
   add(bus: PciBus, devfn: number, context: HostIOMMUContext): HostedFunction {
     const added = new HostedFunction(bus, devfn, context, ++this.#users);
     this.#functions.push(added);
@@ -54,13 +62,29 @@ export class HostedFunctions {
     return this.#functions.find(hosted => hosted.bus === bus && hosted.devfn === devfn);
   }
 
+  /** What it still has bound is kept in mind for as long as others use the context; with the container, it ends by itself. */
   remove(hosted: HostedFunction): void {
-    const at = this.#functions.indexOf(hosted);
-    if (at >= 0) this.#functions.splice(at, 1);
+    forget(this.#functions, hosted);
+    if (this.uses(hosted.context)) {
+      hosted.departed = true;
+      if (hosted.pasids.size > 0) this.#departed.push(hosted);
+      return;
+    }
+    for (const gone of [...this.#departed]) if (gone.context === hosted.context) forget(this.#departed, gone);
+  }
+
+  /** Forgets the departed of whom nothing is left. */
+  settle(): void {
+    for (const gone of [...this.#departed]) if (gone.pasids.size === 0) forget(this.#departed, gone);
   }
 
   /** Whether any function still uses this context. */
   uses(context: HostIOMMUContext): boolean {
     return this.#functions.some(hosted => hosted.context === context);
   }
+}
+
+function forget(functions: HostedFunction[], hosted: HostedFunction): void {
+  const at = functions.indexOf(hosted);
+  if (at >= 0) functions.splice(at, 1);
 }

@@ -73,12 +73,13 @@ export class PasidCache {
   sync(scope: SyncScope, stopAtFailure: boolean): number {
     let first = 0;
     const replacements: Replacement[] = [];
-    for (const hosted of this.#functions.inBusOrder()) {
+    for (const hosted of this.#functions.withDeparted()) {
       if (!scope.rechecks(hosted)) continue;
       const result = this.#recheck(hosted, scope, replacements, stopAtFailure);
       if (result < 0) first ||= result;
       if (first < 0 && stopAtFailure) break;
     }
+    this.#functions.settle();
     const replaced = this.#replace(replacements, first < 0 && stopAtFailure);
     first ||= replaced;
     if (first < 0 && stopAtFailure) return first;
@@ -105,7 +106,7 @@ export class PasidCache {
     return first;
   }
 
-  /** Drops everything that is cached of a function and unbinds it, whatever its tables say (reset, unplug). */
+  /** Drops everything that is cached of a function and unbinds it, whatever its tables say (reset, unplug). What fails stays. */
   drop(hosted: HostedFunction): number {
     let first = 0;
     for (const cached of [...hosted.pasids.values()]) {
@@ -119,7 +120,7 @@ export class PasidCache {
     let first = 0;
     for (const cached of [...hosted.pasids.values()]) {
       if (!this.isCurrent(cached)) continue;
-      const present = this.#tables.resolve(hosted.requesterId, cached.pasid, this.#now);
+      const present = !hosted.departed && this.#tables.resolve(hosted.requesterId, cached.pasid, this.#now);
       const now = present && !this.#config['quirk-cached-domain-only'] ? this.#now : undefined;
       if (!scope.includes(cached, now)) continue;
       let result = 0;
