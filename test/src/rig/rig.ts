@@ -8,7 +8,7 @@ import { Errno } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
 import type { KernelKnobs, SimulatedHost } from '@remora/host-sim';
 import { createMachine, type Host, type Machine } from '@remora/machine';
-import { ENGINE, Guest, type GuestEngine, lendingHost, SECOND_ENGINE } from '@remora/machines';
+import { ENGINE, Guest, GuestEngine, lendingHost, SECOND_ENGINE } from '@remora/machines';
 import { FaultPlan } from '@remora/testing';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import { Fsts, GlobalCommand, type IntelIommu, PasidEntry, Reg } from '@hw/intel-iommu';
@@ -77,7 +77,10 @@ const PLAIN_DOMAIN = 1;
 const COMMAND = 0x04;
 const SECONDARY_BUS = 0x19;
 const SUBORDINATE_BUS = 0x1a;
+const MEMORY_WINDOW = 0x20;
 const MEMORY_AND_MASTER = 6;
+/** Where the guest maps what is behind bridges: a window of 1 MiB each, by bus number. */
+const BRIDGE_WINDOWS = 0xd000_0000;
 /** One-shot bits of GSTS, which must not be written back. */
 const LEVEL_BITS = 0x96ff_ffff;
 
@@ -184,7 +187,9 @@ export class Rig implements Disposable {
   engine(index = 0): GuestEngine {
     const id = this.requesterId(index);
     const hexadecimal = (value: number): string => value.toString(16).padStart(2, '0');
-    return this.guest.engine(`${hexadecimal(id >>> 8)}:${hexadecimal((id >>> 3) & 0x1f)}.${id & 7}`);
+    const bdf = `${hexadecimal(id >>> 8)}:${hexadecimal((id >>> 3) & 0x1f)}.${id & 7}`;
+    const bus = id >>> 8;
+    return bus === 0 ? this.guest.engine(bdf) : new GuestEngine(this.machine, bdf, windowOf(bus));
   }
 
   /** The option string of host function `index`, as `machine.plug` takes it. */
@@ -351,11 +356,12 @@ export class Rig implements Disposable {
     return parts.join(',');
   }
 
-  /** Numbers the bus behind a root port, as firmware would. */
+  /** Numbers the bus behind a root port and gives it addresses, as firmware would. */
   #openBridge(id: string, number: number): void {
     const [bridge] = this.machine.functions(id);
     this.machine.config.write(bridge!.bdf, SECONDARY_BUS, number, 1);
     this.machine.config.write(bridge!.bdf, SUBORDINATE_BUS, number, 1);
+    this.machine.config.write(bridge!.bdf, MEMORY_WINDOW, (windowOf(number) / 0x1_0000) * 0x1_0001, 4);
     this.machine.config.write(bridge!.bdf, COMMAND, MEMORY_AND_MASTER, 2);
   }
 
@@ -383,6 +389,10 @@ export interface Pages {
   readonly address: number;
   readonly addressMask?: number;
   readonly leaf?: boolean;
+}
+
+function windowOf(bus: number): number {
+  return BRIDGE_WINDOWS + bus * 0x10_0000;
 }
 
 function range(pages: Pages | undefined): { hi: number; lo: number; addressMask: number; leaf: boolean } | undefined {
