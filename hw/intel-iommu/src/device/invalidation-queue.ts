@@ -20,6 +20,11 @@ import type { UnitState } from './state.js';
 const NARROW_BYTES = 16;
 const WIDE_BYTES = 32;
 const MISALIGNED = 0x10;
+/**
+ * Descriptors that one register write sets off at most: the largest queue once. Status words may be written to IQT, so that a queue
+ * could feed itself for ever; what is left then waits for the next write of IQT.
+ */
+const MAX_STEPS = 2 ** 15;
 
 export class InvalidationQueue {
   readonly #behaviour: Behaviour;
@@ -34,8 +39,9 @@ export class InvalidationQueue {
   #baseLo = 0;
   #bytes = 0;
   #wide = false;
-  /** Byte offset past the last descriptor, once checked. */
+  /** Byte offset past the last descriptor, as software wrote it. */
   #tail = 0;
+  #tailIsChecked = false;
   #lastType = 0;
   #running = false;
 
@@ -67,6 +73,7 @@ export class InvalidationQueue {
     const at = Reg.IQA >>> 2;
     this.#baseHi = words[at + 1]!;
     this.#baseLo = words[at]! & ~0xfff;
+    this.#tailIsChecked = false;
     this.#bytes = 4096 << QueueAddress.fields.qs.get(words, at);
     this.#wide = QueueAddress.fields.dw.get(words, at) === 1;
     this.#registers.set(Reg.IQH, 0);
@@ -91,21 +98,37 @@ export class InvalidationQueue {
       return;
     }
     this.#tail = lo;
+    this.#tailIsChecked = false;
     this.run();
   }
 
   /** Processes descriptors until the queue is empty or stops at an error. */
   run(): void {
-    if (this.#running || !this.#state.queueEnabled) return;
-    if ((this.#registers.get(Reg.FSTS) & (Fsts.IQE | Fsts.ITE)) !== 0) return;
+    if (this.#running) return;
     this.#running = true;
+    this.#tailIsChecked = false;
     try {
-      const problem = this.#tailProblem();
-      if (problem !== QueueError.NONE) this.#stop(problem);
-      else while (this.#state.queueEnabled && this.#registers.get(Reg.IQH) !== this.#tail && this.#step());
+      let steps = 0;
+      while (this.#isOpen() && this.#tailIsValid() && this.#registers.get(Reg.IQH) !== this.#tail) {
+        if (steps++ === MAX_STEPS || !this.#step()) break;
+      }
     } finally {
       this.#running = false;
     }
+  }
+
+  /** Whether descriptors are processed at all. Any of them may end that: its status word may be written to the unit itself. */
+  #isOpen(): boolean {
+    return this.#state.queueEnabled && (this.#registers.get(Reg.FSTS) & (Fsts.IQE | Fsts.ITE)) === 0;
+  }
+
+  /** Stops the queue if the tail is wrong. */
+  #tailIsValid(): boolean {
+    if (this.#tailIsChecked) return true;
+    const problem = this.#tailProblem();
+    if (problem !== QueueError.NONE) return this.#stop(problem);
+    this.#tailIsChecked = true;
+    return true;
   }
 
   /** Before the queue is enabled, IQA itself says how wide descriptors are. */
@@ -141,6 +164,7 @@ export class InvalidationQueue {
     if (mode !== QueueError.NONE) return this.#stop(mode);
     const result = this.#execute(words, head);
     if (result !== DESCRIPTOR_DONE) return this.#stop(result);
+    if (!this.#state.queueEnabled) return false;
     registers.set(Reg.IQH, head + bytes >= this.#bytes ? 0 : head + bytes);
     return true;
   }

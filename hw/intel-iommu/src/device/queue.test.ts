@@ -1,5 +1,6 @@
 import test from 'ava';
 import type { RecordType } from '@remora/bits';
+import { MemTx } from '@remora/core';
 import {
   ContextCacheDescriptor,
   DescriptorType,
@@ -275,6 +276,37 @@ test('wait: status, then interrupt; no flags at all is a barrier; a status that 
   t.true(bench.submit(WaitDescriptor, { type: 5 }));
   t.false(bench.submit(WaitDescriptor, { type: 5, sw: 1, statusAddressLow: (NOWHERE * 4096) / 4 }));
   t.is(bench.read32(Reg.FSTS), IQE);
+});
+
+/** A queue of one page, full of waits. What the unit writes as their status moves the tail: as if it were aimed at IQT. */
+function benchFeedingItself(tail: (bench: Bench) => number): Bench {
+  const bench = new Bench();
+  const queue = bench.page() * 4096;
+  const wait = WaitDescriptor.encode({ type: 5, sw: 1, statusAddressLow: (bench.page() * 4096) / 4 });
+  for (let at = 0; at < 4096; at += 16) bench.put(queue + at, wait.slice(0, 4));
+  bench.memory.store = () => {
+    bench.write32(Reg.IQT, tail(bench));
+    return MemTx.OK;
+  };
+  bench.write64(Reg.IQA, queue);
+  bench.command(GlobalCommand.QIE);
+  return bench;
+}
+
+test('a status word may move the tail of the very queue: a bad tail is an error then, too', t => {
+  const bench = benchFeedingItself(() => 8);
+  bench.write32(Reg.IQT, 0x40);
+  t.is(bench.read32(Reg.FSTS), IQE);
+  t.is(error(bench), QueueError.INVALID_TAIL);
+  t.is(bench.read32(Reg.IQH), 0x10, 'after the descriptor that did it');
+});
+
+test('a queue that feeds itself comes to an end', t => {
+  const bench = benchFeedingItself(each => (each.read32(Reg.IQH) + 0x20) % 4096);
+  bench.memory.loads = 0;
+  bench.write32(Reg.IQT, 0x40);
+  t.is(bench.memory.loads, 2 ** 15);
+  t.is(bench.read32(Reg.FSTS), 0);
 });
 
 test('completion events: pending while masked, cleared with IWC', t => {
