@@ -1,0 +1,281 @@
+/** Runs a fuzz program: the skeleton is built and enabled as an operating system does it, then bent as the program says. */
+import { CONFIGURATIONS, type Configuration } from './configurations.js';
+import type { Coverage } from './coverage.js';
+import { damage, pathOf } from './damage.js';
+import type { FuzzMemory } from './fuzz-memory.js';
+import type { Request } from './naive/translate.js';
+import type { DescriptorGenes, Operation, Program, Who } from './program.js';
+import { Rig } from './rig.js';
+import { DOMAINS, PAGES, PASIDS, RIDS, World } from './world.js';
+
+const LEGACY = 0n;
+const SCALABLE = 1n << 10n;
+const FENCE = 0x45n;
+const IQE = 0x10;
+/** The first pages of the pool are within every width. */
+const WITHIN_WIDTHS = 7;
+
+export function run(program: Program, memory: FuzzMemory, coverage: Coverage): void {
+  memory.clear();
+  new Interpreter(program, memory, coverage).run();
+}
+
+class Interpreter {
+  readonly #program: Program;
+  readonly #configuration: Configuration;
+  readonly #rig: Rig;
+  readonly #world: World;
+  readonly #memory: FuzzMemory;
+  /** The root table in the mode that goes with the tables. */
+  readonly #rtaddr: bigint;
+  #tail = 0;
+
+  constructor(program: Program, memory: FuzzMemory, coverage: Coverage) {
+    const { genes } = program;
+    this.#program = program;
+    this.#configuration = CONFIGURATIONS[program.configuration]!;
+    this.#memory = memory;
+    this.#rig = new Rig(this.#configuration, memory, coverage);
+    const { modes } = this.#configuration;
+    this.#world = new World(memory, this.#rig.facts, modes[genes[0]! % modes.length]!, genes);
+    this.#rtaddr = this.#world.root | (this.#world.mode === 'legacy' ? LEGACY : SCALABLE);
+  }
+
+  run(): void {
+    const { genes, operations } = this.#program;
+    const world = this.#world;
+    for (const [i, rid] of RIDS.entries())
+      world.putContext(rid, [genes[i]!, genes[i + 3]!, genes[i + 6]!, genes[i + 9]! | 1]);
+    if (world.mode !== 'legacy') {
+      for (const directory of [0, 1]) {
+        for (const [i, pasid] of PASIDS.entries()) world.putPasid(directory, pasid, genes.slice(i * 4 + directory));
+      }
+    }
+    this.#enableQueue(genes[12]!);
+    this.#rig.writeFaultControl(genes[13]! % 2 === 0 ? 0 : 0x8000_0000);
+    this.#rig.writeCompletionControl(genes[14]! % 2 === 0 ? 0 : 0x8000_0000);
+    this.#rig.command(genes[15]! % 16 !== 0, this.#rig.queue.enabled, this.#rtaddr);
+    for (const operation of operations) this.#perform(operation);
+  }
+
+  #perform(operation: Operation): void {
+    const world = this.#world;
+    switch (operation.op) {
+      case 'request':
+        this.#rig.request(this.#requestOf(operation.who));
+        break;
+      case 'damage':
+        this.#damage(operation);
+        break;
+      case 'map': {
+        const tables = [...world.firsts, ...world.seconds];
+        world.map(tables[operation.table % tables.length]!, PAGES[operation.page]!, operation.leaf);
+        break;
+      }
+      case 'context':
+        world.putContext(RIDS[operation.rid]!, operation.genes);
+        break;
+      case 'pasid':
+        if (world.mode !== 'legacy') world.putPasid(operation.directory, PASIDS[operation.pasid]!, operation.genes);
+        break;
+      case 'submit':
+        if (this.#rig.queue.stopped && operation.descriptors[0]!.flags % 4 !== 0) this.#recover(0);
+        this.#submit(operation.descriptors.map(each => this.#descriptor(each)));
+        break;
+      case 'flush':
+        this.#flush(operation.how);
+        break;
+      case 'command':
+        this.#command(operation.how, operation.gene);
+        break;
+      case 'register':
+        this.#register(operation.which, operation.gene);
+        break;
+    }
+  }
+
+  #requestOf({ rid, pasid, page, offset, access }: Who): Request {
+    const chosen = PASIDS[pasid] ?? -1;
+    // Requests with a PASID are for units that have them; now and then another gets one.
+    const tagged = (this.#world.mode !== 'legacy' && this.#rig.facts.pasids) || offset % 32 === 0;
+    // Three of four requests are for pages within every width.
+    const address =
+      PAGES[offset % 4 === 1 ? page : page % WITHIN_WIDTHS]! + BigInt(offset % 8 === 0 ? offset : offset & 0xfff);
+    return {
+      rid: RIDS[rid]!,
+      pasid: tagged ? chosen : -1,
+      address: BigInt.asUintN(64, address),
+      // Execute and privileged are attributes of a PASID; half of the requests want neither.
+      access: tagged && chosen !== -1 && access >= 16 ? access & 15 : access & 3,
+    };
+  }
+
+  #damage({ who, depth, how, gene, second, cold, undo }: Operation & { readonly op: 'damage' }): void {
+    const request = this.#requestOf(who);
+    const path = pathOf(this.#world, request.rid, request.pasid, request.address);
+    // In nested mode most of the path is second-stage entries: what comes before them gets a share of its own.
+    const structure = path[gene % 5 === 0 ? (depth % 6) % path.length : depth % path.length];
+    if (structure === undefined) return;
+    if (gene % 4 === 0) this.#rig.request(request);
+    const restore = damage(this.#world, structure, how, gene);
+    if (second !== undefined) damage(this.#world, structure, second, gene >>> 4);
+    if (cold) this.#flush(gene);
+    this.#rig.request(request);
+    if (undo) restore();
+  }
+
+  /** Empties all caches: by SRTP, or as the queue or the register commands do it. */
+  #flush(how: number): void {
+    const { queue, naive } = this.#rig;
+    const scalable = naive.mode !== 0;
+    if (how % 3 === 0 && queue.enabled && !queue.stopped && (queue.wide || !scalable) && naive.mode !== 2) {
+      const commands = [0x11n, ...(scalable ? [0x37n] : []), 0x12n];
+      if (this.#submit(commands.map(low => [low, 0n, 0n, 0n]))) return;
+    }
+    if (how % 3 === 1 && !queue.enabled && !scalable) {
+      this.#rig.contextCommand(1, 0, 0, 0);
+      this.#rig.iotlbCommand(1, 0, 0n, 0);
+      return;
+    }
+    this.#rig.command(naive.enabled, queue.enabled, naive.root | (BigInt(naive.mode) << 10n));
+  }
+
+  #command(how: number, gene: number): void {
+    const { naive, queue } = this.#rig;
+    switch (how % 8) {
+      case 0:
+        this.#rig.command(!naive.enabled, queue.enabled);
+        this.#rig.request(this.#requestOf({ rid: 0, pasid: 0, page: 0, offset: gene, access: 1 }));
+        this.#rig.command(true, queue.enabled);
+        break;
+      case 1:
+      case 2: {
+        // Another mode, or another root table, and back again after a request.
+        const root = gene % 3 === 0 ? this.#world.status : gene % 3 === 1 ? 0x70_0000n : this.#world.root;
+        this.#rig.command(naive.enabled, queue.enabled, root | (BigInt(gene % 4) << 10n));
+        this.#rig.request(this.#requestOf({ rid: gene % 3, pasid: gene % 8, page: 0, offset: gene, access: 1 }));
+        if (gene % 2 === 0) this.#submit([[FENCE, 0n, 0n, 0n]]);
+        this.#rig.command(naive.enabled, queue.enabled, this.#rtaddr);
+        break;
+      }
+      case 3:
+      case 4:
+        if (queue.enabled) this.#rig.command(naive.enabled, false);
+        else this.#enableQueue(gene);
+        break;
+      default:
+        this.#recover(gene);
+    }
+  }
+
+  #register(which: number, gene: number): void {
+    const rig = this.#rig;
+    switch (which % 8) {
+      case 0:
+        rig.writeFaultStatus(gene % 4 === 0 ? gene & 0xff : gene & 0xef);
+        break;
+      case 1:
+        rig.writeFaultControl((gene % 2) * 0x8000_0000 + (gene & 0x7fff));
+        break;
+      case 2:
+        rig.writeCompletionControl((gene % 2) * 0x8000_0000 + (gene & 0x7fff));
+        break;
+      case 3:
+        rig.writeCompletionStatus(gene & 3);
+        break;
+      case 4:
+      case 5:
+        rig.writeFaultRecord(gene % rig.facts.faultRecords, gene % 8 === 0 ? 0x7fff_ffff : 0x8000_0000);
+        break;
+      case 6:
+        rig.contextCommand(gene % 4, DOMAINS[(gene >>> 2) % 3]!, RIDS[(gene >>> 4) % 3]!, (gene >>> 6) % 4);
+        break;
+      default:
+        rig.iotlbCommand(gene % 4, DOMAINS[(gene >>> 2) % 3]!, PAGES[(gene >>> 4) % PAGES.length]!, (gene >>> 8) % 24);
+    }
+  }
+
+  #enableQueue(gene: number): void {
+    const wide = this.#world.mode !== 'legacy' ? gene % 16 !== 0 : this.#rig.facts.scalable && gene % 2 === 0;
+    const base = gene % 32 === 1 ? 0x70_0000n : this.#world.queue;
+    this.#tail = 0;
+    this.#rig.setTail(0n, false);
+    this.#rig.setQueueAddress(base | (wide ? 0x800n : 0n) | BigInt((gene >>> 5) % 2));
+    // Register commands are for a queue that is off.
+    const without = this.#world.mode === 'legacy' ? 3 : 8;
+    this.#rig.command(this.#rig.naive.enabled, gene % without !== without - 1);
+  }
+
+  /** Puts descriptors behind the tail and writes it. Returns whether they were executed. */
+  #submit(descriptors: readonly (readonly bigint[])[]): boolean {
+    const { queue } = this.#rig;
+    if (!queue.enabled) return false;
+    const bytes = queue.descriptorBytes;
+    for (const words of descriptors) {
+      const next = (this.#tail + bytes) % queue.bytes;
+      if (next === queue.head) break;
+      for (let i = 0; i < bytes / 8; i++) {
+        this.#memory.putQuad(queue.base + BigInt(this.#tail + i * 8), words[i]!);
+      }
+      this.#tail = next;
+    }
+    this.#rig.setTail(BigInt(this.#tail), this.#tail % 64 === 0);
+    return !queue.stopped;
+  }
+
+  /** What Linux does after a queue error: a wait in place of what failed, and IQE cleared. Or a bad tail, which is one more error. */
+  #recover(gene: number): void {
+    const { queue } = this.#rig;
+    if (!queue.enabled) return;
+    if (!queue.stopped) {
+      if (gene % 2 !== 0) return;
+      const tails = [0x8n, 0x1_0001n, 1n << 19n, 1n << 32n, BigInt(queue.bytes), 0x10n, BigInt(queue.head + 16)];
+      this.#rig.setTail(tails[(gene >>> 1) % tails.length]!, true);
+      return;
+    }
+    this.#memory.putQuad(queue.base + BigInt(queue.head), FENCE);
+    for (let i = 1; i < queue.descriptorBytes / 8; i++)
+      this.#memory.putQuad(queue.base + BigInt(queue.head + i * 8), 0n);
+    if (gene % 4 === 1) this.#tail = queue.head;
+    this.#rig.setTail(BigInt(this.#tail), false);
+    this.#rig.writeFaultStatus(IQE);
+  }
+
+  /** A descriptor of a type that this unit has, mostly. */
+  #typeOf(type: number, flags: number): number {
+    const { deviceTlb, interruptRemapping } = this.#rig.facts;
+    const types = [1, 2, 5];
+    if (deviceTlb) types.push(3);
+    if (interruptRemapping) types.push(4);
+    if (this.#rig.naive.mode !== 0) types.push(6, 6, 7);
+    if (this.#rig.naive.mode !== 0 && deviceTlb) types.push(8);
+    return flags % 16 === 5 ? type % 16 : types[type % types.length]!;
+  }
+
+  #descriptor({ type: typeGene, granularity, domain, rid, pasid, page, mask, flags, flip }: DescriptorGenes): bigint[] {
+    const type = this.#typeOf(typeGene, flags);
+    const low = BigInt(type) | (BigInt(granularity) << 4n);
+    const did = BigInt(DOMAINS[domain]!) << 16n;
+    const address = PAGES[page]!;
+    // Small masks, mostly; every mask at times.
+    const am = BigInt(flags % 4 === 0 ? mask : mask % 20);
+    const ih = BigInt((flags >>> 2) & 1) << 6n;
+    const size = BigInt((flags >>> 3) & 1);
+    const source = BigInt(RIDS[rid]!);
+    const tag = BigInt(PASIDS[pasid]!) << 32n;
+    const status = flags % 16 === 15 ? 0x70_0000n : this.#world.status + BigInt((flags & 0x3f) * 4);
+    const words: Readonly<Record<number, readonly [bigint, bigint]>> = {
+      1: [low | did | (source << 32n) | (BigInt(flags & 3) << 48n), 0n],
+      2: [low | did | (BigInt(flags & 3) << 6n), address | ih | am],
+      3: [3n | (source << 32n) | (BigInt(flags & 31) << 16n), address | size],
+      4: [4n | (BigInt(granularity & 1) << 4n) | (BigInt(mask % 20) << 27n) | (BigInt(flags) << 32n), 0n],
+      5: [5n | (BigInt(flags & 7) << 4n) | (BigInt(flags) << 32n), status],
+      6: [low | did | tag, address | ih | am],
+      7: [low | did | tag, 0n],
+      8: [8n | (source << 16n) | tag | (BigInt(flags & 31) << 4n), address | (size << 11n) | BigInt((flags >>> 4) & 1)],
+    };
+    const q = [...(words[type] ?? [low, 0n]), 0n, 0n];
+    if (flip < 256) q[flip >>> 6]! ^= 1n << BigInt(flip & 63);
+    return q;
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * What the unit may still have in its caches: everything that was true when a request could have brought it there and that no
+ * invalidation has covered since (vtd.md 9, 5.11). The unit may have forgotten any of it, and must not answer with anything else.
+ */
+import type { LegacyContext, PasidContext, ScalableContext } from './lookup.js';
+import type { Page } from './paging.js';
+
+/** An IOTLB entry's tag. Second-stage translations belong to a domain, the others to a PASID in it. */
+export interface Tag {
+  readonly kind: 'first' | 'second' | 'nested';
+  readonly domain: number;
+  /** -1 for second-stage translations. */
+  readonly pasid: number;
+}
+
+export interface Cached extends Page {
+  readonly tag: Tag;
+  /** Input address of the page. */
+  readonly input: bigint;
+}
+
+export type Context = LegacyContext | ScalableContext;
+
+function sameTag(a: Tag, b: Tag): boolean {
+  return a.kind === b.kind && a.domain === b.domain && a.pasid === b.pasid;
+}
+
+export class Shadow {
+  readonly #contexts = new Map<number, Map<string, Context>>();
+  readonly #pasids = new Map<string, { readonly pasid: number; readonly entries: Map<string, PasidContext> }>();
+  readonly #pages = new Map<string, Cached>();
+
+  contexts(rid: number): Context[] {
+    return [...(this.#contexts.get(rid)?.values() ?? [])];
+  }
+
+  addContext(rid: number, context: Context): void {
+    const known = this.#contexts.get(rid) ?? new Map<string, Context>();
+    this.#contexts.set(rid, known.set(textOf(context), context));
+  }
+
+  pasids(rid: number, pasid: number): PasidContext[] {
+    return [...(this.#pasids.get(`${rid}:${pasid}`)?.entries.values() ?? [])];
+  }
+
+  addPasid(rid: number, pasid: number, entry: PasidContext): void {
+    const key = `${rid}:${pasid}`;
+    const known = this.#pasids.get(key) ?? { pasid, entries: new Map<string, PasidContext>() };
+    known.entries.set(textOf(entry), entry);
+    this.#pasids.set(key, known);
+  }
+
+  pages(tag: Tag, address: bigint): Cached[] {
+    return [...this.#pages.values()].filter(
+      each => sameTag(each.tag, tag) && each.input >> BigInt(each.shift) === address >> BigInt(each.shift),
+    );
+  }
+
+  addPage(tag: Tag, address: bigint, page: Page): void {
+    const input = (address >> BigInt(page.shift)) << BigInt(page.shift);
+    const cached = { ...page, tag, input };
+    this.#pages.set(textOf(cached), cached);
+  }
+
+  everything(): void {
+    this.#contexts.clear();
+    this.#pasids.clear();
+    this.#pages.clear();
+  }
+
+  /** Granularity 1 global, 2 domain, 3 device under a function mask. Scalable-mode contexts have no domain. */
+  contextCache(granularity: number, domain: number, source: number, functionMask: number, scalable: boolean): void {
+    if (granularity === 1 || (granularity === 2 && scalable)) {
+      this.#contexts.clear();
+      return;
+    }
+    const ignored = [0, 4, 6, 7][functionMask]!;
+    for (const [rid, known] of this.#contexts) {
+      if (granularity === 3 && ((rid ^ source) & ~ignored) !== 0) continue;
+      for (const [key, context] of known) {
+        if (scalable || ('domain' in context && context.domain === domain)) known.delete(key);
+      }
+    }
+  }
+
+  /** Granularity 0 domain, 1 PASID in the domain, 3 global. */
+  pasidCache(granularity: number, domain: number, pasid: number): void {
+    for (const known of this.#pasids.values()) {
+      if (granularity === 1 && known.pasid !== pasid) continue;
+      for (const [key, entry] of known.entries) {
+        if (granularity === 3 || entry.domain === domain) known.entries.delete(key);
+      }
+    }
+  }
+
+  /** Granularity 1 global, 2 domain, 3 pages: then first-stage and nested ones of the domain go wholesale. */
+  iotlb(granularity: number, domain: number, address: bigint, mask: number): void {
+    this.#drop(
+      ({ tag, input, shift }) =>
+        granularity === 1 ||
+        (tag.domain === domain &&
+          (granularity === 2 || tag.kind !== 'second' || overlaps(input, shift, address, mask + 12))),
+    );
+  }
+
+  /** Granularity 2 the PASID, 3 pages of it. */
+  pasidIotlb(granularity: number, domain: number, pasid: number, address: bigint, mask: number): void {
+    this.#drop(
+      ({ tag, input, shift }) =>
+        tag.kind !== 'second' &&
+        tag.domain === domain &&
+        tag.pasid === pasid &&
+        (granularity === 2 || overlaps(input, shift, address, mask + 12)),
+    );
+  }
+
+  #drop(covered: (page: Cached) => boolean): void {
+    for (const [key, page] of this.#pages) if (covered(page)) this.#pages.delete(key);
+  }
+}
+
+/** Whether two aligned ranges of `1 << shift` bytes around the addresses have a byte in common. */
+function overlaps(a: bigint, aShift: number, b: bigint, bShift: number): boolean {
+  const wider = BigInt(Math.max(aShift, bShift));
+  return a >> wider === b >> wider;
+}
+
+function textOf(value: object): string {
+  return JSON.stringify(value, (_, each: unknown) => (typeof each === 'bigint' ? each.toString(16) : each));
+}
