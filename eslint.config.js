@@ -3,7 +3,7 @@ import tseslint from 'typescript-eslint';
 import { plugin as remora } from './tools/dist/lint/index.js';
 
 export default defineConfig(
-  globalIgnores(['**/dist/', 'docs/api/', 'test/fixtures/']),
+  globalIgnores(['**/dist/', 'docs/api/', 'test/fixtures/', 'my-vms/']),
   tseslint.configs.recommended,
   { linterOptions: { reportUnusedDisableDirectives: 'error' }, rules: { eqeqeq: 'error' } },
   {
