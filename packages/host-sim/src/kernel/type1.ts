@@ -128,9 +128,11 @@ export class Type1 {
     return { type: this.type, mappings: this.#mappings.state(), bindings: this.#bindings.state() };
   }
 
+  /** Whoever closes a group gets no errno: a device that the IOMMU's driver would not let go is told in the ledger. */
   #detachDevice(device: PhysicalDevice): void {
     device.setPasidEnabled(false);
-    this.domain.detach(device.requesterId);
+    const result = this.domain.detach(device.requesterId);
+    if (result < 0) this.#kernel.note('detach', { device: device.bdf, domain: this.domain.id, result });
   }
 
   #mapDma(argument: IoctlArgument): number {
