@@ -70,7 +70,8 @@ export class Rig {
 
   /** Global commands, several in one write if need be. */
   command(enable: boolean, queue: boolean, rtaddr?: bigint): void {
-    if (rtaddr !== undefined) this.#write64(Reg.RTADDR, rtaddr);
+    // Without SRTP what RTADDR says does not count.
+    this.#write64(Reg.RTADDR, rtaddr ?? 0x70_0c00n);
     const { naive } = this;
     this.memory.forget();
     this.memory.recordLoads = true;

@@ -94,6 +94,8 @@ test('the root table pointer and its mode take effect at SRTP, not before', t =>
   bench.write64(Reg.RTADDR, BigInt(empty * 4096 + 0x400));
   t.is(bench.fault(0x1000), 6, 'still the latched table');
   t.is(bench.read64(Reg.RTADDR), BigInt(empty * 4096 + 0x400), 'the register reads as written');
+  bench.command(GlobalCommand.TE);
+  t.is(bench.fault(0x1000), 6, 'another command does not latch it');
   bench.command(GlobalCommand.SRTP);
   t.is(bench.fault(0x1000), 0x30, 'scalable mode is not supported');
 });
