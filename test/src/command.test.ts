@@ -41,7 +41,7 @@ test("a person's own machine file runs, and its guest's steps are shown", async 
 });
 
 for (const [name, text, message] of [
-  ['a syntax error', 'export const x: = 3', /machine\.ts: Unexpected token/],
+  ['a syntax error', 'const a = 1;\nexport const x: = a', /machine\.ts: line 2: Unexpected token/],
   ['a module that is not there', "import './nowhere.js';", /machine\.ts: Cannot find module/],
   ['no machine', 'export default 3;', /exports no machine: expected one default export/],
   [

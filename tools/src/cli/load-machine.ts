@@ -50,5 +50,6 @@ function explain(problem: unknown): string {
   if (code === 'ERR_REQUIRE_CYCLE_MODULE' || /Cannot use import statement|Unexpected token 'export'/.test(text)) {
     return 'is not an ES module: put "type": "module" into the package.json beside it, or name it .mts';
   }
-  return text;
+  const line = /,-\[.*:(\d+):\d+\]/.exec(message)?.[1];
+  return line === undefined ? text : `line ${line}: ${text}`;
 }

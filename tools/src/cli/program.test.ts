@@ -159,6 +159,12 @@ test('replay reports a bad file and exits with 2', async t => {
   t.regex(stderr, /^remora replay: nowhere\.trace\.gz: .*\n$/);
 });
 
+test('--version', async t => {
+  const { exitCode, stdout } = await remora('--version');
+  t.is(exitCode, 0);
+  t.regex(stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
 test('help names the commands and the machines', async t => {
   const { exitCode, stdout } = await remora('--help');
   t.is(exitCode, 0);

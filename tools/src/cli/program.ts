@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { machines } from '@remora/machines';
 import { runReplay, shippedRecordings } from '../replay/index.js';
@@ -17,6 +18,7 @@ const MAX_SEED = 0xffff_ffff;
 export async function program(args: readonly string[], streams: Streams): Promise<number> {
   let exitCode = 0;
   const command = new Command('remora')
+    .version(version(), '--version')
     .description('Device models of virtual machines, their IOMMUs, and what reaches the host.')
     .exitOverride()
     .configureOutput({ writeOut: text => void streams.stdout.write(text), writeErr: () => undefined })
@@ -90,6 +92,13 @@ export async function program(args: readonly string[], streams: Streams): Promis
     throw new UsageError(`${message}; see remora --help`, { cause: error });
   }
   return exitCode;
+}
+
+function version(): string {
+  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  return manifest.version;
 }
 
 function parseSeed(text: string): number {
