@@ -15,7 +15,7 @@ interface Vector {
 }
 
 /** The vectors of one VFIO interrupt index, while they are connected. */
-class ConnectedVectors implements Disposable {
+class ConnectedVectors {
   readonly #syscalls: HostSyscalls;
   readonly #device: VfioDevice;
   readonly #index: number;
@@ -42,13 +42,15 @@ class ConnectedVectors implements Disposable {
     return this.#device.setEventFds(this.#index, 0, fds);
   }
 
-  [Symbol.dispose](): void {
-    this.#device.disableIrqs(this.#index);
+  /** 0; or a negated errno if the host leaves the vectors enabled: nobody listens to them any more. */
+  disconnect(): number {
+    const result = this.#device.disableIrqs(this.#index);
     for (const { fd, listening } of this.#vectors) {
       listening[Symbol.dispose]();
       this.#syscalls.close(fd);
     }
     this.#vectors.length = 0;
+    return result;
   }
 }
 
@@ -69,6 +71,8 @@ export class HostInterrupts implements Disposable {
   #connected: ConnectedVectors | undefined;
   #index: number | undefined;
   #count = 0;
+  /** An index that the host would not disable. It has to be, before another one can be enabled. */
+  #stuck: number | undefined;
 
   constructor(fn: PciFunction, syscalls: HostSyscalls, device: VfioDevice, guest: GuestInterrupts, log: Log) {
     this.#fn = fn;
@@ -83,6 +87,7 @@ export class HostInterrupts implements Disposable {
     const msix = this.#guest.msix();
     const count = msix > 0 ? msix : this.#guest.msi();
     const index = count === 0 ? undefined : msix > 0 ? VfioPciIrq.MSIX : VfioPciIrq.MSI;
+    if (this.#stuck !== undefined && this.#device.disableIrqs(this.#stuck) === 0) this.#stuck = undefined;
     if (index === this.#index && count === this.#count) return;
     this[Symbol.dispose]();
     if (index === undefined) return;
@@ -91,7 +96,7 @@ export class HostInterrupts implements Disposable {
     const result = connected.connect(Math.min(count, offered), vector => this.#fn.msi(vector));
     if (result < 0) {
       this.#log.warn('the host connects no interrupts: %d', result);
-      connected[Symbol.dispose]();
+      connected.disconnect();
       return;
     }
     this.#connected = connected;
@@ -101,7 +106,11 @@ export class HostInterrupts implements Disposable {
 
   /** Disconnects whatever is connected. */
   [Symbol.dispose](): void {
-    this.#connected?.[Symbol.dispose]();
+    const result = this.#connected?.disconnect() ?? 0;
+    if (result < 0) {
+      this.#log.warn('the host leaves interrupts enabled that nobody takes: %d', result);
+      this.#stuck = this.#index;
+    }
     this.#connected = undefined;
     this.#index = undefined;
     this.#count = 0;
