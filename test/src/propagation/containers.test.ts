@@ -253,3 +253,20 @@ test('a device plugged into a container whose PASID it has with another root is 
   t.deepEqual(free.deviceReads(AT, 16, 0, rig.engine(1)), NEW);
   t.false(rig.isCached(one.pasid, 1));
 });
+
+test('a bind that fails while a device is plugged is made up for at the next sync', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: HOT_PLUG }));
+  const space = new SharedSpace(rig);
+  place(space, OLD);
+  space.bind(0);
+  space.enter(1);
+  rig.plan.arm({ request: BIND, result: -Errno.ENOMEM });
+  rig.machine.plug(rig.deviceString(1));
+  const joined = rig.engine(1);
+  t.deepEqual([space.deviceReads(AT, 16), space.deviceReads(AT, 16, 0, joined)], [OLD, undefined]);
+  rig.take();
+  rig.pasidCache(3, 0, 0);
+  t.deepEqual(rig.take(), [bind(space.pasid, { root: space.root })]);
+  t.deepEqual(space.deviceReads(AT, 16, 0, joined), OLD);
+});

@@ -7,7 +7,7 @@ import { owner } from '@remora/testing';
 import { dmaEngine } from '@hw/dma-engine/config';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import { bind, BIND, PASID_REQUEST, pasidFree, unbind } from '../behaviours/host-bytes.js';
-import { NumberedSyscalls } from '../rig/numbered-syscalls.js';
+import { CallNumbers, NumberedSyscalls } from '../rig/numbered-syscalls.js';
 import { type Placement, Rig, type RigOptions } from '../rig/rig.js';
 import { hostBytes } from './host-memory.js';
 import { pattern, SharedSpace } from './shared-space.js';
@@ -22,16 +22,14 @@ interface Named {
 }
 
 function named(t: ExecutionContext, options: RigOptions): Named {
-  let numbered: NumberedSyscalls | undefined;
-  const interpose = (syscalls: ConstructorParameters<typeof NumberedSyscalls>[0]): NumberedSyscalls =>
-    (numbered = new NumberedSyscalls(syscalls));
-  const rig = owner(t)(new Rig({ ...options, interpose }));
+  const numbers = new CallNumbers();
+  const rig = owner(t)(new Rig({ ...options, interpose: syscalls => new NumberedSyscalls(syscalls, numbers) }));
   return {
     rig,
     callsOf(act) {
-      const before = numbered!.calls.length;
+      const before = numbers.names.length;
       act();
-      return numbered!.calls.slice(before).map(name => name.replace('VFIO_', ''));
+      return numbers.names.slice(before).map(name => name.replace('VFIO_', ''));
     },
   };
 }

@@ -31,73 +31,87 @@ const ERRNOS = new Map<number, number>([
   [VFIO_DEVICE_SET_IRQS, Errno.ENOSPC],
 ]);
 
-export class NumberedSyscalls extends ForwardingSyscalls {
-  /** Names of the calls so far, without those made under `unnumbered`. */
-  readonly calls: string[] = [];
+/** Counts calls, of one process or of several in turn. */
+export class CallNumbers {
+  /** Names of the calls so far, without those made under `uncounted`. */
+  readonly names: string[] = [];
   /** The call that was made to fail. */
   failed: string | undefined;
   readonly #failing: number;
-  #numbering = true;
+  #counting = true;
 
-  /** Call number `failing`, counted from 0, never reaches the host. */
-  constructor(next: HostSyscalls, failing = -1) {
-    super(next);
+  /** Call number `failing`, counted from 0, fails; none if it is negative. */
+  constructor(failing = -1) {
     this.#failing = failing;
   }
 
   /** Lets `look` make calls that do not count: it only looks at what happened. */
-  unnumbered<T>(look: () => T): T {
-    this.#numbering = false;
+  uncounted<T>(look: () => T): T {
+    const counting = this.#counting;
+    this.#counting = false;
     try {
       return look();
     } finally {
-      this.#numbering = true;
+      this.#counting = counting;
     }
   }
 
+  /** Whether this call has to fail. */
+  next(name: string): boolean {
+    if (!this.#counting) return false;
+    const fails = this.names.push(name) - 1 === this.#failing;
+    if (fails) this.failed = name;
+    return fails;
+  }
+}
+
+/** A call that fails never reaches the host. */
+export class NumberedSyscalls extends ForwardingSyscalls {
+  readonly #numbers: CallNumbers;
+
+  constructor(next: HostSyscalls, numbers: CallNumbers) {
+    super(next);
+    this.#numbers = numbers;
+  }
+
   override open(path: string): number {
-    return this.#fails(`open ${path}`) ? -Errno.EACCES : super.open(path);
+    return this.#numbers.next(`open ${path}`) ? -Errno.EACCES : super.open(path);
   }
 
   override readlink(path: string): string | number {
-    return this.#fails(`readlink ${path}`) ? -Errno.ENOENT : super.readlink(path);
+    return this.#numbers.next(`readlink ${path}`) ? -Errno.ENOENT : super.readlink(path);
   }
 
   /** As on Linux, the descriptor is gone all the same. */
   override close(fd: number): number {
-    const failed = this.#fails('close');
+    const failed = this.#numbers.next('close');
     const result = super.close(fd);
     return failed ? -Errno.EIO : result;
   }
 
   override ioctl(fd: number, request: number, argument?: IoctlArgument): number {
-    return this.#fails(ioctlName(request)) ? -(ERRNOS.get(request) ?? Errno.EIO) : super.ioctl(fd, request, argument);
+    return this.#numbers.next(ioctlName(request))
+      ? -(ERRNOS.get(request) ?? Errno.EIO)
+      : super.ioctl(fd, request, argument);
   }
 
   override pread(fd: number, buffer: Uint8Array, offset: number): number {
-    return this.#fails('pread') ? -Errno.EIO : super.pread(fd, buffer, offset);
+    return this.#numbers.next('pread') ? -Errno.EIO : super.pread(fd, buffer, offset);
   }
 
   override pwrite(fd: number, buffer: Uint8Array, offset: number): number {
-    return this.#fails('pwrite') ? -Errno.EIO : super.pwrite(fd, buffer, offset);
+    return this.#numbers.next('pwrite') ? -Errno.EIO : super.pwrite(fd, buffer, offset);
   }
 
   override mmap(length: number): MappedMemory | number {
-    return this.#fails('mmap') ? -Errno.ENOMEM : super.mmap(length);
+    return this.#numbers.next('mmap') ? -Errno.ENOMEM : super.mmap(length);
   }
 
   override munmap(address: Hva, length: number): number {
-    return this.#fails('munmap') ? -Errno.ENOMEM : super.munmap(address, length);
+    return this.#numbers.next('munmap') ? -Errno.ENOMEM : super.munmap(address, length);
   }
 
   override eventfd(): number {
-    return this.#fails('eventfd') ? -Errno.ENOMEM : super.eventfd();
-  }
-
-  #fails(name: string): boolean {
-    if (!this.#numbering) return false;
-    const struck = this.calls.push(name) - 1 === this.#failing;
-    if (struck) this.failed = name;
-    return struck;
+    return this.#numbers.next('eventfd') ? -Errno.ENOMEM : super.eventfd();
   }
 }

@@ -51,6 +51,8 @@ export interface RigOptions {
   readonly extra?: readonly string[];
   readonly knobs?: Partial<KernelKnobs>;
   readonly seed?: number;
+  /** MiB of guest RAM, more than 2; default 16. */
+  readonly memory?: number;
   /** PASID bits of the guest's directories. */
   readonly pasidBits?: number;
   /** Whether the guest sets its unit up; default true. */
@@ -73,6 +75,9 @@ const HOST_FUNCTIONS = [ENGINE, SECOND_ENGINE];
 const NESTING_CALLS = new Set([PASID_REQUEST, BIND, CACHE_INVALIDATE]);
 /** Domain id of requests without PASID. */
 const PLAIN_DOMAIN = 1;
+/** Where the guest's own structures are, and how many frames they may take. */
+const FIRST_FRAME = 0x200;
+const MAX_FRAMES = 0x800;
 /** Configuration space of a bridge. */
 const COMMAND = 0x04;
 const SECONDARY_BUS = 0x19;
@@ -103,7 +108,7 @@ export class Rig implements Disposable {
     let plan: FaultPlan | undefined;
     try {
       this.machine = createMachine(this.hostLevel, {
-        board: 'q35,memory=16M',
+        board: `q35,memory=${options.memory ?? 16}M`,
         plugins: [q35Plugin, intelIommuPlugin, vfioPciPlugin, dmaEnginePlugin],
         devices: [
           this.#iommuString(),
@@ -127,6 +132,8 @@ export class Rig implements Disposable {
   get guest(): Guest {
     return (this.#guest ??= new Guest(this.machine, {
       vcmdLayout: this.#options.layout ?? '3.3',
+      firstFrame: FIRST_FRAME,
+      frames: Math.min(MAX_FRAMES, this.machine.board.ram.frames - FIRST_FRAME),
       ...(this.#options.pasidBits === undefined ? {} : { pasidBits: this.#options.pasidBits }),
     }));
   }
