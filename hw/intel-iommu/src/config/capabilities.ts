@@ -37,6 +37,7 @@ export function capabilityRegister(config: VtdConfig): Int32Array {
     dwd: drain,
     drd: drain,
     fs1gp: Number(firstStage && config.fs1gp),
+    pi: Number(config['x-pi']),
     fs5lp: Number(config['aw-bits'] === 57 && (firstStage || config['x-scalable-mode'] === 'modern')),
     esrtps: 1,
   });

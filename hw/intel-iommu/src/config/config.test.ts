@@ -28,6 +28,7 @@ const CAPS: readonly (readonly [Options, bigint])[] = [
   // 5-level first stage, several fault records
   [{ ...FLTS, 'aw-bits': 57 }, 0x91d2008c22380e06n],
   [{ 'fault-records': 8 }, 0x80d2078c222f0606n],
+  [{ intremap: true, 'x-pi': true }, 0x88d2008c222f0606n],
 ];
 
 for (const [options, expected] of CAPS) {
@@ -84,6 +85,7 @@ test('values that do not go together', t => {
   refused(t, { 'x-flts': true }, 'x-flts', /needs scalable mode/);
   refused(t, { ...FLTS, 'aw-bits': 39 }, 'aw-bits', /39 is not offered with x-flts=on/);
   refused(t, { eim: true }, 'eim', /set intremap=on/);
+  refused(t, { 'x-pi': true }, 'x-pi', /set intremap=on/);
   refused(t, { ...ON, 'dma-drain': false }, 'dma-drain', /leave dma-drain=on/);
   refused(t, { 'x-pasid-mode': true }, 'x-pasid-mode', /needs scalable mode/);
   refused(t, { ...ON, 'x-pasid-mode': true, 'device-iotlb': true }, 'x-pasid-mode', /device-iotlb=on/);
@@ -96,6 +98,7 @@ test('compat=qemu-10.2 refuses what QEMU 10.2 lacks', t => {
   refused(t, { ...compat, nesting: true }, 'nesting', /does not nest/);
   refused(t, { ...compat, 'x-scalable-mode': 'modern' }, 'x-scalable-mode', /"modern" is not one of off, on, legacy/);
   refused(t, { ...compat, 'fault-records': 2 }, 'fault-records', /has one/);
+  refused(t, { ...compat, intremap: true, 'x-pi': true }, 'x-pi', /does not offer it/);
   refused(t, { ...compat, ...ON, 'x-smpwcs': true }, 'x-smpwcs', /does not offer it/);
   t.is(vtdConfig({ ...compat, ...FLTS })['x-flts'], true);
 });

@@ -35,6 +35,7 @@ export const vtdOptions = properties(
       'Number of fault recording registers, 1 .. 128. QEMU has one, the default.',
     ),
     'iotlb-entries': integer({ min: 1, max: 2 ** 20 }, 4096, "Size of the unit's IOTLB in entries."),
+    'x-pi': bool(false, 'CAP.PI: posted interrupts; needs `intremap`.'),
     'x-smpwcs': bool(false, 'ECAP.SMPWCS: page walks can be snooped (PWSNP), which accessed and dirty updates need.'),
     'x-ssads': bool(false, 'ECAP.SSADS: accessed and dirty bits in the second stage.'),
     'x-eafs': bool(false, 'ECAP.EAFS: extended accessed bits in the first stage.'),

@@ -18,7 +18,9 @@ export const vtdProperties: Schema<VtdConfig> = {
     const config = vtdOptions.parse(path, input);
     checkMode(config, path, input);
     checkWidth(config, path);
-    if (config.eim && !config.intremap) refuse(path, 'eim', 'needs interrupt remapping: set intremap=on');
+    for (const option of ['eim', 'x-pi'] as const) {
+      if (config[option] && !config.intremap) refuse(path, option, 'needs interrupt remapping: set intremap=on');
+    }
     if (config['x-pasid-mode'] && config['device-iotlb']) {
       refuse(path, 'x-pasid-mode', 'cannot be combined with device-iotlb=on');
     }
@@ -68,7 +70,7 @@ function checkCompatible(config: VtdConfig, path: string): void {
     refuse(path, 'x-scalable-mode', '"modern" is not one of off, on, legacy (compat=qemu-10.2)');
   }
   if (config['fault-records'] !== 1) refuse(path, 'fault-records', `QEMU 10.2 has one: ${advice}`);
-  for (const option of ['x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const) {
+  for (const option of ['x-pi', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const) {
     if (config[option]) refuse(path, option, `QEMU 10.2 does not offer it: ${advice}`);
   }
 }

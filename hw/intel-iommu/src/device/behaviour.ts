@@ -99,6 +99,27 @@ export interface Behaviour {
   readonly translationChangeFlushes: boolean;
   /** CFI is implemented. */
   readonly compatibilityFormat: boolean;
+  /** Interrupts in compatibility format pass, whatever CFI and EIME say. */
+  readonly compatibilityAlwaysPasses: boolean;
+  /** EIME of IRTA counts although ECAP.EIM is 0. */
+  readonly extendedInterruptsAlways: boolean;
+  /** Handle and subhandle are added in 16 bits; otherwise a larger sum is an index beyond every table. */
+  readonly interruptIndexWraps: boolean;
+  /** IRTEs are cached; otherwise they are read for each interrupt. */
+  readonly interruptEntriesCached: boolean;
+  /**
+   * Reserved values of an IRTE's delivery mode and source validation type, and what 8-bit destinations leave of the destination
+   * field, are reserved bits. Otherwise they do not matter, except that no source passes the reserved validation type.
+   */
+  readonly interruptEncodingsChecked: boolean;
+  /** IRTEs in posted format are taken as ones in remapped format. */
+  readonly postedAsRemapped: boolean;
+  /** The source id of a bus range has the last bus in its high byte. */
+  readonly interruptBusesSwapped: boolean;
+  /** Requests of requester FF:1F.7 are those whose requester nobody knows (an I/O APIC's), and pass source validation. */
+  readonly unknownSourceTrusted: boolean;
+  /** A remapped message has the assert bit also when it is edge triggered. */
+  readonly messagesAlwaysAssert: boolean;
   /** FEUADDR and IEUADDR are writable with ECAP.EIM. */
   readonly upperMessageAddress: boolean;
   /** Only bit 10 of RTADDR selects the mode. */
@@ -168,6 +189,15 @@ export const SPECIFICATION: Behaviour = {
   interruptCommandsAlways: false,
   translationChangeFlushes: false,
   compatibilityFormat: true,
+  compatibilityAlwaysPasses: false,
+  extendedInterruptsAlways: false,
+  interruptIndexWraps: false,
+  interruptEntriesCached: true,
+  interruptEncodingsChecked: true,
+  postedAsRemapped: false,
+  interruptBusesSwapped: false,
+  unknownSourceTrusted: false,
+  messagesAlwaysAssert: false,
   upperMessageAddress: true,
   modeFromOneBit: false,
   contextReservedQualified: true,
@@ -221,6 +251,15 @@ export const QEMU_10_2: Behaviour = {
   interruptCommandsAlways: true,
   translationChangeFlushes: true,
   compatibilityFormat: false,
+  compatibilityAlwaysPasses: true,
+  extendedInterruptsAlways: true,
+  interruptIndexWraps: true,
+  interruptEntriesCached: false,
+  interruptEncodingsChecked: false,
+  postedAsRemapped: true,
+  interruptBusesSwapped: true,
+  unknownSourceTrusted: true,
+  messagesAlwaysAssert: true,
   upperMessageAddress: false,
   modeFromOneBit: true,
   contextReservedQualified: false,

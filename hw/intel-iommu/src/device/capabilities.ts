@@ -30,6 +30,8 @@ export class Capabilities {
   readonly firstStage1GiB: boolean;
   readonly firstStage5Level: boolean;
   readonly srtpFlushes: boolean;
+  readonly cachingMode: boolean;
+  readonly postedInterrupts: boolean;
 
   readonly deviceTlb: boolean;
   readonly interruptRemapping: boolean;
@@ -79,6 +81,8 @@ export class Capabilities {
     this.firstStage1GiB = c.fs1gp === 1;
     this.firstStage5Level = c.fs5lp === 1;
     this.srtpFlushes = c.esrtps === 1;
+    this.cachingMode = c.cm === 1;
+    this.postedInterrupts = c.pi === 1;
 
     const e = Ecap.decode(ecap);
     this.iotlbBase = Number(e.iro) * 16;

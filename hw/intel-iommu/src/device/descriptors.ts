@@ -228,8 +228,13 @@ export class Descriptors {
     const fields = InterruptEntryCacheDescriptor.fields;
     if (InterruptEntryCacheDescriptor.hasReserved(words, 0)) return QueueError.RESERVED_FIELD;
     const selective = fields.g.get(words, 0) === 1;
-    const tooWide = this.#behaviour.queueModeChecked && selective && fields.im.get(words, 0) > this.#caps.maxHandleMask;
-    return tooWide ? QueueError.RESERVED_FIELD : DESCRIPTOR_DONE;
+    const mask = fields.im.get(words, 0);
+    if (this.#behaviour.queueModeChecked && selective && mask > this.#caps.maxHandleMask) {
+      return QueueError.RESERVED_FIELD;
+    }
+    if (selective) this.#invalidator.interruptEntryRange(fields.iidx.get(words, 0), mask);
+    else this.#invalidator.interruptEntries();
+    return DESCRIPTOR_DONE;
   }
 
   #wait(words: Int32Array): number {

@@ -75,6 +75,7 @@ export class GlobalCommands {
     this.#status(bit, on);
     if (bit === GlobalCommand.TE) this.#translationEnable(on);
     else if (bit === GlobalCommand.IRE) this.#state.interruptRemapping = on;
+    else if (bit === GlobalCommand.CFI) this.#state.compatibilityFormat = on;
   }
 
   #status(bit: number, on: boolean): void {
@@ -92,6 +93,7 @@ export class GlobalCommands {
     this.#propagation?.rootTableSet?.();
   }
 
+  /** CAP.ESIRTPS is 0: what is cached of the table before stays until software flushes it. */
   #setInterruptTable(): void {
     const state = this.#state;
     const at = Reg.IRTA >>> 2;
@@ -99,8 +101,8 @@ export class GlobalCommands {
     state.interruptTableHi = words[at + 1]!;
     state.interruptTableLo = words[at]! & ~0xfff;
     state.interruptTableEntries = 2 ** (InterruptTableAddress.fields.s.get(words, at) + 1);
-    state.extendedInterruptMode =
-      this.#caps.extendedInterruptMode && InterruptTableAddress.fields.eime.get(words, at) === 1;
+    const extended = this.#caps.extendedInterruptMode || this.#behaviour.extendedInterruptsAlways;
+    state.extendedInterruptMode = extended && InterruptTableAddress.fields.eime.get(words, at) === 1;
   }
 
   #translationEnable(on: boolean): void {

@@ -1,7 +1,17 @@
 import { hex } from '@remora/bits';
 import type { Inspector } from '@remora/core';
 import type { Iotlb } from '@remora/iommu';
-import { Cap, Ecap, EventControl, FaultStatus, QueueAddress, Reg, RootTableAddress } from '../spec/index.js';
+import {
+  Cap,
+  Ecap,
+  EventControl,
+  FaultStatus,
+  InterruptTableAddress,
+  QueueAddress,
+  Reg,
+  RootTableAddress,
+} from '../spec/index.js';
+import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import type { Lookup } from './lookup.js';
 import { Pe } from './pasid-entry-cache.js';
 import type { RegisterFile } from './register-file.js';
@@ -16,6 +26,7 @@ export function inspectUnit(
   state: UnitState,
   lookup: Lookup,
   iotlb: Iotlb,
+  interruptEntries: InterruptEntryCache,
 ): void {
   const { words } = registers;
   const shown = into.child('registers');
@@ -24,8 +35,15 @@ export function inspectUnit(
   shown.record('rtaddr', RootTableAddress, words, Reg.RTADDR >>> 2).record('iqa', QueueAddress, words, Reg.IQA >>> 2);
   shown.value('iqh', registers.read(Reg.IQH)).value('iqt', registers.read(Reg.IQT));
   shown.record('fsts', FaultStatus, words, Reg.FSTS >>> 2).record('fectl', EventControl, words, Reg.FECTL >>> 2);
+  shown.record('irta', InterruptTableAddress, words, Reg.IRTA >>> 2);
   into.value('translationEnabled', state.translationEnabled).value('translationTableMode', state.ttm);
   into.value('rootTable', hex(state.rootHi, state.rootLo)).value('queueEnabled', state.queueEnabled);
+
+  into
+    .value('interruptRemapping', state.interruptRemapping)
+    .value('interruptTableEntries', state.interruptTableEntries);
+  into.value('interruptTable', hex(state.interruptTableHi, state.interruptTableLo));
+  into.value('extendedInterruptMode', state.extendedInterruptMode);
 
   const caches = into.child('caches');
   caches.value('contexts', [...lookup.contexts.requesters()]);
@@ -40,4 +58,5 @@ export function inspectUnit(
     })),
   );
   caches.value('iotlb', [...iotlb.entries()]);
+  caches.value('interruptEntries', interruptEntries.indices());
 }

@@ -4,6 +4,7 @@ import { Granularity, PasidCacheGranularity, PasidIotlbGranularity } from '../sp
 import type { Behaviour } from './behaviour.js';
 import type { ContextCache } from './context-cache.js';
 import type { VtdPropagation } from './environment.js';
+import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import { TlbKind } from './lookup.js';
 import type { PasidEntryCache } from './pasid-entry-cache.js';
 
@@ -20,6 +21,7 @@ export class Invalidator {
   readonly #contexts: ContextCache;
   readonly #pasids: PasidEntryCache;
   readonly #iotlb: Iotlb;
+  readonly #interruptEntries: InterruptEntryCache;
   readonly #propagation: VtdPropagation | undefined;
 
   constructor(
@@ -27,16 +29,18 @@ export class Invalidator {
     contexts: ContextCache,
     pasids: PasidEntryCache,
     iotlb: Iotlb,
+    interruptEntries: InterruptEntryCache,
     propagation: VtdPropagation | undefined,
   ) {
     this.#behaviour = behaviour;
     this.#contexts = contexts;
     this.#pasids = pasids;
     this.#iotlb = iotlb;
+    this.#interruptEntries = interruptEntries;
     this.#propagation = propagation;
   }
 
-  /** All caches: SRTP with CAP.ESRTPS, and reset. */
+  /** All caches of DMA remapping: SRTP with CAP.ESRTPS, and reset. */
   everything(): void {
     this.#contexts.invalidateAll();
     this.#pasids.invalidateAll();
@@ -111,6 +115,16 @@ export class Invalidator {
       iotlb.invalidatePages(first, hi, lo, rangeShift(mask));
       iotlb.invalidatePages(nested, hi, lo, rangeShift(mask));
     }
+  }
+
+  /** All IRTEs. */
+  interruptEntries(): void {
+    this.#interruptEntries.invalidateAll();
+  }
+
+  /** The IRTEs of the 2^mask indices around `index`. */
+  interruptEntryRange(index: number, mask: number): void {
+    this.#interruptEntries.invalidate(index, mask);
   }
 
   /** The unit keeps no device TLBs itself. `shift` is log2 of the range in bytes. */

@@ -13,6 +13,8 @@ export class UnitState {
   interruptTableLo = 0;
   interruptTableEntries = 0;
   extendedInterruptMode = false;
+  /** Interrupts in compatibility format may pass (GSTS.CFIS). */
+  compatibilityFormat = false;
 
   reset(): void {
     Object.assign(this, new UnitState());

@@ -3,7 +3,7 @@
  * IOMMU. This file composes; behaviour is in the files beside it.
  */
 import type { Inspector, MmioOps, Translation } from '@remora/core';
-import { Iotlb } from '@remora/iommu';
+import { Iotlb, type RemappedInterrupt } from '@remora/iommu';
 import type { VtdConfig } from '../config/index.js';
 import { Reg, Ttm, virtualCommandLayout, WINDOW_BYTES } from '../spec/index.js';
 import { QEMU_10_2, SPECIFICATION, type Behaviour } from './behaviour.js';
@@ -16,6 +16,8 @@ import { FaultRecording } from './fault-recording.js';
 import { FirstStageWalk } from './first-stage.js';
 import { GlobalCommands } from './global-command.js';
 import { inspectUnit } from './inspect.js';
+import { InterruptEntryCache } from './interrupt-entry-cache.js';
+import { InterruptRemapping } from './interrupt-remapping.js';
 import { InvalidationQueue } from './invalidation-queue.js';
 import { Invalidator } from './invalidate.js';
 import { Lookup } from './lookup.js';
@@ -57,6 +59,8 @@ export class VtdUnit {
   readonly #queue: InvalidationQueue;
   readonly #block: RegisterBlock;
   readonly #translator: Translator;
+  readonly #interruptEntries = new InterruptEntryCache();
+  readonly #interrupts: InterruptRemapping;
 
   constructor(config: VtdConfig, environment: VtdEnvironment) {
     const behaviour: Behaviour = config.compat === 'qemu-10.2' ? QEMU_10_2 : SPECIFICATION;
@@ -81,7 +85,7 @@ export class VtdUnit {
     const contexts = new ContextCache();
     const pasids = new PasidEntryCache();
     this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb);
-    this.#invalidator = new Invalidator(behaviour, contexts, pasids, this.#iotlb, propagation);
+    this.#invalidator = new Invalidator(behaviour, contexts, pasids, this.#iotlb, this.#interruptEntries, propagation);
 
     const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL);
     const completionEvent = new EventInterrupt(registers, environment, Reg.IECTL);
@@ -112,6 +116,7 @@ export class VtdUnit {
     const second = new SecondStageWalk(caps, behaviour, memory);
     const first = new FirstStageWalk(caps, behaviour, memory, second);
     this.#translator = new Translator(caps, behaviour, state, this.#lookup, this.#iotlb, first, second, this.#faults);
+    this.#interrupts = new InterruptRemapping(caps, behaviour, memory, state, this.#interruptEntries, this.#faults);
   }
 
   /** GSTS.TES. */
@@ -131,6 +136,7 @@ export class VtdUnit {
     this.#queue.reset();
     this.#faults.restart();
     this.#invalidator.everything();
+    this.#invalidator.interruptEntries();
     this.#environment.propagation?.reset?.();
   }
 
@@ -141,6 +147,21 @@ export class VtdUnit {
    */
   translate(requesterId: number, pasid: number, hi: number, lo: number, access: number, out: Translation): number {
     return this.#translator.translate(requesterId, pasid, hi | 0, lo | 0, access, out);
+  }
+
+  /**
+   * Remaps one interrupt request: a DWORD `data` written to the byte address (hi, lo). Returns 0 and fills `out`, or the fault
+   * reason; it has then been recorded, unless FPD suppressed it or `report` is false. Not for the unit's own messages.
+   */
+  remapInterrupt(
+    requesterId: number,
+    hi: number,
+    lo: number,
+    data: number,
+    out: RemappedInterrupt,
+    report = true,
+  ): number {
+    return this.#interrupts.remap(requesterId, hi | 0, lo | 0, data | 0, out, report);
   }
 
   /**
@@ -159,6 +180,6 @@ export class VtdUnit {
 
   /** Registers, latched state and caches, for people and tests. */
   inspect(into: Inspector): void {
-    inspectUnit(into, this.registers, this.#state, this.#lookup, this.#iotlb);
+    inspectUnit(into, this.registers, this.#state, this.#lookup, this.#iotlb, this.#interruptEntries);
   }
 }

@@ -7,18 +7,25 @@ import {
   Fault,
   FaultRecord,
   faultName,
+  InterruptEntry,
   InterruptEntryCacheDescriptor,
+  InterruptMessage,
+  InterruptRequest,
   IotlbDescriptor,
   PageGroupResponseDescriptor,
   PasidCacheDescriptor,
   PasidDeviceTlbDescriptor,
   PasidEntry,
   PasidIotlbDescriptor,
+  PostedDescriptor,
+  PostedInterruptEntry,
   QUALIFIED,
   RootEntry,
   ScalableContextEntry,
   ScalableRootEntry,
   WaitDescriptor,
+  XapicInterruptEntry,
+  XapicPostedDescriptor,
 } from './index.js';
 
 const quads = (words: Int32Array): bigint[] =>
@@ -76,6 +83,33 @@ test('vtd.md 14: fault records', t => {
   t.deepEqual(quads(read), [0x1234000n, 0xc000007900000100n]);
   const write = FaultRecord.encode({ sid: 0x100, fr: Fault.SFS_2, pp: 1, pv: 5, f: 1 });
   t.deepEqual(quads(write), [0n, 0x8000057180000100n]);
+});
+
+test('vtd.md 14: an interrupt entry, the request that leads to it, and its message', t => {
+  const values = { p: 1, v: 0x41, sid: 0x100, svt: 1 };
+  const entry = [0x0000030000410001n, 0x0000000000040100n];
+  t.deepEqual(quads(XapicInterruptEntry.encode({ ...values, dst: 3 })), entry);
+  t.deepEqual(quads(InterruptEntry.encode({ ...values, dst: 0x300 })), entry);
+  const request = { head: 0xfee, format: 1, handleLow: 5, handleHigh: 1 };
+  t.deepEqual(quads(InterruptRequest.encode(request)), [0xfee000b4n]);
+  t.deepEqual(quads(InterruptMessage.encode({ head: 0xfee, destination: 3, vector: 0x41 })), [0x41_fee03000n]);
+});
+
+test('posted formats: fields where vtd.md 8.2 has them', t => {
+  const entry = { p: 1, urg: 1, im: 1, v: 0x41, pdaLow: 0x12345640 / 64, pdaHigh: 0xabcd, sid: 0x100, sq: 2, svt: 1 };
+  t.deepEqual(quads(PostedInterruptEntry.encode(entry)), [0x123456400041c001n, 0x0000abcd00060100n]);
+  const posted = [0n, 1n << 63n, 0n, 0n, 0x0000070000f20003n, 0n, 0n, 0n];
+  t.deepEqual(quads(XapicPostedDescriptor.encode({ pir1: 1n << 63n, on: 1, sn: 1, nv: 0xf2, ndst: 7 })), posted);
+  t.deepEqual(quads(PostedDescriptor.encode({ pir1: 1n << 63n, on: 1, sn: 1, nv: 0xf2, ndst: 0x700 })), posted);
+});
+
+test('reserved bits of interrupt structures are those of vtd.md 8', t => {
+  t.deepEqual(reserved(InterruptRequest), [0xffff000000000000n]);
+  t.deepEqual(reserved(InterruptEntry), [0xff007000n, 0xfffffffffff00000n]);
+  t.deepEqual(reserved(XapicInterruptEntry), [0xffff00ffff007000n, 0xfffffffffff00000n]);
+  t.deepEqual(reserved(PostedInterruptEntry), [0x0000003fff0030fcn, 0x00000000fff00000n]);
+  t.deepEqual(reserved(PostedDescriptor), [0n, 0n, 0n, 0n, 0xff00fffcn, ALL, ALL, ALL]);
+  t.deepEqual(reserved(XapicPostedDescriptor), [0n, 0n, 0n, 0n, 0xffff00ffff00fffcn, ALL, ALL, ALL]);
 });
 
 test('reserved bits of descriptors are those of vtd.md 5', t => {
