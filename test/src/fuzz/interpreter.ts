@@ -4,7 +4,9 @@ import type { Coverage } from './coverage.js';
 import { damage, pathOf } from './damage.js';
 import type { FuzzMemory } from './fuzz-memory.js';
 import type { Request } from './naive/translate.js';
-import type { DescriptorGenes, Operation, Program, Who } from './program.js';
+import { descriptorWords } from './descriptor-words.js';
+import type { Operation, Program, Who } from './program.js';
+import { invalidation, moveLeaf } from './remap.js';
 import { Rig } from './rig.js';
 import { DOMAINS, PAGES, PASIDS, RIDS, World } from './world.js';
 
@@ -67,6 +69,9 @@ class Interpreter {
       case 'damage':
         this.#damage(operation);
         break;
+      case 'remap':
+        this.#remap(operation.who, operation.gene);
+        break;
       case 'map': {
         const tables = [...world.firsts, ...world.seconds];
         world.map(tables[operation.table % tables.length]!, PAGES[operation.page]!, operation.leaf);
@@ -80,7 +85,7 @@ class Interpreter {
         break;
       case 'submit':
         if (this.#rig.queue.stopped && operation.descriptors[0]!.flags % 4 !== 0) this.#recover(0);
-        this.#submit(operation.descriptors.map(each => this.#descriptor(each)));
+        this.#submit(operation.descriptors.map(each => descriptorWords(world, this.#rig.naive.mode, each)));
         break;
       case 'flush':
         this.#flush(operation.how);
@@ -122,6 +127,28 @@ class Interpreter {
     if (cold) this.#flush(gene);
     this.#rig.request(request);
     if (undo) restore();
+  }
+
+  /** Two pages are used, one of them moves, an invalidation around the other follows, and they are used again. */
+  #remap(who: Who, gene: number): void {
+    const { queue } = this.#rig;
+    const one = this.#requestOf(who);
+    const neighbour = [0x1000n, 0x1000n, 0x20_0000n, 0n][gene % 4]!;
+    const other = { ...one, address: BigInt.asUintN(64, one.address ^ neighbour) };
+    this.#rig.request(one);
+    this.#rig.request(other);
+    moveLeaf(this.#world, one, gene >>> 2);
+    const words = invalidation(this.#world, one, other.address, gene);
+    if (words !== undefined && queue.enabled) {
+      if (queue.stopped) this.#recover(1);
+      this.#submit([words]);
+    } else if (words !== undefined && this.#rig.naive.mode === 0) {
+      const [low, high] = words as [bigint, bigint];
+      const domain = Number((low >> 16n) & 0xffffn);
+      this.#rig.iotlbCommand(Number((low >> 4n) & 3n), domain, high & ~0xfffn, Number(high & 0x3fn));
+    }
+    this.#rig.request(one);
+    this.#rig.request(other);
   }
 
   /** Empties all caches: by SRTP, or as the queue or the register commands do it. */
@@ -239,43 +266,5 @@ class Interpreter {
     if (gene % 4 === 1) this.#tail = queue.head;
     this.#rig.setTail(BigInt(this.#tail), false);
     this.#rig.writeFaultStatus(IQE);
-  }
-
-  /** A descriptor of a type that this unit has, mostly. */
-  #typeOf(type: number, flags: number): number {
-    const { deviceTlb, interruptRemapping } = this.#rig.facts;
-    const types = [1, 2, 5];
-    if (deviceTlb) types.push(3);
-    if (interruptRemapping) types.push(4);
-    if (this.#rig.naive.mode !== 0) types.push(6, 6, 7);
-    if (this.#rig.naive.mode !== 0 && deviceTlb) types.push(8);
-    return flags % 16 === 5 ? type % 16 : types[type % types.length]!;
-  }
-
-  #descriptor({ type: typeGene, granularity, domain, rid, pasid, page, mask, flags, flip }: DescriptorGenes): bigint[] {
-    const type = this.#typeOf(typeGene, flags);
-    const low = BigInt(type) | (BigInt(granularity) << 4n);
-    const did = BigInt(DOMAINS[domain]!) << 16n;
-    const address = PAGES[page]!;
-    // Small masks, mostly; every mask at times.
-    const am = BigInt(flags % 4 === 0 ? mask : mask % 20);
-    const ih = BigInt((flags >>> 2) & 1) << 6n;
-    const size = BigInt((flags >>> 3) & 1);
-    const source = BigInt(RIDS[rid]!);
-    const tag = BigInt(PASIDS[pasid]!) << 32n;
-    const status = flags % 16 === 15 ? 0x70_0000n : this.#world.status + BigInt((flags & 0x3f) * 4);
-    const words: Readonly<Record<number, readonly [bigint, bigint]>> = {
-      1: [low | did | (source << 32n) | (BigInt(flags & 3) << 48n), 0n],
-      2: [low | did | (BigInt(flags & 3) << 6n), address | ih | am],
-      3: [3n | (source << 32n) | (BigInt(flags & 31) << 16n), address | size],
-      4: [4n | (BigInt(granularity & 1) << 4n) | (BigInt(mask % 20) << 27n) | (BigInt(flags) << 32n), 0n],
-      5: [5n | (BigInt(flags & 7) << 4n) | (BigInt(flags) << 32n), status],
-      6: [low | did | tag, address | ih | am],
-      7: [low | did | tag, 0n],
-      8: [8n | (source << 16n) | tag | (BigInt(flags & 31) << 4n), address | (size << 11n) | BigInt((flags >>> 4) & 1)],
-    };
-    const q = [...(words[type] ?? [low, 0n]), 0n, 0n];
-    if (flip < 256) q[flip >>> 6]! ^= 1n << BigInt(flip & 63);
-    return q;
   }
 }

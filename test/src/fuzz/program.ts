@@ -40,6 +40,7 @@ export type Operation =
       /** The structure is as before afterwards. */
       readonly undo: boolean;
     }
+  | { readonly op: 'remap'; readonly who: Who; readonly gene: number }
   | { readonly op: 'map'; readonly table: number; readonly page: number; readonly leaf: LeafGenes }
   | { readonly op: 'context'; readonly rid: number; readonly genes: readonly number[] }
   | { readonly op: 'pasid'; readonly directory: number; readonly pasid: number; readonly genes: readonly number[] }
@@ -93,6 +94,7 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
       undo: fc.nat(7).map(n => n !== 0),
     }),
   },
+  { weight: 4, arbitrary: fc.record({ op: fc.constant('remap' as const), who, gene }) },
   {
     weight: 3,
     arbitrary: fc.record({

@@ -1,0 +1,59 @@
+/**
+ * What an operating system does all the time: a page is in use, its entry changes, an invalidation follows that covers it or just does
+ * not, and the page is used again. By chance alone programs hardly ever do this.
+ */
+import { pathOf } from './damage.js';
+import type { Request } from './naive/translate.js';
+import type { World } from './world.js';
+
+const ADDRESS = 0xf_ffff_ffff_f000n;
+
+/** Which domain, and PASID in it, a request's translations are tagged with; undefined if its tables do not say. */
+function tagOf(world: World, { rid, pasid, address }: Request): { domain: bigint; pasid: bigint } | undefined {
+  const path = pathOf(world, rid, pasid, address);
+  const context = path.find(({ kind }) => kind === 'context');
+  const entry = path.find(({ kind }) => kind === 'pasid');
+  if (context === undefined) return undefined;
+  if (world.mode === 'legacy') return { domain: (world.memory.quad(context.address + 8n)! >> 8n) & 0xffffn, pasid: 0n };
+  if (entry === undefined) return undefined;
+  const ridPasid = world.memory.quad(context.address + 8n)! & 0xf_ffffn;
+  return {
+    domain: world.memory.quad(entry.address + 8n)! & 0xffffn,
+    pasid: pasid === -1 ? ridPasid : BigInt(pasid),
+  };
+}
+
+/** Makes the last entry on a request's way lead elsewhere: to the neighbouring frame of its size, with its accessed bits as they are. */
+export function moveLeaf(world: World, { rid, pasid, address }: Request, gene: number): void {
+  const leaf = pathOf(world, rid, pasid, address).at(-1);
+  if (leaf === undefined || (leaf.kind !== 'first' && leaf.kind !== 'second')) return;
+  const entry = world.memory.quad(leaf.address)!;
+  // 4 KiB, 2 MiB, 1 GiB: what of the address is the frame's depends on the level; these bits are of all three.
+  world.memory.putQuad(leaf.address, entry ^ (((1n + BigInt(gene % 7)) << 30n) & ADDRESS));
+}
+
+/** The descriptor that follows: of the request's tag or, now and then, of another one; for pages around `around`. */
+export function invalidation(
+  world: World,
+  request: Request,
+  around: bigint,
+  gene: number,
+): readonly bigint[] | undefined {
+  const tag = tagOf(world, request);
+  if (tag === undefined) return undefined;
+  const domain = (gene % 8 === 0 ? tag.domain ^ 1n : tag.domain) << 16n;
+  const pasid = (gene % 8 === 1 ? tag.pasid ^ 1n : tag.pasid) << 32n;
+  const mask = BigInt((gene >>> 4) % 4 === 0 ? (gene >>> 6) % 19 : (gene >>> 6) % 4);
+  const pages = (around & ~0xfffn) | mask;
+  const kinds: (readonly [bigint, bigint])[] = [
+    [0x22n | domain, 0n],
+    [0x32n | domain, pages],
+    [0x32n | domain, pages],
+  ];
+  if (world.mode !== 'legacy') {
+    kinds.push([0x26n | domain | pasid, 0n], [0x36n | domain | pasid, pages], [0x36n | domain | pasid, pages]);
+    kinds.push([0x07n | domain, 0n], [0x17n | domain | pasid, 0n]);
+  }
+  const [low, high] = kinds[(gene >>> 11) % kinds.length]!;
+  return [low, high, 0n, 0n];
+}
