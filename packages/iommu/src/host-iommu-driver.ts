@@ -15,8 +15,8 @@ export interface HostIommuDriver extends Disposable {
   readonly addressWidth: number;
   /** Programs the unit and enables translation. A device without a domain is blocked from then on. */
   start(): void;
-  /** A new, empty second-stage domain (IOVA or guest-physical to host-physical). */
-  createDomain(): HostIommuDomain;
+  /** A new, empty second-stage domain (IOVA or guest-physical to host-physical); -ENOSPC if the unit has no tag left for it, -ENOMEM. */
+  createDomain(): HostIommuDomain | number;
   /** Faults that the unit recorded since the last call, oldest first; reading them clears them in the unit. */
   takeFaults(): HostIommuFault[];
 }

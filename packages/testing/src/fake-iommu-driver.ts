@@ -13,7 +13,8 @@ import {
   type Stage1Flush,
 } from '@remora/iommu';
 
-export type DriverOp = 'map' | 'unmap' | 'attach' | 'detach' | 'bindPasid' | 'unbindPasid' | 'flushStage1';
+export type DriverOp =
+  'createDomain' | 'map' | 'unmap' | 'attach' | 'detach' | 'bindPasid' | 'unbindPasid' | 'flushStage1';
 
 interface PlannedFailure {
   readonly op: DriverOp;
@@ -143,6 +144,10 @@ export class FakeIommuDriver implements HostIommuDriver {
   /** Records a call; 0, or the negated errno with which it has to fail. */
   called(op: DriverOp, details: string): number {
     this.calls.push(`${op} ${details}`);
+    return this.#resultOf(op);
+  }
+
+  #resultOf(op: DriverOp): number {
     let result = 0;
     for (const failure of this.#failures) if (failure.op === op && --failure.left === 0) result = -failure.errno;
     return result;
@@ -154,7 +159,10 @@ export class FakeIommuDriver implements HostIommuDriver {
 
   start(): void {}
 
-  createDomain(): FakeIommuDomain {
+  /** Not among the calls: what is done with the domain tells of it. */
+  createDomain(): FakeIommuDomain | number {
+    const error = this.#resultOf('createDomain');
+    if (error !== 0) return error;
     const domain = new FakeIommuDomain(this, this.#nextDomain++);
     this.domains.add(domain);
     return domain;

@@ -1,5 +1,5 @@
 /** HostIommuDriver on a VT-d unit: scalable mode, second-stage domains, guests' first stages nested over them. */
-import type { MemoryPort } from '@remora/core';
+import { Errno, type MemoryPort } from '@remora/core';
 import { type HostIommuDriver, type HostIommuFault, Stage1Format } from '@remora/iommu';
 import { widthOfLevels } from '../spec/index.js';
 import { type HostUnit, VtdHostDomain } from './host-domain.js';
@@ -74,17 +74,18 @@ export class VtdHostDriver implements HostIommuDriver {
     this.driver.start(this.#options.faults);
   }
 
-  /** @throws Error if all domain ids are taken or there is no page for the root. */
-  createDomain(): VtdHostDomain {
+  /** -ENOSPC if all domain ids are taken, -ENOMEM if there is no page for the root. */
+  createDomain(): VtdHostDomain | number {
     const { capabilities } = this.driver;
     let id = this.#options.firstDomainId ?? DEFAULT_FIRST_DOMAIN;
     while (this.#domains.has(id)) id++;
-    if (id >= capabilities.domains) throw new Error('VT-d: no domain id left');
-    const table = new PageTable(this.#memory, this.#pages, {
+    if (id >= capabilities.domains) return -Errno.ENOSPC;
+    const table = PageTable.create(this.#memory, this.#pages, {
       stage: 'second',
       levels: this.#levels,
       largestLeaf: capabilities.largestSecondStageLeaf,
     });
+    if (typeof table === 'number') return table;
     const domain = new VtdHostDomain(this.#unit, id, table);
     this.#domains.set(id, domain);
     return domain;

@@ -2,11 +2,11 @@
 import { Access, Errno } from '@remora/core';
 import test from 'ava';
 import type { VtdPropagation } from '../device/environment.js';
-import { DEVICE, flush, Guest, host, PASID, succeed } from './host.test.helper.js';
+import { DEVICE, domainOf, flush, Guest, host, PASID, succeed } from './host.test.helper.js';
 
 test('when pages run out, whatever the step, the state before is in force and nothing is lost', t => {
   const { rig, ration, driver } = host();
-  const domain = driver.createDomain();
+  const domain = domainOf(driver);
   const guest = new Guest(rig, domain);
   guest.map(1, 0x3100);
   succeed(t, domain.attach(0x18));
@@ -35,6 +35,16 @@ test('when pages run out, whatever the step, the state before is in force and no
   t.like(rig.request(0x1_18, 0x1000, Access.READ, PASID), { to: 0x3101000n });
 });
 
+test('a domain for which there is no page: refused, and nothing is lost', t => {
+  const { rig, ration, driver } = host();
+  const inUse = rig.pages.inUse;
+  ration.left = 0;
+  t.is(driver.createDomain(), -Errno.ENOMEM);
+  ration.left = Infinity;
+  t.is(rig.pages.inUse, inUse);
+  t.is(domainOf(driver).id, 0x100);
+});
+
 test('when the unit refuses a flush the state before is in force', t => {
   let refuse = '';
   const answer = (name: string) => (): number => (refuse === name ? -Errno.EIO : 0);
@@ -45,7 +55,7 @@ test('when the unit refuses a flush the state before is in force', t => {
     iotlbInvalidate: answer('iotlb'),
   };
   const { rig, driver } = host({}, propagation);
-  const domain = driver.createDomain();
+  const domain = domainOf(driver);
   const guest = new Guest(rig, domain);
   guest.map(1, 0x3100);
   succeed(t, domain.attach(DEVICE), domain.bindPasid(DEVICE, PASID, guest.config));
@@ -87,7 +97,7 @@ test('a unit in caching mode that refuses a flush keeps nothing new', t => {
       iotlbInvalidate: answer('iotlb'),
     },
   );
-  const domain = driver.createDomain();
+  const domain = domainOf(driver);
   const { config } = new Guest(rig, domain);
   const attempt = (name: string, action: () => number): void => {
     const before = JSON.stringify([driver.describe(), [...domain.mappings()], rig.pages.inUse]);

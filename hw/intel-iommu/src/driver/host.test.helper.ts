@@ -59,6 +59,13 @@ export function host(
   return { rig, ration, driver };
 }
 
+/** A new domain. @throws Error if the driver has none. */
+export function domainOf(driver: VtdHostDriver): VtdHostDomain {
+  const domain = driver.createDomain();
+  if (typeof domain === 'number') throw new Error(`no domain: ${domain}`);
+  return domain;
+}
+
 /**
  * A guest's first stage whose tables lie at guest frames that the domain maps elsewhere: guest frame `g` is host frame `g ^ 1`, so
  * that nothing works by identity.

@@ -99,16 +99,22 @@ export class PageTable {
   readonly #run = new Int32Array(ENTRIES * 2);
   readonly #freeNow: UnmapSink = { retire: frame => this.#pages.free(frame, 1) };
 
-  /** @throws Error if there is no page for the root. */
-  constructor(memory: MemoryPort, pages: PageAllocator, options: PageTableOptions) {
+  /** @throws Error if there is no page for the root, which is allocated unless it is given. */
+  constructor(memory: MemoryPort, pages: PageAllocator, options: PageTableOptions, rootFrame = pages.allocate(1)) {
+    if (rootFrame < 0) throw new Error('page table: no page for the root');
     this.#memory = new StructureMemory(memory);
     this.#pages = pages;
     this.levels = options.levels;
     this.stage = options.stage;
     this.#largestLeaf = options.largestLeaf ?? 12;
     this.#format = options.stage === 'first' ? firstStage(options.presetAccessed ?? true) : SECOND_STAGE;
-    this.rootFrame = pages.allocate(1);
-    if (this.rootFrame < 0) throw new Error('page table: no page for the root');
+    this.rootFrame = rootFrame;
+  }
+
+  /** As the constructor; -ENOMEM if there is no page for the root. */
+  static create(memory: MemoryPort, pages: PageAllocator, options: PageTableOptions): PageTable | number {
+    const rootFrame = pages.allocate(1);
+    return rootFrame < 0 ? rootFrame : new PageTable(memory, pages, options, rootFrame);
   }
 
   /**

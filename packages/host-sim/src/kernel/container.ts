@@ -1,7 +1,6 @@
 /** A VFIO container in the kernel: alive while a descriptor or a group holds it. */
 import { Errno } from '@remora/core';
 import type { IoctlArgument } from '@remora/host';
-import type { HostIommuDomain } from '@remora/iommu';
 import {
   IOMMU_VMID_INVALID,
   type UapiVariant,
@@ -103,8 +102,11 @@ export class Container {
     if (this.#groups.length === 0 || this.#backend !== undefined) return -Errno.EINVAL;
     const known = type === VFIO_TYPE1_IOMMU || type === VFIO_TYPE1v2_IOMMU || type === VFIO_TYPE1_NESTING_IOMMU;
     if (!known || this.#checkExtension(type) <= 0) return -Errno.ENODEV;
-    const domain = createDomain(this.#kernel);
-    if (domain === undefined) return -Errno.ENOMEM;
+    const domain = this.#kernel.iommu!.driver.createDomain();
+    if (typeof domain === 'number') {
+      this.#kernel.note('no-domain', { result: domain });
+      return domain;
+    }
     const backend = new Type1(this.#kernel, this.#opener, domain, type, this.#uapi);
     for (const group of this.#groups) {
       const error = backend.attach(group);
@@ -131,16 +133,6 @@ export class Container {
       return -Errno.EINVAL;
     this.#vmid = vmid;
     return 0;
-  }
-}
-
-/** Undefined if the unit has no domain left, or the host no page for its root table. */
-function createDomain(kernel: Kernel): HostIommuDomain | undefined {
-  try {
-    return kernel.iommu!.driver.createDomain();
-  } catch (error) {
-    kernel.note('no-domain', { message: String(error) });
-    return undefined;
   }
 }
 

@@ -223,3 +223,18 @@ test('a process that ends leaves nothing behind', t => {
   process[Symbol.dispose]();
   t.deepEqual(host.dump(), before);
 });
+
+test('a unit without a domain left, or a host without a page for one: SET_IOMMU says so, and may be tried again', t => {
+  const { host, driver } = owner(t)(bench());
+  const process = host.process('vmm');
+  const container = process.open('/dev/vfio/vfio');
+  const group = process.open('/dev/vfio/1');
+  t.is(process.ioctl(group, VFIO_GROUP_SET_CONTAINER, pointerTo(container)), 0);
+  const before = host.dump();
+  for (const errno of [Errno.ENOSPC, Errno.ENOMEM]) {
+    driver.fail('createDomain', errno);
+    t.is(process.ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1_NESTING_IOMMU), -errno);
+    t.deepEqual(host.dump(), before);
+  }
+  t.is(process.ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1_NESTING_IOMMU), 0);
+});
