@@ -39,6 +39,32 @@ const FALSIFICATIONS: Readonly<Record<string, { recording: string; find: RegExp;
   'the source of a fault (F)': { recording: 'E61leg', find: /^ F /, by: line => line.replace(/F ..../, 'F 0008') },
   'the data of a message (IRQ)': { recording: 'E61leg', find: /^ IRQ /, by: line => line.replace(/.$/, '3') },
   'the address of a message (IRQ)': { recording: 'E61leg', find: /^ IRQ /, by: line => line.replace('fee0', 'fee1') },
+  'the vector of a remapped interrupt (I)': { recording: 'D61', find: /^I /, by: line => line.replace(/.$/, 'f') },
+  'the destination of a remapped interrupt (I)': {
+    recording: 'D61',
+    find: /^I /,
+    by: line => line.replace(/-> fee0(.)/, '-> fee1$1'),
+  },
+  'an interrupt that was blocked (I)': {
+    recording: 'D61',
+    find: /^I /,
+    by: line => line.replace(/^I (.*) -> .*/, 'IF $1 -> 22'),
+  },
+  'the range of a device-TLB invalidation (N)': {
+    recording: 'F72ats',
+    find: /^ N .* fff devtlb/,
+    by: line => line.replace(' fff ', ' 1fff '),
+  },
+  'the address of a device-TLB invalidation (N)': {
+    recording: 'F72ats',
+    find: /^ N /,
+    by: line => line.replace(/000 (\w+) devtlb$/, '001 $1 devtlb'),
+  },
+  'the device of a device-TLB invalidation (N)': {
+    recording: 'F72ats',
+    find: /^ N /,
+    by: line => line.replace('01:00.0', '01:00.1'),
+  },
 };
 
 for (const [what, { recording, find, by }] of Object.entries(FALSIFICATIONS)) {
@@ -65,6 +91,15 @@ test('a memory write that is missing from the recording is refused', async t => 
   t.is(mismatches, 1);
   t.is(differences[0]!.got, removed!.trim());
   t.regex(differences[0]!.expected, /nothing more/);
+});
+
+test('a device-TLB invalidation that is missing from the recording is refused', async t => {
+  const lines = await linesOf('F72ats');
+  const at = lines.findLastIndex(line => line.startsWith(' N '));
+  const [removed] = lines.splice(at, 1);
+  const { mismatches, differences } = await replayFile(await textFile(t, lines));
+  t.is(mismatches, 1);
+  t.is(differences[0]!.got, removed!.trim());
 });
 
 test('effects in another order are refused', async t => {

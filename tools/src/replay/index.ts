@@ -9,6 +9,8 @@ export type { Difference, ExcuseRule, ReplayResult } from './replay-result.js';
 export { TraceError } from './trace-error.js';
 export {
   parseTraceLine,
+  type DeviceTlbLine,
+  type InterruptLine,
   type MemoryLine,
   type RegisterLine,
   type TraceLine,

@@ -1,32 +1,35 @@
 /**
- * Gives a model the inputs of a recording (register writes and reads, translation requests, guest memory) and compares what it
- * answers and does with what was recorded.
+ * Gives a model the inputs of a recording (register writes and reads, translation and interrupt requests, guest memory) and
+ * compares what it answers and does with what was recorded.
  *
  * Memory that the recorded unit read is an input: it may have read more, or more often, than the model needs. Everything else that
- * happened during an operation is an expectation, in order: memory writes, messages, offered and suppressed faults.
+ * happened during an operation is an expectation, in order: memory writes, messages, offered and suppressed faults, device-TLB
+ * invalidations.
  */
 import { Reg, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
 import { Access, Translation, TxAttrs } from '@remora/core';
+import { RemappedInterrupt } from '@remora/iommu';
 import { ReplayMemory } from './replay-memory.js';
 import type { Difference, ExcuseRule, ReplayResult } from './replay-result.js';
-import type { MemoryLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
+import type { InterruptLine, MemoryLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
 import type { TraceOperation } from './trace-reader.js';
 import {
+  blockedText,
+  deviceTlbText,
   faultText,
   interruptText,
   memoryWriteText,
   refusedText,
   registerText,
+  remappedText,
   resetText,
   suppressedText,
   translatedText,
 } from './trace-text.js';
 import type { Words } from './words.js';
 
-/** Line kinds that need parts of a unit that this model does not have: interrupt remapping and devices with TLBs. */
-const SKIPPED: ReadonlySet<string> = new Set(['I', 'IF', 'N']);
 /** What the model does besides answering. */
-const EFFECTS: ReadonlySet<string> = new Set(['MW', 'IRQ', 'F', 'FPD']);
+const EFFECTS: ReadonlySet<string> = new Set(['MW', 'IRQ', 'F', 'FPD', 'N']);
 const MAX_DIFFERENCES = 100;
 const PAGE = 12;
 const EVERYTHING = 64;
@@ -39,15 +42,19 @@ export class ReplayEngine {
   readonly #memory: ReplayMemory;
   readonly #attrs = new TxAttrs();
   readonly #answer = new Translation();
+  readonly #interrupt = new RemappedInterrupt();
   readonly #words = new Int32Array(2);
+  /** Requester ids of devices with a TLB: those that the recording has shown to be sent invalidations. */
+  readonly #deviceTlbs = new Set<number>();
   /** What the model did during the current operation. */
   #effects: string[] = [];
+  /** Whether FPD suppressed a fault during the current operation. */
+  #suppressed = false;
 
   #operations = 0;
   #mismatches = 0;
   readonly #compared = new Map<string, number>();
   readonly #excused = new Map<string, number>();
-  readonly #skipped = new Map<string, number>();
   readonly #differences: Difference[] = [];
 
   constructor(file: string, config: VtdConfig, rules: readonly ExcuseRule[] = []) {
@@ -60,17 +67,24 @@ export class ReplayEngine {
       memory: this.#memory,
       sendMsi: (hi, lo, data) => this.#effects.push(interruptText(hi, lo, data)),
       faultOffered: record => this.#effects.push(recordText(record)),
-      faultSuppressed: reason => this.#effects.push(suppressedText(reason)),
+      faultSuppressed: reason => {
+        this.#suppressed = true;
+        this.#effects.push(suppressedText(reason));
+      },
+      propagation: {
+        deviceTlbInvalidate: (requesterId, pasid, hi, lo, shift) => {
+          if (!this.#deviceTlbs.has(requesterId)) return;
+          this.#effects.push(deviceTlbText(requesterId, pasid, { hi, lo }, rangeMask(shift)));
+        },
+      },
     });
   }
 
   step({ line, nested }: TraceOperation): void {
     this.#effects = [];
+    this.#suppressed = false;
     this.#provideMemory(nested);
-    if (SKIPPED.has(line.kind)) {
-      count(this.#skipped, line.kind);
-      return;
-    }
+    for (const each of nested) if (each.kind === 'N') this.#deviceTlbs.add(each.requesterId);
     this.#operations++;
     // The unit's own reads of its registers (a table pointer led there) see them as they were before.
     for (const each of nested) if (each.kind === 'R') this.#compare(each, this.#read(each));
@@ -87,7 +101,7 @@ export class ReplayEngine {
       mismatches: this.#mismatches,
       differences: this.#differences,
       excused: Object.fromEntries(this.#excused),
-      skipped: Object.fromEntries(this.#skipped),
+      skipped: {},
     };
   }
 
@@ -106,6 +120,10 @@ export class ReplayEngine {
       case 'T':
       case 'TF':
         this.#compare(line, this.#translate(line));
+        break;
+      case 'I':
+      case 'IF':
+        this.#compare(line, this.#remap(line));
         break;
       case 'M':
         this.#memory.put(line.address.hi, line.address.lo, line.bytes!);
@@ -160,15 +178,24 @@ export class ReplayEngine {
     if (reason !== 0) return refusedText(line, reason);
     const { hi, lo, shift, access: granted } = this.#answer;
     // The model says "everything, as it is"; the recorded unit says so page by page.
-    if (shift === EVERYTHING) return translatedText(line, pageOf(address), pageMask(PAGE), granted & READ_WRITE, off);
-    return translatedText(line, { hi, lo }, pageMask(shift), granted, off);
+    if (shift === EVERYTHING) return translatedText(line, pageOf(address), rangeMask(PAGE), granted & READ_WRITE, off);
+    return translatedText(line, { hi, lo }, rangeMask(shift), granted, off);
+  }
+
+  #remap(line: InterruptLine): string {
+    const { requesterId, address, data, report } = line;
+    const out = this.#interrupt;
+    const reason = this.#unit.remapInterrupt(requesterId, address.hi, address.lo, data, out, report);
+    if (reason === 0) return remappedText(line, { hi: out.hi, lo: out.lo }, out.data);
+    // The recorded unit does not tell of faults that an interrupt's FPD suppressed: its line says 0.
+    if (this.#suppressed) this.#effects = [];
+    return blockedText(line, this.#suppressed || !report ? 0 : reason);
   }
 
   /** The effects of an operation, in order. Only the first difference counts: those after it follow from it. */
   #compareEffects(line: TraceLine, nested: readonly TraceLine[]): void {
     const expected = nested.filter(each => EFFECTS.has(each.kind));
     const got = this.#effects;
-    for (const each of nested) if (SKIPPED.has(each.kind)) count(this.#skipped, each.kind);
     for (const [i, each] of expected.entries()) {
       if (!this.#compare(each, got[i] ?? 'nothing more')) return;
     }
@@ -199,8 +226,9 @@ function count(counts: Map<string, number>, key: string): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
-function pageMask(shift: number): Words {
-  return { hi: shift > 32 ? 2 ** (shift - 32) - 1 : 0, lo: shift >= 32 ? 0xffffffff : 2 ** shift - 1 };
+/** The size of a range of 2^shift bytes, minus 1. */
+function rangeMask(shift: number): Words {
+  return { hi: shift > 32 ? 2 ** (shift - 32) - 1 : 0, lo: shift >= 32 ? 0xffff_ffff : 2 ** shift - 1 };
 }
 
 function pageOf({ hi, lo }: Words): Words {

@@ -19,7 +19,7 @@ export interface ExcuseRule {
 
 export interface ReplayResult {
   readonly file: string;
-  /** Inputs that the model got: top-level lines that were not skipped. */
+  /** Inputs that the model got: top-level lines. */
   readonly operations: number;
   /** Answers and effects that were compared. */
   readonly compared: number;
@@ -31,6 +31,6 @@ export interface ReplayResult {
   readonly differences: readonly Difference[];
   /** By name of the rule. */
   readonly excused: Readonly<Record<string, number>>;
-  /** By kind of line: what this version of the model does not do yet. */
+  /** By kind of line: what the model was not given. Nothing, as the model takes every kind of line. */
   readonly skipped: Readonly<Record<string, number>>;
 }

@@ -4,11 +4,15 @@
  */
 import { Access, NO_PASID } from '@remora/core';
 import {
+  blockedText,
+  deviceTlbText,
   faultText,
+  type InterruptRequest,
   interruptText,
   memoryWriteText,
   refusedText,
   registerText,
+  remappedText,
   resetText,
   suppressedText,
   translatedText,
@@ -43,11 +47,28 @@ export interface TranslationLine extends TranslationRequest {
   readonly text: string;
 }
 
+/** An interrupt request that was remapped (I) or blocked (IF). */
+export interface InterruptLine extends InterruptRequest {
+  readonly kind: 'I' | 'IF';
+  readonly number: number;
+  readonly text: string;
+}
+
+/** An invalidation that a device with a TLB was sent. */
+export interface DeviceTlbLine {
+  readonly kind: 'N';
+  readonly number: number;
+  readonly requesterId: number;
+  readonly text: string;
+}
+
 /** One line. `number` counts from 1; `text` is what the model must have done, in canonical form. */
 export type TraceLine =
   | MemoryLine
   | RegisterLine
   | TranslationLine
+  | InterruptLine
+  | DeviceTlbLine
   | {
       readonly kind: 'Z';
       readonly number: number;
@@ -55,7 +76,7 @@ export type TraceLine =
       readonly address: Words;
       readonly length: number;
     }
-  | { readonly kind: 'RESET' | 'I' | 'IF' | 'N' | 'IRQ' | 'F' | 'FPD'; readonly number: number; readonly text: string };
+  | { readonly kind: 'RESET' | 'IRQ' | 'F' | 'FPD'; readonly number: number; readonly text: string };
 
 type Parts = readonly string[];
 
@@ -70,6 +91,7 @@ interface Form {
 const BDF = '([0-9a-f]{2}):([01][0-9a-f])\\.([0-7])';
 const REQUEST = `${BDF} (-|[0-9a-f]{1,5}) ([0-9a-f]{1,16}) (rw|r|w|-)`;
 const WIDE = '([0-9a-f]{1,16})';
+const INTERRUPT = `([0-9a-f]{4}) ${WIDE} ([0-9a-f]{1,8}) ([fn])`;
 
 /** Every kind of line: what it looks like and what it means. */
 const FORMS: Readonly<Record<string, Form>> = {
@@ -102,13 +124,32 @@ const FORMS: Readonly<Record<string, Form>> = {
       return { ...request, kind: 'TF', number, text: refusedText(request, parseInt(parts[6]!, 16)) };
     },
   },
-  I: opaque(
-    'I',
-    'I sid addr data f|n -> addr data',
-    `^I [0-9a-f]{4} ${WIDE} [0-9a-f]{1,8} [fn] -> ${WIDE} [0-9a-f]{1,8}$`,
-  ),
-  IF: opaque('IF', 'IF sid addr data f|n -> reason', `^IF [0-9a-f]{4} ${WIDE} [0-9a-f]{1,8} [fn] -> [0-9a-f]{1,2}$`),
-  N: opaque('N', 'N bdf pasid iova mask devtlb', `^N ${BDF} (?:-|[0-9a-f]{1,5}) ${WIDE} ${WIDE} devtlb$`),
+  I: {
+    form: 'I sid addr data f|n -> addr data',
+    pattern: new RegExp(`^I ${INTERRUPT} -> ${WIDE} ([0-9a-f]{1,8})$`),
+    build: (number, parts) => {
+      const request = interruptOf(parts);
+      const text = remappedText(request, parseWords(parts[4]!), parseInt(parts[5]!, 16));
+      return { ...request, kind: 'I', number, text };
+    },
+  },
+  IF: {
+    form: 'IF sid addr data f|n -> reason',
+    pattern: new RegExp(`^IF ${INTERRUPT} -> ([0-9a-f]{1,2})$`),
+    build: (number, parts) => {
+      const request = interruptOf(parts);
+      return { ...request, kind: 'IF', number, text: blockedText(request, parseInt(parts[4]!, 16)) };
+    },
+  },
+  N: {
+    form: 'N bdf pasid iova mask devtlb',
+    pattern: new RegExp(`^N ${BDF} (-|[0-9a-f]{1,5}) ${WIDE} ${WIDE} devtlb$`),
+    build: (number, [bus, device, fn, pasid, address, mask]) => {
+      const requesterId = requesterOf(bus!, device!, fn!);
+      const text = deviceTlbText(requesterId, pasidOf(pasid!), parseWords(address!), parseWords(mask!));
+      return { kind: 'N', number, requesterId, text };
+    },
+  },
   M: memory('M', ''),
   MR: memory('MR', '|ERR'),
   MW: memory('MW', ''),
@@ -194,18 +235,30 @@ function memory(kind: 'M' | 'MR' | 'MW', orError: '' | '|ERR'): Form {
   };
 }
 
-/** A kind that is checked for its form only. */
-function opaque(kind: 'I' | 'IF' | 'N', form: string, pattern: string): Form {
-  return { form, pattern: new RegExp(pattern), build: number => ({ kind, number, text: kind }) };
-}
-
 function requestOf([bus, device, fn, pasid, address, access]: Parts): TranslationRequest {
   return {
-    requesterId: (parseInt(bus!, 16) << 8) | (parseInt(device!, 16) << 3) | Number(fn),
-    pasid: pasid === '-' ? NO_PASID : parseInt(pasid!, 16),
+    requesterId: requesterOf(bus!, device!, fn!),
+    pasid: pasidOf(pasid!),
     address: parseWords(address!),
     access: accessOf(access!),
   };
+}
+
+function interruptOf([source, address, data, report]: Parts): InterruptRequest {
+  return {
+    requesterId: parseInt(source!, 16),
+    address: parseWords(address!),
+    data: parseInt(data!, 16),
+    report: report === 'f',
+  };
+}
+
+function requesterOf(bus: string, device: string, fn: string): number {
+  return (parseInt(bus, 16) << 8) | (parseInt(device, 16) << 3) | Number(fn);
+}
+
+function pasidOf(text: string): number {
+  return text === '-' ? NO_PASID : parseInt(text, 16);
 }
 
 function accessOf(text: string): number {

@@ -48,6 +48,31 @@ export function interruptText(hi: number, lo: number, data: number): string {
   return `IRQ ${digitsOf(hi, lo)} ${(data >>> 0).toString(16)}`;
 }
 
+/** Who signals what: the inputs of interrupt remapping. */
+export interface InterruptRequest {
+  /** bus << 8 | devfn. */
+  readonly requesterId: number;
+  readonly address: Words;
+  readonly data: number;
+  /** Whether a fault is reported; otherwise somebody only asks what the interrupt would become. */
+  readonly report: boolean;
+}
+
+export function remappedText(request: InterruptRequest, address: Words, data: number): string {
+  return `I ${interruptRequestText(request)} -> ${digitsOf(address.hi, address.lo)} ${(data >>> 0).toString(16)}`;
+}
+
+/** `reason` is 0 if no fault was recorded. */
+export function blockedText(request: InterruptRequest, reason: number): string {
+  return `IF ${interruptRequestText(request)} -> ${reason.toString(16)}`;
+}
+
+/** A device's TLB is told to forget `mask` + 1 bytes at `address`. */
+export function deviceTlbText(requesterId: number, pasid: number, address: Words, mask: Words): string {
+  const range = `${digitsOf(address.hi, address.lo)} ${digitsOf(mask.hi, mask.lo)}`;
+  return `N ${deviceText(requesterId)} ${pasidText(pasid)} ${range} devtlb`;
+}
+
 export function faultText(sourceId: number, hi: Words, lo: Words): string {
   return `F ${sourceId.toString(16).padStart(4, '0')} hi=${allDigitsOf(hi.hi, hi.lo)} lo=${allDigitsOf(lo.hi, lo.lo)}`;
 }
@@ -57,8 +82,20 @@ export function suppressedText(reason: number): string {
 }
 
 function requestText({ requesterId, pasid, address, access }: TranslationRequest): string {
-  const device = `${byteText(requesterId >>> 8)}:${byteText((requesterId >>> 3) & 31)}.${requesterId & 7}`;
-  return `${device} ${pasid === NO_PASID ? '-' : pasid.toString(16)} ${digitsOf(address.hi, address.lo)} ${accessText(access)}`;
+  return `${deviceText(requesterId)} ${pasidText(pasid)} ${digitsOf(address.hi, address.lo)} ${accessText(access)}`;
+}
+
+function interruptRequestText({ requesterId, address, data, report }: InterruptRequest): string {
+  const source = requesterId.toString(16).padStart(4, '0');
+  return `${source} ${digitsOf(address.hi, address.lo)} ${(data >>> 0).toString(16)} ${report ? 'f' : 'n'}`;
+}
+
+function deviceText(requesterId: number): string {
+  return `${byteText(requesterId >>> 8)}:${byteText((requesterId >>> 3) & 31)}.${requesterId & 7}`;
+}
+
+function pasidText(pasid: number): string {
+  return pasid === NO_PASID ? '-' : pasid.toString(16);
 }
 
 function byteText(value: number): string {
