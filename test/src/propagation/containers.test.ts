@@ -1,7 +1,11 @@
 /** Several devices in one container and in two, judged by the DMA of each. */
 import test from 'ava';
-import { Errno } from '@remora/core';
+import { ConfigError, Errno } from '@remora/core';
+import { createHost } from '@remora/machine';
+import { GuestEngine, physicalVtd } from '@remora/machines';
+import { Capability, Config } from '@remora/pci';
 import { owner } from '@remora/testing';
+import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import { bind, BIND, CACHE_INVALIDATE, flushPasid, unbind } from '../behaviours/host-bytes.js';
 import { type Placement, Rig } from '../rig/rig.js';
 import { hostBytes } from './host-memory.js';
@@ -15,6 +19,9 @@ const TWO_CONTAINERS: readonly Placement[] = [
   { addr: '04.0', container: 'new' },
 ];
 const HOT_PLUG: readonly Placement[] = [{ addr: '03.0' }, { addr: '04.0', later: true }];
+/** Device control in the PCI Express capability, and the bit of it that resets the function. */
+const DEVICE_CONTROL = 8;
+const INITIATE_FLR = 0x8000;
 const OLD = pattern(16, 1);
 const NEW = pattern(16, 2);
 
@@ -269,4 +276,83 @@ test('a bind that fails while a device is plugged is made up for at the next syn
   rig.pasidCache(3, 0, 0);
   t.deepEqual(rig.take(), [bind(space.pasid, { root: space.root })]);
   t.deepEqual(space.deviceReads(AT, 16, 0, joined), OLD);
+});
+
+test('a replacement fails and the old root cannot be had back either: nothing is bound, and the next try binds the new one', t => {
+  for (const functions of [ONE_CONTAINER.slice(0, 1), ONE_CONTAINER]) {
+    using rig = new Rig({ functions });
+    const old = new SharedSpace(rig);
+    const fresh = new SharedSpace(rig, { pasid: old.pasid, engine: old.engine });
+    const engines = functions.map((_, device) => (device === 0 ? old.engine : rig.engine(device)));
+    place(old, OLD);
+    place(fresh, NEW);
+    old.bind(...functions.keys());
+    for (const device of functions.keys()) fresh.enter(device);
+    // UNBIND; then BIND of the new root and, for each device, of the old one.
+    rig.plan.arm({ request: BIND, nth: 2, times: 1 + functions.length, result: -Errno.ENOMEM });
+    rig.refused(rig.descriptor.pasidCache(1, 7, old.pasid));
+    t.deepEqual(rig.host.bound(), []);
+    t.true(seenBy(old, engines).every(seen => seen === undefined));
+    rig.clearError();
+    t.true(seenBy(fresh, engines).every(seen => seen !== undefined && Buffer.from(seen).equals(NEW)));
+    rig.take();
+    fresh.unbind(...functions.keys());
+    t.deepEqual(rig.take(), [unbind(old.pasid)], 'nobody is counted twice');
+  }
+});
+
+test('two functions of one IOMMU group: they share a container, and one of them can go', t => {
+  const own = owner(t);
+  const devices = ['3f:00.0', '3f:01.0'].map(addr => `dma-engine,addr=${addr},group=pair`);
+  const host = own(createHost({ plugins: [dmaEnginePlugin], iommu: physicalVtd(), devices }));
+  t.throws(() => new Rig({ host, functions: TWO_CONTAINERS }), { instanceOf: ConfigError });
+  const rig = own(new Rig({ host, functions: ONE_CONTAINER }));
+  const space = new SharedSpace(rig);
+  const engines = [space.engine, rig.engine(1)];
+  place(space, OLD);
+  space.bind(0, 1);
+  t.deepEqual(seenBy(space, engines), [OLD, OLD]);
+  rig.machine.unplug(rig.deviceId(1));
+  t.deepEqual(space.deviceReads(AT, 16), OLD);
+  rig.machine.plug(rig.deviceString(1));
+  t.deepEqual(space.deviceReads(AT, 16, 0, rig.engine(1)), OLD);
+  rig.take();
+  space.unbind(0, 1);
+  t.deepEqual(rig.take(), [unbind(space.pasid)]);
+});
+
+test('a reset of the function alone: the engine forgets, its bindings stay', t => {
+  const own = owner(t);
+  const rig = own(new Rig());
+  const space = new SharedSpace(rig).bind();
+  place(space, OLD);
+  const [fn] = rig.machine.functions(rig.deviceId());
+  const express = fn!.capabilities.find(Capability.EXPRESS)!;
+  rig.take();
+  rig.machine.config.write(fn!.bdf, express + DEVICE_CONTROL, INITIATE_FLR, 2);
+  t.deepEqual(rig.take(), []);
+  t.is(rig.machine.config.read(fn!.bdf, Config.COMMAND, 2), 0);
+  t.deepEqual(space.deviceReads(AT, 16, 0, rig.engine()), OLD);
+});
+
+test('buses are numbered anew: bindings follow the tables of the new requester id, not the device', t => {
+  const own = owner(t);
+  const rig = own(new Rig({ functions: [{ addr: '00.0', bus: 'port' }], extra: ['pcie-root-port,id=port,addr=05.0'] }));
+  const space = new SharedSpace(rig).bind();
+  place(space, OLD);
+  const { iommu } = rig.guest;
+  rig.take();
+  for (const register of [Config.SECONDARY_BUS, Config.SUBORDINATE_BUS])
+    rig.machine.config.write('00:05.0', register, 2, 1);
+  const engine = new GuestEngine(rig.machine, '02:00.0', 0xd010_0000);
+  iommu.contextEntry(0x200, {});
+  iommu.pasidEntry(0x200, 0, { did: 1, pgtt: 4 });
+  iommu.pasidEntry(0x200, space.pasid, { did: 7, pgtt: 1, fsptptr: space.root / 4096 });
+  rig.pasidCache(3, 0, 0);
+  t.deepEqual(rig.take(), [], 'the same entry at the new place');
+  t.deepEqual(space.deviceReads(AT, 16, 0, engine), OLD);
+  iommu.clearPasidEntry(0x200, space.pasid);
+  rig.pasidCache(1, 7, space.pasid);
+  t.deepEqual(rig.take(), [unbind(space.pasid)], 'what is left at the old place is nobody’s');
+  t.is(space.deviceReads(AT, 16, 0, engine), undefined);
 });

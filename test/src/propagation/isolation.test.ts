@@ -5,7 +5,15 @@ import type { HostProcess, SimulatedHost } from '@remora/host-sim';
 import type { Host } from '@remora/machine';
 import { lendingHost, SECOND_ENGINE } from '@remora/machines';
 import { owner } from '@remora/testing';
-import { BIND, CACHE_INVALIDATE, flushPasid, PASID_REQUEST, pasidFree, unbind } from '../behaviours/host-bytes.js';
+import {
+  BIND,
+  CACHE_INVALIDATE,
+  flushPasid,
+  PASID_REQUEST,
+  pasidAlloc,
+  pasidFree,
+  unbind,
+} from '../behaviours/host-bytes.js';
 import { Rig, type RigOptions } from '../rig/rig.js';
 import { changedFrames, guestMemory, hostBytes, hostFrame } from './host-memory.js';
 import { Reason, refused, SECOND_ENGINE_ID } from './physical-fault.js';
@@ -16,6 +24,7 @@ const PAGE = 4096;
 const AT = 0x1_0000_0000;
 /** The same guest frame in both guests. */
 const FRAME = 0xa00;
+const OTHER_FRAME = 0xb00;
 const FILL = 0xa1b2_c3d4;
 
 /** Small, so that all of its memory can be compared. */
@@ -213,4 +222,39 @@ test('memory of a VM that is gone is zero when the next one gets it', t => {
   );
   t.true(reused.length > 1000, `${reused.length} frames were the first one's`);
   t.true(Buffer.alloc(ram.size).equals(guestMemory(second)));
+});
+
+test('numbers that come back: a new VM with the device, the domain id and the PASID of an old one sees nothing of it', t => {
+  const own = owner(t);
+  const host = own(smallHost());
+  const first = new Rig({ host });
+  const old = new SharedSpace(first).bind();
+  old.map(AT, FRAME);
+  t.true(old.deviceWrites(AT, pattern(64)).ok);
+  t.true(old.engine.fill({ to: FRAME * PAGE, length: 4, pattern: FILL }).ok);
+  const domainOf = (): unknown => (host.platform.dump()['iommu'] as { domains: { id: number }[] }).domains[0]!.id;
+  const domain = domainOf();
+  const page = hostFrame(first, FRAME);
+  first[Symbol.dispose]();
+
+  const second = own(new Rig({ host }));
+  t.is(domainOf(), domain);
+  // The guest asks for any PASID; its VMM can ask for that one.
+  const { syscalls, vfio } = second.machine.process!;
+  const request = Buffer.from(pasidAlloc(old.pasid, old.pasid).bytes, 'hex');
+  t.is(syscalls.ioctl(vfio.containers[0]!.fd, PASID_REQUEST, request), 0);
+  const space = new SharedSpace(second, { pasid: old.pasid }).bind();
+  t.is(space.deviceReads(AT, 64), undefined);
+  t.deepEqual(host.platform.takeFaults(), [refused(Reason.FIRST_STAGE_NOT_PRESENT, { pasid: old.pasid, frame: AT })]);
+  // What the unit had cached of either stage would lead to a page of the first VM.
+  space.map(AT, OTHER_FRAME);
+  const frames = [OTHER_FRAME, FRAME].map(frame => hostFrame(second, frame));
+  t.false(frames.includes(page));
+  const commands = [{ pasid: space.pasid, to: AT * PAGE }, { to: FRAME * PAGE }];
+  for (const [index, command] of commands.entries()) {
+    const changed = changedFrames(host.platform, () => {
+      t.true(space.engine.fill({ ...command, length: 4, pattern: FILL }).ok);
+    });
+    t.deepEqual(changed, [frames[index]]);
+  }
 });
