@@ -3,7 +3,7 @@ import { Access, AddressSpace, Ledger, MemTx, NO_PASID, Ram, Region, type TxAttr
 import { PciBridge } from './bridge.js';
 import { PciBus } from './bus.js';
 import { aliasRequesterId } from './dma.js';
-import { pciSetupIommu } from './iommu.js';
+import { type PciIommuOps, pciSetupIommu } from './iommu.js';
 import { Command, Config } from './registers.js';
 import { enable, endpoint, number, platform } from './platform.test.helper.js';
 
@@ -68,6 +68,54 @@ test('the gate is closed by any one bridge on the way', t => {
     enable(each);
   }
   t.true(fn.dma.open);
+});
+
+test('interrupt requests go through the remapping of the IOMMU, by live requester id and before the sink', t => {
+  const { root, addressSpace, messages } = platform();
+  const port = new PciBridge('port', 'root-port', { vendor: 1, device: 1 });
+  const fn = endpoint();
+  root.plug(port.fn, 0x08);
+  port.secondary.plug(fn, 0);
+  number(port.fn, 5, 5);
+  enable(port.fn);
+  enable(fn);
+  const asked: number[][] = [];
+  /** By data: 1 is blocked, 2 is posted, others are remapped. */
+  const remapInterrupt: PciIommuOps['remapInterrupt'] = (requesterId, hi, lo, data, out) => {
+    asked.push([requesterId, hi, lo, data]);
+    out.send = data !== 2;
+    out.hi = 0x100;
+    out.lo = 0xfee0_300c;
+    out.data = 0x4041;
+    return data !== 1;
+  };
+  const registration = pciSetupIommu(root, {
+    wantsNesting: false,
+    addressSpaceFor: () => addressSpace,
+    remapInterrupt,
+  });
+  t.is(fn.dma.message(0, 0xfee0_0010, 0), MemTx.OK);
+  t.is(fn.dma.message(0, 0xfee0_0030, 1), MemTx.ACCESS_ERROR);
+  t.is(fn.dma.message(0, 0xfee0_0030, 2), MemTx.OK);
+  const at = (lo: number, data: number): number[] => [0x500, 0, lo, data];
+  t.deepEqual(asked, [at(0xfee0_0010, 0), at(0xfee0_0030, 1), at(0xfee0_0030, 2)]);
+  t.deepEqual(messages.messages, [{ requesterId: 0x500, address: 0x100_fee0_300c, data: 0x4041 }]);
+  registration[Symbol.dispose]();
+  fn.dma.message(0, 0xfee0_0010, 0x31);
+  t.deepEqual(messages.messages[1], { requesterId: 0x500, address: 0xfee0_0010, data: 0x31 });
+});
+
+test('what is no interrupt request is not remapped: a PASID, another size, an address above', t => {
+  const { root } = platform();
+  const { ops, seen } = recorder();
+  const fn = endpoint();
+  root.plug(fn, 0x18);
+  enable(fn);
+  pciSetupIommu(root, { ...ops, remapInterrupt: () => t.fail() });
+  fn.dma.write(0, 0xfee0_0000, DWORD, 1);
+  t.is(fn.dma.write(0, 0xfee0_0000, Uint8Array.of(1, 2)), MemTx.ACCESS_ERROR);
+  fn.dma.write(1, 0xfee0_0000, DWORD);
+  t.deepEqual(seen, [], 'nothing is behind this IOMMU there');
 });
 
 test('requests carry requester id, PASID and flags to the IOMMU', t => {

@@ -3,6 +3,7 @@
  * and both pass only while bus mastering is on in the function and in every bridge above.
  */
 import { type AddressSpace, MemTx, NO_PASID, TxAttrs } from '@remora/core';
+import { RemappedInterrupt } from '@remora/iommu';
 import type { PciBus, PciPlatform } from './bus.js';
 import type { PciFunction } from './function.js';
 import type { PciIommuOps } from './iommu.js';
@@ -16,6 +17,7 @@ export class DmaTarget {
   readonly #fn: PciFunction;
   readonly #attrs = new TxAttrs();
   readonly #message = new Uint8Array(4);
+  readonly #remapped = new RemappedInterrupt();
   // What the last resolve() found.
   #bus: PciBus | undefined;
   #devfn = 0;
@@ -44,7 +46,8 @@ export class DmaTarget {
 
   /**
    * Writes `from` to `(hi, lo)`. Without PASID, an aligned DWORD in 0xFEExxxxx is an interrupt request and goes to the root
-   * complex's message sink; any other write that touches that range is refused.
+   * complex's message sink, remapped if the IOMMU does that; one that the IOMMU blocks, and any other write that touches that range,
+   * is refused.
    */
   write(hi: number, lo: number, from: Uint8Array, pasid: number = NO_PASID, flags = 0): MemTx {
     return this.#report(true, hi, lo, from, pasid, this.#write(hi, lo, from, pasid, flags));
@@ -95,7 +98,16 @@ export class DmaTarget {
     this.#resolve();
     if (!this.#open || from.length !== 4 || lo % 4 !== 0) return MemTx.ACCESS_ERROR;
     const data = from[0]! | (from[1]! << 8) | (from[2]! << 16) | (from[3]! << 24);
-    this.#platform!.msi((this.#bus!.number << 8) | this.#devfn, 0, lo, data);
+    const platform = this.#platform!;
+    const ops = this.#ops;
+    const requesterId = (this.#bus!.number << 8) | this.#devfn;
+    if (ops?.remapInterrupt === undefined) {
+      platform.msi(requesterId, 0, lo, data);
+      return MemTx.OK;
+    }
+    const message = this.#remapped;
+    if (!ops.remapInterrupt(requesterId, 0, lo, data, message)) return MemTx.ACCESS_ERROR;
+    if (message.send) platform.msi(requesterId, message.hi, message.lo, message.data);
     return MemTx.OK;
   }
 

@@ -3,7 +3,7 @@
  * IOMMU looks the host's context up [A09].
  */
 import type { AddressSpace } from '@remora/core';
-import type { HostIOMMUContext } from '@remora/iommu';
+import type { HostIOMMUContext, RemappedInterrupt } from '@remora/iommu';
 import type { PciBus } from './bus.js';
 import type { PciFunction } from './function.js';
 
@@ -37,6 +37,12 @@ export interface PciIommuOps {
   hostContextSet?(bus: PciBus, devfn: number, context: HostIOMMUContext): void;
   /** Called before that context vanishes. */
   hostContextUnset?(bus: PciBus, devfn: number): void;
+  /**
+   * What becomes of the DWORD `data` that a requester writes to `(hi, lo)` in the interrupt range. Fills `out` and returns true, or
+   * returns false: the interrupt is blocked, and the unit has recorded why. Absent if interrupts are not remapped. A unit's own
+   * messages do not come here.
+   */
+  remapInterrupt?(requesterId: number, hi: number, lo: number, data: number, out: RemappedInterrupt): boolean;
   readonly facts?: IommuFacts | undefined;
 }
 

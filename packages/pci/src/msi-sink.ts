@@ -6,7 +6,7 @@ export const PLATFORM_REQUESTER = -1;
 export interface MsiMessage {
   /** bus << 8 | devfn of the sender (or of its alias), or PLATFORM_REQUESTER. */
   readonly requesterId: number;
-  /** Byte address; 0xFEExxxxx for what an x86 platform takes as an interrupt. */
+  /** Byte address; 0xFEExxxxx for what an x86 platform takes as an interrupt. Exact for x2APIC destinations below 2^21. */
   readonly address: number;
   readonly data: number;
 }

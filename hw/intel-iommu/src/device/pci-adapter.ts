@@ -1,5 +1,5 @@
 /**
- * The unit on a PCI bus: which address space each function's DMA goes through. One adapter serves a guest's vIOMMU and a host's
+ * The unit on a PCI bus: which address space each function's DMA goes through, and what becomes of its interrupts. One adapter serves a guest's vIOMMU and a host's
  * physical unit alike.
  */
 import {
@@ -12,7 +12,7 @@ import {
   type TxAttrs,
   WHOLE_SPACE,
 } from '@remora/core';
-import type { HostIOMMUContext } from '@remora/iommu';
+import type { HostIOMMUContext, RemappedInterrupt } from '@remora/iommu';
 import type { IommuFacts, PciBus, PciIommuOps } from '@remora/pci';
 import { passesThrough } from './pass-through.js';
 import type { VtdUnit } from './unit.js';
@@ -117,6 +117,24 @@ export class VtdAddressSpaces implements PciIommuOps {
 
   hostContextUnset(bus: PciBus, devfn: number): void {
     this.#options.hosted?.detach(bus, devfn);
+  }
+
+  remapInterrupt(requesterId: number, hi: number, lo: number, data: number, out: RemappedInterrupt): boolean {
+    if (this.#unit.remapInterrupt(requesterId, hi, lo, data, out) !== 0) return false;
+    const { name, ledger } = this.#options;
+    if (ledger?.on === true) {
+      ledger.add(name, 'interrupt', {
+        requesterId,
+        hi: hi >>> 0,
+        lo: lo >>> 0,
+        data: data >>> 0,
+        send: out.send,
+        toHi: out.hi >>> 0,
+        toLo: out.lo >>> 0,
+        toData: out.data >>> 0,
+      });
+    }
+    return true;
   }
 
   /** To be called after whatever changes which functions are translated: TE, the root pointer, context and PASID entries. */
