@@ -25,7 +25,8 @@ export function descriptorWords(world: World, mode: number, genes: DescriptorGen
   const am = BigInt(flags % 4 === 0 ? mask : mask % 20);
   const ih = BigInt((flags >>> 2) & 1) << 6n;
   const size = BigInt((flags >>> 3) & 1);
-  const source = BigInt(RIDS[rid]!);
+  // Now and then another function of the device, for function masks.
+  const source = BigInt(RIDS[rid]! ^ ((flags >>> 5) % 4 === 0 ? (flags >>> 7) & 7 : 0));
   const tag = BigInt(PASIDS[pasid]!) << 32n;
   const status = flags % 16 === 15 ? 0x70_0000n : world.status + BigInt((flags & 0x3f) * 4);
   const words: Readonly<Record<number, readonly [bigint, bigint]>> = {

@@ -6,7 +6,7 @@ import type { FuzzMemory } from './fuzz-memory.js';
 import type { Request } from './naive/translate.js';
 import { descriptorWords } from './descriptor-words.js';
 import type { Operation, Program, Who } from './program.js';
-import { invalidation, moveLeaf } from './remap.js';
+import { invalidation, moveLeaf, moveLookup } from './remap.js';
 import { Rig } from './rig.js';
 import { DOMAINS, PAGES, PASIDS, RIDS, World } from './world.js';
 
@@ -54,6 +54,7 @@ class Interpreter {
       }
     }
     this.#enableQueue(genes[12]!);
+    if (genes[16]! % 4 === 0) this.#lap();
     this.#rig.writeFaultControl(genes[13]! % 2 === 0 ? 0 : 0x8000_0000);
     this.#rig.writeCompletionControl(genes[14]! % 2 === 0 ? 0 : 0x8000_0000);
     this.#rig.command(genes[15]! % 16 !== 0, this.#rig.queue.enabled, this.#rtaddr);
@@ -63,9 +64,13 @@ class Interpreter {
   #perform(operation: Operation): void {
     const world = this.#world;
     switch (operation.op) {
-      case 'request':
-        this.#rig.request(this.#requestOf(operation.who));
+      case 'request': {
+        const request = this.#requestOf(operation.who);
+        this.#rig.request(request);
+        // What is cached now must not serve another kind of access that it does not permit.
+        if (request.pasid !== -1) this.#rig.request({ ...request, access: (request.access * 7 + 3) & 15 });
         break;
+      }
       case 'damage':
         this.#damage(operation);
         break;
@@ -137,15 +142,19 @@ class Interpreter {
     const other = { ...one, address: BigInt.asUintN(64, one.address ^ neighbour) };
     this.#rig.request(one);
     this.#rig.request(other);
-    moveLeaf(this.#world, one, gene >>> 2);
+    if ((gene >>> 2) % 3 === 0) moveLookup(this.#world, one, gene >>> 4);
+    else moveLeaf(this.#world, one, gene >>> 4);
     const words = invalidation(this.#world, one, other.address, gene);
     if (words !== undefined && queue.enabled) {
       if (queue.stopped) this.#recover(1);
       this.#submit([words]);
     } else if (words !== undefined && this.#rig.naive.mode === 0) {
       const [low, high] = words as [bigint, bigint];
+      const granularity = Number((low >> 4n) & 3n);
       const domain = Number((low >> 16n) & 0xffffn);
-      this.#rig.iotlbCommand(Number((low >> 4n) & 3n), domain, high & ~0xfffn, Number(high & 0x3fn));
+      const [source, functionMask] = [Number((low >> 32n) & 0xffffn), Number((low >> 48n) & 3n)];
+      if ((low & 0xfn) === 1n) this.#rig.contextCommand(granularity, domain, source, functionMask);
+      else this.#rig.iotlbCommand(granularity, domain, high & ~0xfffn, Number(high & 0x3fn));
     }
     this.#rig.request(one);
     this.#rig.request(other);
@@ -231,6 +240,12 @@ class Interpreter {
     // Register commands are for a queue that is off.
     const without = this.#world.mode === 'legacy' ? 3 : 8;
     this.#rig.command(this.#rig.naive.enabled, gene % without !== without - 1);
+  }
+
+  /** Most of a round: the program's own descriptors will meet the queue's end. */
+  #lap(): void {
+    const { queue } = this.#rig;
+    if (queue.enabled) this.#submit(Array<bigint[]>(queue.bytes / queue.descriptorBytes - 3).fill([FENCE, 0n, 0n, 0n]));
   }
 
   /** Puts descriptors behind the tail and writes it. Returns whether they were executed. */

@@ -32,6 +32,22 @@ export function moveLeaf(world: World, { rid, pasid, address }: Request, gene: n
   world.memory.putQuad(leaf.address, entry ^ (((1n + BigInt(gene % 7)) << 30n) & ADDRESS));
 }
 
+/** Bends the context entry or the PASID entry on a request's way, so that it is in order still and yet another one. */
+export function moveLookup(world: World, { rid, pasid, address }: Request, gene: number): void {
+  const kind = world.mode === 'legacy' || gene % 2 === 0 ? 'context' : 'pasid';
+  const entry = pathOf(world, rid, pasid, address).find(each => each.kind === kind);
+  if (entry === undefined) return;
+  const [one, other] = world.mode === 'first' ? world.firsts : world.seconds;
+  const toggle = (quad: bigint, bits: bigint): void => {
+    const at = entry.address + quad * 8n;
+    world.memory.putQuad(at, world.memory.quad(at)! ^ bits);
+  };
+  // FPD; PASIDE; or the page tables.
+  if (gene % 8 >= 4) toggle(0n, 2n);
+  else if (kind === 'context' && world.mode !== 'legacy') toggle(0n, world.facts.pasids ? 8n : 2n);
+  else toggle(kind === 'pasid' && world.mode === 'first' ? 2n : 0n, one!.root ^ other!.root);
+}
+
 /** The descriptor that follows: of the request's tag or, now and then, of another one; for pages around `around`. */
 export function invalidation(
   world: World,
@@ -45,7 +61,11 @@ export function invalidation(
   const pasid = (gene % 8 === 1 ? tag.pasid ^ 1n : tag.pasid) << 32n;
   const mask = BigInt((gene >>> 4) % 4 === 0 ? (gene >>> 6) % 19 : (gene >>> 6) % 4);
   const pages = (around & ~0xfffn) | mask;
+  const source = BigInt(request.rid ^ ((gene >>> 3) % 4 === 0 ? (gene >>> 5) & 7 : 0)) << 32n;
+  const device = 0x31n | domain | source | (BigInt((gene >>> 7) & 3) << 48n);
   const kinds: (readonly [bigint, bigint])[] = [
+    [device, 0n],
+    [0x21n | domain, 0n],
     [0x22n | domain, 0n],
     [0x32n | domain, pages],
     [0x32n | domain, pages],
