@@ -131,3 +131,15 @@ export class SharedSpace {
 export function pattern(length: number, seed = 1): Uint8Array {
   return Uint8Array.from({ length }, (_, index) => index * 7 + (index >>> 8) * 13 + seed * 101);
 }
+
+/** Maps a page with `data` at virtual frame `at`, in place of what is there if `replace`. Returns its guest frame. */
+export function place(at: number, space: SharedSpace, data: Uint8Array, replace = false): number {
+  const frame = replace ? space.remap(at) : space.page(at);
+  space.rig.guest.write(frame, data);
+  return frame;
+}
+
+/** The first 16 bytes that each engine reads at virtual frame `at`. */
+export function seenBy(at: number, space: SharedSpace, engines: readonly GuestEngine[]): (Uint8Array | undefined)[] {
+  return engines.map(engine => space.deviceReads(at, 16, 0, engine));
+}
