@@ -238,17 +238,22 @@ export class Iotlb {
     return -1;
   }
 
-  /** Where to put this key: over its own entry, else in a way that holds nothing current, else over the first way. */
+  /** Where to put this key: over its own entry, else in the first way that holds nothing current, else over the first way. */
   #place(tag: number, code: number, pageLo: number, pageHi: number): number {
-    const found = this.#find(tag, code, pageLo, pageHi);
-    if (found >= 0) return found;
+    const words = this.#words;
     const start = this.#start(tag, pageLo, pageHi);
     const set = start & ~(WAYS - 1);
+    const second = pageHi | (tag & 0xfff);
+    const fourth = ((tag >>> 12) << 4) | code;
+    let free = -1;
     for (let way = 0; way < WAYS; way++) {
       const slot = set | ((start + way) & (WAYS - 1));
-      if (!this.#spaces.isLive(this.#tagAt(slot * 4))) return slot;
+      const at = slot * 4;
+      if (words[at + PAGE_LO] === pageLo && words[at + PAGE_HI] === second && words[at + OUT_HI]! >>> 20 === fourth)
+        return slot;
+      if (free < 0 && !this.#spaces.isLive(this.#tagAt(at))) free = slot;
     }
-    return start;
+    return free < 0 ? start : free;
   }
 
   #tagAt(at: number): number {

@@ -175,3 +175,42 @@ test("64 GiB of RAM around q35's hole: a few pages are touched, and few are back
   t.is(space.write(0, 2 * GiB - 2, bytes(1, 2, 3)), MemTx.DECODE_ERROR, 'into the hole');
   t.is(space.read(0x10, 0x7fff_ffff, new Uint8Array(2)), MemTx.DECODE_ERROR, 'past the end');
 });
+
+test('loads of words see the map as it is now, and each edge of RAM', t => {
+  const root = Region.container('root', 2 ** 40);
+  const space = new AddressSpace('space', root);
+  const first = Ram.allocate(0x3000);
+  // Frame 1 of the view is a hole, frame 2 is frame 0 of the block.
+  const view = Region.ram('view', first.view(Int32Array.of(1, -1, 0)));
+  const other = Region.ram('other', Ram.allocate(0x3000));
+  first.store(0, 0, Int32Array.of(11, 12, 13), 0, 3);
+  first.store(0, 0x1ff8, Int32Array.of(21, 22), 0, 2);
+  root.add(0x10_0000, view);
+  const out = new Int32Array(4);
+  const load = (lo: number, count: number, hi = 0): unknown => {
+    out.fill(-1);
+    const result = space.load(hi, lo, out, 1, count);
+    return result === MemTx.OK ? [...out.subarray(1, 1 + count)] : result;
+  };
+  for (let again = 0; again < 2; again++) {
+    t.deepEqual(load(0x10_2000, 3), [11, 12, 13]);
+    t.deepEqual(load(0x10_2004, 2), [12, 13]);
+    t.deepEqual(load(0x10_0ff8, 2), [21, 22]);
+    t.deepEqual(load(0x10_2100, 2), [0, 0]);
+    t.is(load(0x10_0ffc, 2), MemTx.DECODE_ERROR, 'into the hole');
+    t.is(load(0x10_1000, 2), MemTx.DECODE_ERROR, 'the hole');
+    t.is(load(0x10_2ffc, 2), MemTx.DECODE_ERROR, 'over the end');
+    t.is(load(0x0f_fffc, 2), MemTx.DECODE_ERROR, 'before the start');
+    t.is(load(0x10_2000, 2, 0x800), MemTx.DECODE_ERROR, 'the same low bits, far above');
+    t.is(load(0x10_2000, 2, -1), MemTx.DECODE_ERROR);
+  }
+  root.remove(view);
+  t.is(load(0x10_2000, 2), MemTx.DECODE_ERROR);
+  root.add(0x10_0000, other);
+  t.deepEqual(load(0x10_2000, 2), [0, 0]);
+  // RAM that starts within a page.
+  root.remove(other);
+  root.add(0x10_0800, view);
+  t.deepEqual(load(0x10_2800, 3), [11, 12, 13]);
+  t.deepEqual(load(0x10_2804, 2), [12, 13]);
+});

@@ -2,6 +2,8 @@ import { FlatView, changesOf, flatten } from './flat-view.js';
 import type { Section } from './flat-view.js';
 import { Access, MemTx, TxAttrs } from './memtx.js';
 import type { MemoryPort } from './port.js';
+import { PAGE_BYTES } from './ram.js';
+import type { Ram } from './ram.js';
 import type { Region } from './region.js';
 import { formatTree } from '../region-tree.js';
 import { forgetViewer } from './topology.js';
@@ -9,6 +11,8 @@ import type { Viewer } from './topology.js';
 import { Translation } from './translation.js';
 
 const TWO_32 = 0x1_0000_0000;
+/** Frames that are numbered by integers of 32 bits. */
+const FRAME_LIMIT = 2 ** 31;
 
 /** Accesses without an initiator: the machine's own. */
 const NO_ATTRS = new TxAttrs();
@@ -45,6 +49,11 @@ export class AddressSpace implements MemoryPort, Disposable {
   #published: FlatView;
   /** The section of the last access: most accesses hit it again. */
   #last = 0;
+  /** The RAM section of the last load, in frames: the first, how many, and what added to a frame's number gives that in `#ram`. */
+  #ram: Ram | undefined;
+  #ramFirst = 0;
+  #ramFrames = 0;
+  #ramDelta = 0;
 
   constructor(name: string, root: Region) {
     this.name = name;
@@ -55,17 +64,14 @@ export class AddressSpace implements MemoryPort, Disposable {
   }
 
   load(hi: number, lo: number, out: Int32Array, at: number, count: number): MemTx {
-    const address = (hi >>> 0) * TWO_32 + (lo >>> 0);
-    const index = this.#find(address);
-    if (index >= 0) {
-      const view = this.#view;
-      const ram = view.readable[index];
-      const offset = address + view.deltas[index]!;
-      if (ram !== undefined && (offset & 3) === 0 && address + count * 4 <= view.ends[index]!) {
-        return ram.load(Math.floor(offset / TWO_32), offset >>> 0, out, at, count);
-      }
+    // Nearly all loads are entries of tables in one block of RAM. On integers, and inlined, they take a third of the time.
+    const frame = (hi << 20) | (lo >>> 12);
+    const byte = lo & 0xfff;
+    const inRam = hi >>> 11 === 0 && (frame - this.#ramFirst) >>> 0 < this.#ramFrames;
+    if (inRam && (byte & 3) === 0 && byte + count * 4 <= PAGE_BYTES) {
+      return this.#ram!.loadInFrame(frame + this.#ramDelta, byte >>> 2, out, at, count);
     }
-    return this.#transfer(hi, lo, bytesOf(out, at, count), false, NO_ATTRS);
+    return this.#loadAnywhere(hi, lo, out, at, count);
   }
 
   store(hi: number, lo: number, from: Int32Array, at: number, count: number): MemTx {
@@ -135,6 +141,7 @@ export class AddressSpace implements MemoryPort, Disposable {
     forgetViewer(this.#viewer);
     this.#view = new FlatView([]);
     this.#last = 0;
+    this.#forgetRam();
     this.#publish();
   }
 
@@ -142,6 +149,7 @@ export class AddressSpace implements MemoryPort, Disposable {
     this.#view = flatten(this.root, this.#view);
     // An index past the end of the new arrays would miss as well, but make every later look-up slower.
     this.#last = 0;
+    this.#forgetRam();
   }
 
   #publish(): void {
@@ -153,6 +161,40 @@ export class AddressSpace implements MemoryPort, Disposable {
       for (const section of added) listener.regionAdd(section);
       listener.commit?.();
     }
+  }
+
+  #loadAnywhere(hi: number, lo: number, out: Int32Array, at: number, count: number): MemTx {
+    const address = (hi >>> 0) * TWO_32 + (lo >>> 0);
+    const index = this.#find(address);
+    if (index >= 0) {
+      const view = this.#view;
+      const ram = view.readable[index];
+      const offset = address + view.deltas[index]!;
+      if (ram !== undefined && (offset & 3) === 0 && address + count * 4 <= view.ends[index]!) {
+        this.#rememberRam(index, ram);
+        return ram.load(Math.floor(offset / TWO_32), offset >>> 0, out, at, count);
+      }
+    }
+    return this.#transfer(hi, lo, bytesOf(out, at, count), false, NO_ATTRS);
+  }
+
+  /** Makes section `index` the one that `load` looks at first: its whole frames below 8 TiB. */
+  #rememberRam(index: number, ram: Ram): void {
+    const { starts, ends, deltas } = this.#view;
+    const delta = deltas[index]! / PAGE_BYTES;
+    const first = Math.ceil(starts[index]! / PAGE_BYTES);
+    const end = Math.min(Math.floor(ends[index]! / PAGE_BYTES), FRAME_LIMIT);
+    if (!Number.isInteger(delta) || first >= end) return;
+    this.#ram = ram;
+    this.#ramFirst = first;
+    this.#ramFrames = end - first;
+    this.#ramDelta = delta;
+  }
+
+  /** The map has changed. */
+  #forgetRam(): void {
+    this.#ram = undefined;
+    this.#ramFrames = 0;
   }
 
   #find(address: number): number {

@@ -10,6 +10,7 @@ export const PAGE_BYTES = 4096;
 const CHUNK_FRAMES = 0x4000;
 const CHUNK_WORDS = CHUNK_FRAMES * 1024;
 const FRAMES_PER_HI = 0x10_0000;
+const NO_WORDS = new Int32Array(0);
 const MAX_FRAMES = 2 ** 31 - 1;
 
 export class Ram implements MemoryPort {
@@ -19,6 +20,9 @@ export class Ram implements MemoryPort {
   readonly frames: number;
   readonly #chunks: (Int32Array | undefined)[];
   readonly #table: Int32Array | undefined;
+  /** The chunk of the last load, which the next one mostly hits again: without this a walk took a fifth longer. */
+  #recent = -1;
+  #recentChunk: Int32Array = NO_WORDS;
 
   private constructor(frames: number, chunks: (Int32Array | undefined)[], table: Int32Array | undefined) {
     this.frames = frames;
@@ -47,6 +51,37 @@ export class Ram implements MemoryPort {
   /** The frame of the owning block that holds frame `frame`; -1 for a hole. */
   backing(frame: number): number {
     return this.#table === undefined ? frame : this.#table[frame]!;
+  }
+
+  /** Like `load`, for words that lie in one page: `frame` (below `frames`) and `word` (0 .. 1023) instead of an address. */
+  loadInFrame(frame: number, word: number, out: Int32Array, at: number, count: number): MemTx {
+    const backing = this.#table === undefined ? frame : this.#table[frame]!;
+    if (backing >>> 14 !== this.#recent && !this.#turnTo(backing)) return this.#loadNothing(backing, out, at, count);
+    const chunk = this.#recentChunk;
+    const base = ((backing & (CHUNK_FRAMES - 1)) << 10) + word;
+    if (count === 2) {
+      // A paging entry; as a loop this took half as long again.
+      out[at] = chunk[base]!;
+      out[at + 1] = chunk[base + 1]!;
+    } else {
+      for (let i = 0; i < count; i++) out[at + i] = chunk[base + i]!;
+    }
+    return MemTx.OK;
+  }
+
+  /** Makes the chunk of a frame the recent one. False if there is none. */
+  #turnTo(backing: number): boolean {
+    const chunk = this.#chunks[backing >>> 14];
+    if (chunk === undefined) return false;
+    this.#recent = backing >>> 14;
+    this.#recentChunk = chunk;
+    return true;
+  }
+
+  #loadNothing(backing: number, out: Int32Array, at: number, count: number): MemTx {
+    if (backing < 0) return MemTx.DECODE_ERROR;
+    out.fill(0, at, at + count);
+    return MemTx.OK;
   }
 
   load(hi: number, lo: number, out: Int32Array, at: number, count: number): MemTx {
