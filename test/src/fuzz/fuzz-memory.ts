@@ -3,6 +3,7 @@
  * Nothing answers elsewhere. It keeps what the unit under test loads and stores, so that every change can be accounted for.
  */
 import { MemTx, type MemoryPort } from '@remora/core';
+import type { TableMemory } from './table-memory.js';
 
 /** A stretch of page frames that answers. */
 export interface Zone {
@@ -37,7 +38,7 @@ export interface Load {
 /** The unit did not come to an end by itself: a guest must not choose how long it is busy. */
 export class LoadBudgetExceeded extends Error {}
 
-export class FuzzMemory implements MemoryPort {
+export class FuzzMemory implements MemoryPort, TableMemory {
   /** What the unit stored since `forget()`. */
   readonly stores: Store[] = [];
   /** What the unit loaded since `forget()`, if `recordLoads`. */

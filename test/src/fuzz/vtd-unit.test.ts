@@ -1,11 +1,11 @@
 // Random registers, descriptors, tables and requests for the VT-d unit alone. The oracle in naive/ says what must come of them.
 import { Fault, faultName } from '@hw/intel-iommu';
 import fc from 'fast-check';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { anyPrograms } from './any-program.js';
 import { AnyUnit } from './any-unit.js';
 import { CONFIGURATIONS, QEMU_CONFIGURATIONS } from './configurations.js';
-import { Coverage } from './coverage.js';
+import { Coverage, requireMinimums } from './coverage.js';
 import { FuzzMemory } from './fuzz-memory.js';
 import { run } from './interpreter.js';
 import { programs } from './program.js';
@@ -142,31 +142,15 @@ const OUT_OF_REACH: Readonly<Record<string, readonly number[]>> = {
 
 const reasonKey = (reason: number): string => `reason 0x${reason.toString(16).padStart(2, '0')}`;
 
-/** Half of what was measured. */
-function requireMinimums(t: ExecutionContext, coverage: Coverage, measured: Readonly<Record<string, number>>): void {
-  const share = (what: string): string => `${Math.round((100 * coverage.count(what)) / coverage.programs)} %`;
-  t.log(coverage.programs, 'programs,', Object.keys(measured).length, 'things required; TE in', share('TE'));
-  for (const [what, figure] of Object.entries(measured)) {
-    const count = coverage.count(what);
-    const least = Math.ceil(figure / 2);
-    t.true(
-      count >= least,
-      `${what}: in ${count} of ${coverage.programs} programs, at least ${least} wanted (measured: ${figure})`,
-    );
-  }
-}
-
-const memory = (): FuzzMemory => new FuzzMemory();
-
 test('what software sees of the unit is what the reference says, over structured programs', t => {
   const coverage = new Coverage();
-  const ram = memory();
+  const memory = new FuzzMemory();
   fc.assert(
     fc.property(programs(CONFIGURATIONS.length), program => {
-      run(program, ram, coverage);
+      run(program, memory, coverage);
       coverage.endProgram();
     }),
-    { seed: SEED, numRuns: PROGRAMS },
+    { seed: SEED, numRuns: PROGRAMS, includeErrorInReport: true },
   );
   requireMinimums(t, coverage, MEASURED);
   const unreachable = Object.values(OUT_OF_REACH).flat();
@@ -179,15 +163,15 @@ test('what software sees of the unit is what the reference says, over structured
 
 test('nothing throws and nothing but status words and A/D bits changes, over any programs', t => {
   const coverage = new Coverage();
-  const ram = memory();
+  const memory = new FuzzMemory();
   const configurations = [...CONFIGURATIONS, ...QEMU_CONFIGURATIONS];
   fc.assert(
     fc.property(anyPrograms(configurations.length), program => {
-      ram.clear();
-      new AnyUnit(program, configurations[program.configuration]!, ram, coverage).run();
+      memory.clear();
+      new AnyUnit(program, configurations[program.configuration]!, memory, coverage).run();
       coverage.endProgram();
     }),
-    { seed: SEED, numRuns: ANY_PROGRAMS },
+    { seed: SEED, numRuns: ANY_PROGRAMS, includeErrorInReport: true },
   );
   requireMinimums(t, coverage, ANY_MEASURED);
 });

@@ -4,8 +4,9 @@
  * so that a mix-up cannot stay unseen.
  */
 import type { Mode } from './configurations.js';
-import { HIGH, LOW, NOWHERE, ROM, type FuzzMemory } from './fuzz-memory.js';
+import { HIGH, LOW, NOWHERE, ROM } from './fuzz-memory.js';
 import type { Facts } from './naive/facts.js';
+import type { TableMemory } from './table-memory.js';
 
 /** 00:01.0, 01:02.3 and, in the upper half of its bus, 01:1f.1. */
 export const RIDS = [0x0008, 0x0113, 0x01f9] as const;
@@ -42,7 +43,7 @@ export interface LeafGenes {
 }
 
 export class World {
-  readonly memory: FuzzMemory;
+  readonly memory: TableMemory;
   readonly facts: Facts;
   readonly mode: Mode;
   /** For the wait descriptors' status words. */
@@ -60,7 +61,7 @@ export class World {
   #romUsed = 0;
   #turn = 0;
 
-  constructor(memory: FuzzMemory, facts: Facts, mode: Mode, genes: readonly number[]) {
+  constructor(memory: TableMemory, facts: Facts, mode: Mode, genes: readonly number[]) {
     this.memory = memory;
     this.facts = facts;
     this.mode = mode;
@@ -90,6 +91,14 @@ export class World {
           this.map(tables, page, { level, target: gene(i), attributes: gene(i + 9) | granted });
       }
     }
+  }
+
+  /** Byte ranges that hold the program's tables. */
+  get used(): readonly { readonly first: bigint; readonly bytes: number }[] {
+    return [
+      { first: BigInt(LOW.first) << 12n, bytes: this.#lowUsed * 4096 },
+      { first: BigInt(HIGH.first) << 12n, bytes: this.#highUsed * 4096 },
+    ];
   }
 
   /** Byte address of a requester's context entry. */

@@ -1,12 +1,12 @@
-import type { FuzzMemory } from '../fuzz-memory.js';
+import type { TableMemory } from '../table-memory.js';
 
 /** Memory as it is, with a walk's own writes on top: the walk can be tried without changing anything. */
 export class Overlay {
   /** Quadwords that were written, by address. */
   readonly writes = new Map<bigint, bigint>();
-  readonly #memory: FuzzMemory;
+  readonly #memory: TableMemory;
 
-  constructor(memory: FuzzMemory) {
+  constructor(memory: TableMemory) {
     this.#memory = memory;
   }
 

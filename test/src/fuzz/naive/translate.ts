@@ -2,7 +2,7 @@
  * Every outcome that a request may have now: by the tables as they stand, and by what the unit may still have cached. One of them is
  * what the unit must answer, with the memory writes that belong to it.
  */
-import type { FuzzMemory } from '../fuzz-memory.js';
+import type { TableMemory } from '../table-memory.js';
 import type { Facts } from './facts.js';
 import {
   isRefusal,
@@ -57,13 +57,13 @@ const FULL = READ | WRITE | EXECUTE;
 export class NaiveUnit {
   readonly shadow = new Shadow();
   readonly #facts: Facts;
-  readonly #memory: FuzzMemory;
+  readonly #memory: TableMemory;
   enabled = false;
   /** Root table and mode as latched by SRTP. */
   root = 0n;
   mode = LEGACY;
 
-  constructor(facts: Facts, memory: FuzzMemory) {
+  constructor(facts: Facts, memory: TableMemory) {
     this.#facts = facts;
     this.#memory = memory;
   }
