@@ -8,7 +8,7 @@ import { Errno } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
 import type { KernelKnobs, SimulatedHost } from '@remora/host-sim';
 import { createMachine, type Host, type Machine } from '@remora/machine';
-import { ENGINE, Guest, GuestEngine, lendingHost, SECOND_ENGINE } from '@remora/machines';
+import { Guest, type GuestEngine, lendingHost } from '@remora/machines';
 import { FaultPlan } from '@remora/testing';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import { Fsts, GlobalCommand, type IntelIommu, PasidEntry, Reg } from '@hw/intel-iommu';
@@ -26,18 +26,9 @@ import type { VfioPci } from '@hw/vfio-pci';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
 import { BIND, CACHE_INVALIDATE, type HostCall, PASID_REQUEST } from '../behaviours/host-bytes.js';
 import { HostLog } from './host-log.js';
+import { LentFunctions, type Placement } from './lent-functions.js';
 
-/** Where a function of the host appears in the guest. */
-export interface Placement {
-  readonly addr: string;
-  /** Id of a root port; default: the root bus. */
-  readonly bus?: string;
-  readonly container?: 'new';
-  /** Address on the host; default: by position, the first engine of the host, then the second. */
-  readonly host?: string;
-  /** The guest has tables for it from the start; the test plugs it. */
-  readonly later?: true;
-}
+export type { Placement } from './lent-functions.js';
 
 export interface RigOptions {
   /** Further options of intel-iommu, which is modern unless they say otherwise. */
@@ -71,21 +62,12 @@ export interface PasidFields extends PasidValues {
   readonly root?: number;
 }
 
-const HOST_FUNCTIONS = [ENGINE, SECOND_ENGINE];
 const NESTING_CALLS = new Set([PASID_REQUEST, BIND, CACHE_INVALIDATE]);
 /** Domain id of requests without PASID. */
 const PLAIN_DOMAIN = 1;
 /** Where the guest's own structures are, and how many frames they may take. */
 const FIRST_FRAME = 0x200;
 const MAX_FRAMES = 0x800;
-/** Configuration space of a bridge. */
-const COMMAND = 0x04;
-const SECONDARY_BUS = 0x19;
-const SUBORDINATE_BUS = 0x1a;
-const MEMORY_WINDOW = 0x20;
-const MEMORY_AND_MASTER = 6;
-/** Where the guest maps what is behind bridges: a window of 1 MiB each, by bus number. */
-const BRIDGE_WINDOWS = 0xd000_0000;
 /** One-shot bits of GSTS, which must not be written back. */
 const LEVEL_BITS = 0x96ff_ffff;
 
@@ -95,14 +77,14 @@ export class Rig implements Disposable {
   readonly log: HostLog;
   readonly plan: FaultPlan;
   readonly #options: RigOptions;
-  readonly #placements: readonly Placement[];
+  readonly #lent: LentFunctions;
   readonly #qword = new Int32Array(2);
   #guest: Guest | undefined;
   #taken = 0;
 
   constructor(options: RigOptions = {}) {
     this.#options = options;
-    this.#placements = options.functions ?? [{ addr: '03.0' }];
+    this.#lent = new LentFunctions(options.functions ?? [{ addr: '03.0' }], options.vfio);
     this.hostLevel = options.host ?? lendingHost({ seed: options.seed ?? 1, ...kernelOf(options) });
     let log: HostLog | undefined;
     let plan: FaultPlan | undefined;
@@ -112,7 +94,7 @@ export class Rig implements Disposable {
         plugins: [q35Plugin, intelIommuPlugin, vfioPciPlugin, dmaEnginePlugin],
         devices: [
           this.#iommuString(),
-          ...this.#placements.flatMap((each, index) => (each.later === true ? [] : this.deviceString(index))),
+          ...this.#lent.placements.flatMap(({ later }, index) => (later === true ? [] : this.deviceString(index))),
           ...(options.extra ?? []),
         ],
         interpose: syscalls => (log = new HostLog((plan = new FaultPlan(options.interpose?.(syscalls) ?? syscalls)))),
@@ -124,7 +106,7 @@ export class Rig implements Disposable {
     }
     this.log = log!;
     this.plan = plan!;
-    for (const [index, { bus }] of this.#placements.entries()) if (bus !== undefined) this.#openBridge(bus, index + 1);
+    this.#lent.openBridges(this.machine);
     if (options.start !== false) this.#startGuest();
     this.take();
   }
@@ -156,6 +138,7 @@ export class Rig implements Disposable {
   /** The guest's software starts afresh, as after a system reset: it knows nothing of what it had. */
   boot(): void {
     this.#guest = undefined;
+    this.#lent.openBridges(this.machine);
     this.#startGuest();
   }
 
@@ -185,28 +168,22 @@ export class Rig implements Disposable {
 
   /** Requester id of host function `index` in the guest (of the slot 03.0, if there is none). */
   requesterId(index = 0): number {
-    const { addr = '03.0', bus } = this.#placements[index] ?? {};
-    const [device, fn = '0'] = addr.split('.');
-    return (bus === undefined ? 0 : (index + 1) << 8) | (parseInt(device!, 16) << 3) | Number(fn);
+    return this.#lent.requesterId(index);
   }
 
   /** The engine behind host function `index`, with its BARs placed anew: as a guest finds it after a reset or a plug. */
   engine(index = 0): GuestEngine {
-    const id = this.requesterId(index);
-    const hexadecimal = (value: number): string => value.toString(16).padStart(2, '0');
-    const bdf = `${hexadecimal(id >>> 8)}:${hexadecimal((id >>> 3) & 0x1f)}.${id & 7}`;
-    const bus = id >>> 8;
-    return bus === 0 ? this.guest.engine(bdf) : new GuestEngine(this.machine, bdf, windowOf(bus));
+    return this.#lent.engineBehindBridge(this.machine, index) ?? this.guest.engine(this.#lent.bdf(index));
   }
 
   /** The option string of host function `index`, as `machine.plug` takes it. */
   deviceString(index = 0): string {
-    return this.#vfioString(this.#placements[index]!, index);
+    return this.#lent.deviceString(index);
   }
 
   /** Id of the vfio-pci device of host function `index`. */
   deviceId(index = 0): string {
-    return `host${index}`;
+    return this.#lent.deviceId(index);
   }
 
   /** Writes a present PASID entry. */
@@ -354,28 +331,11 @@ export class Rig implements Disposable {
     return parts.join(',');
   }
 
-  #vfioString({ addr, bus, container, host }: Placement, index: number): string {
-    const lent = host ?? HOST_FUNCTIONS[index];
-    const parts = ['vfio-pci', `id=${this.deviceId(index)}`, `host=${lent}`, `addr=${addr}`];
-    if (bus !== undefined) parts.push(`bus=${bus}`);
-    if (container !== undefined) parts.push(`container=${container}`);
-    if (this.#options.vfio !== undefined) parts.push(this.#options.vfio);
-    return parts.join(',');
-  }
-
-  /** Numbers the bus behind a root port and gives it addresses, as firmware would. */
-  #openBridge(id: string, number: number): void {
-    const [bridge] = this.machine.functions(id);
-    this.machine.config.write(bridge!.bdf, SECONDARY_BUS, number, 1);
-    this.machine.config.write(bridge!.bdf, SUBORDINATE_BUS, number, 1);
-    this.machine.config.write(bridge!.bdf, MEMORY_WINDOW, (windowOf(number) / 0x1_0000) * 0x1_0001, 4);
-    this.machine.config.write(bridge!.bdf, COMMAND, MEMORY_AND_MASTER, 2);
-  }
-
   #startGuest(): void {
     const { iommu } = this.guest;
     iommu.start(undefined, () => {
-      for (const index of this.#placements.length === 0 ? [0] : this.#placements.keys()) {
+      const { placements } = this.#lent;
+      for (const index of placements.length === 0 ? [0] : placements.keys()) {
         iommu.contextEntry(this.requesterId(index), {});
         this.entry(0, { did: PLAIN_DOMAIN, pgtt: 4 }, index);
       }
@@ -396,10 +356,6 @@ export interface Pages {
   readonly address: number;
   readonly addressMask?: number;
   readonly leaf?: boolean;
-}
-
-function windowOf(bus: number): number {
-  return BRIDGE_WINDOWS + bus * 0x10_0000;
 }
 
 function range(pages: Pages | undefined): { hi: number; lo: number; addressMask: number; leaf: boolean } | undefined {
