@@ -13,6 +13,7 @@ import {
   XapicPostedDescriptor,
 } from '@hw/intel-iommu';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
+import { IOAPIC_BASE, IOAPIC_REQUESTER, IoApicOffset, type Q35, RemappableRedirectionEntry } from '@hw/q35';
 import q35Plugin from '@hw/q35/plugin';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
 import type { GuestEngine } from './guest/guest-engine.js';
@@ -155,6 +156,36 @@ test('a posted interrupt waits in guest memory, with one notification', t => {
   t.deepEqual(vm.messages.messages, [{ requesterId: 0x28, address: 0xfee0_1000, data: 0xf2 }]);
   t.deepEqual(guest.read(frame, 16), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0));
   t.is(guest.read(frame, 1, 32)[0], 1);
+});
+
+test('the I/O APIC asks as ff:00.0; a level triggered interrupt is ended by the vector of its pin', t => {
+  const vm = started(t, [REMAPPING]);
+  const guest = new RemappingGuest(vm);
+  const { ioapic } = vm.board as Q35;
+  const write = (offset: number, value: number): void => {
+    const bytes = Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
+    t.is(vm.memory.write(0, IOAPIC_BASE + offset, bytes), MemTx.OK);
+  };
+  const route = (pin: number, index: number): void => {
+    const words = RemappableRedirectionEntry.encode({ format: 1, indexLow: index, vector: 0x30 + pin, trigger: 1 });
+    for (const half of [1, 0]) {
+      write(IoApicOffset.SELECT, 0x10 + 2 * pin + half);
+      write(IoApicOffset.DATA, words[half]!);
+    }
+  };
+  const level = { p: 1, tm: 1, dst: 0x200, svt: 1 };
+  guest.irte(1, InterruptEntry.encode({ ...level, v: 0x39, sid: IOAPIC_REQUESTER }));
+  guest.irte(2, InterruptEntry.encode({ ...level, v: 0x3a, sid: 0x28 }));
+  route(9, 1);
+  route(10, 2);
+  ioapic.set(9, true);
+  const message = { requesterId: IOAPIC_REQUESTER, address: 0xfee0_2000, data: 0xc039 };
+  t.deepEqual(vm.messages.messages, [message]);
+  write(IoApicOffset.EOI, 0x39);
+  t.deepEqual(vm.messages.messages, [message, message]);
+  ioapic.set(10, true);
+  t.is(vm.messages.messages.length, 2);
+  t.like(guest.iommu.handleFaults()[0], { requesterId: IOAPIC_REQUESTER, reason: Fault.IR_7, hi: 2 << 16 });
 });
 
 test("a passed-through engine's interrupt goes through the guest's remapping", t => {

@@ -1,6 +1,6 @@
 /**
- * The q35 board: RAM with its hole, the PCI Express root complex, both configuration mechanisms, and a sink for interrupt messages.
- * Omits: processors and their interrupt controllers, the ICH9 functions, SMRAM and TSEG, firmware.
+ * The q35 board: RAM with its hole, the PCI Express root complex, both configuration mechanisms, the I/O APIC, and a sink for
+ * interrupt messages. Omits: processors and their local APICs, the ICH9 functions, SMRAM and TSEG, firmware.
  */
 import {
   AddressSpace,
@@ -24,6 +24,8 @@ import {
 import { ConfigPorts, ecamOps } from './config-cycles.js';
 import type { Q35Config } from './config.js';
 import { dmarTable } from './dmar.js';
+import { IoApic } from './ioapic.js';
+import { IOAPIC_BASE, IOAPIC_REQUESTER } from './ioapic-spec.js';
 import {
   CONFIG_ADDRESS_PORT,
   CONFIG_PORTS,
@@ -54,6 +56,8 @@ export class Q35 implements Board {
   readonly rootBus: PciBus;
   readonly hostBridge: PciFunction;
   readonly messages = new MsiLog();
+  /** Its pins are not connected to anything of this board. */
+  readonly ioapic: IoApic;
   readonly #ecam: Region;
   #window: Region | undefined;
   readonly #configPorts: ConfigPorts;
@@ -83,6 +87,8 @@ export class Q35 implements Board {
       msi: this.messages.deliver,
       ledger: services.ledger,
     });
+    this.ioapic = new IoApic((hi, lo, data) => this.rootBus.interrupt(IOAPIC_REQUESTER, hi, lo, data));
+    this.memory.add(IOAPIC_BASE, this.ioapic.region, WINDOW_PRIORITY);
     this.#ecam = Region.mmio('pcie-mmcfg', ECAM_BYTES, ecamOps(this.rootBus));
     this.#configPorts = new ConfigPorts(this.rootBus);
     this.ports.add(CONFIG_ADDRESS_PORT, Region.mmio('pci-conf', CONFIG_PORTS, this.#configPorts.ops));
@@ -144,11 +150,13 @@ export class Q35 implements Board {
     if (phase !== 'hold') return;
     this.hostBridge.reset();
     this.#configPorts.reset();
+    this.ioapic.reset();
   }
 
   inspect(into: Inspector): void {
     into.value('ram', this.ram.size);
     into.record('pciexbar', Pciexbar, this.hostBridge.config.words, PCIEXBAR / 4);
+    this.ioapic.inspect(into.child('ioapic'));
     into.value('messages', this.messages.messages.length);
     for (const fn of this.rootBus.walk()) fn.inspect(into.child(fn.bdf));
   }

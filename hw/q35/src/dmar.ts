@@ -3,6 +3,7 @@
  * INCLUDE_PCI_ALL flag, the I/O APIC first, then each function of the root bus, and an ATSR for all ports if the unit has device TLBs.
  */
 import { Config, type IommuFacts, type PciBus, type PciFunction } from '@remora/pci';
+import { IOAPIC_REQUESTER } from './ioapic-spec.js';
 
 const HEADER_BYTES = 48;
 const REVISION = 1;
@@ -15,8 +16,6 @@ const Remapping = { DRHD: 0, ATSR: 2 } as const;
 const Scope = { ENDPOINT: 1, BRIDGE: 2, IOAPIC: 3 } as const;
 const FLAG_INTR_REMAP = 1;
 const FLAG_ALL_PORTS = 1;
-/** QEMU's pseudo bus of the I/O APIC: the requester id of its interrupts is ff:00.0. */
-const IOAPIC_BUS = 0xff;
 
 export function dmarTable(facts: IommuFacts, root: PciBus): Uint8Array {
   const bytes = [
@@ -49,7 +48,7 @@ function acpiHeader(signature: string): number[] {
 }
 
 function remappingUnit(facts: IommuFacts, root: PciBus): number[] {
-  const scopes = [...scope(Scope.IOAPIC, 0, IOAPIC_BUS, 0)];
+  const scopes = [...scope(Scope.IOAPIC, 0, IOAPIC_REQUESTER >>> 8, IOAPIC_REQUESTER & 0xff)];
   for (const fn of root.functions) if (fn !== undefined) scopes.push(...scope(scopeType(fn), 0, root.number, fn.devfn));
   return structure(Remapping.DRHD, [0, 0, ...little(0, 2), ...little(facts.registerBase, 8), ...scopes]);
 }

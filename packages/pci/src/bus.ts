@@ -1,7 +1,9 @@
 /** A bus: 256 places for functions, and the containers in which their BARs appear. A bridge's secondary bus has a parent. */
 import { type AddressSpace, ConfigError, type Ledger, type Region } from '@remora/core';
+import { RemappedInterrupt } from '@remora/iommu';
 import { formatBdf } from './bdf.js';
 import type { PciFunction } from './function.js';
+import { sendInterrupt } from './interrupt-path.js';
 import type { PciIommuOps } from './iommu.js';
 import type { MsiSink } from './msi-sink.js';
 import { Config } from './registers.js';
@@ -38,6 +40,7 @@ export class PciBus {
   readonly #functions = new Array<PciFunction | undefined>(SLOTS).fill(undefined);
   readonly #platform: PciPlatform | undefined;
   readonly #number: number;
+  readonly #remapped = new RemappedInterrupt();
 
   private constructor(
     name: string,
@@ -80,6 +83,16 @@ export class PciBus {
   /** What the root above stands on; undefined while a bridge on the way is not plugged. */
   get platform(): PciPlatform | undefined {
     return this.parent === undefined ? this.#platform : this.parent.bus?.platform;
+  }
+
+  /**
+   * The DWORD `data` written to `(hi, lo)` as an interrupt request of a part of the root complex, which is no function but has a
+   * requester id: an I/O APIC. Returns false if the IOMMU of this bus blocked it. @throws Error if no platform is above.
+   */
+  interrupt(requesterId: number, hi: number, lo: number, data: number): boolean {
+    const { platform } = this;
+    if (platform === undefined) throw new Error(`${this.name} has no platform`);
+    return sendInterrupt(this.iommu, platform.msi, requesterId, hi, lo, data, this.#remapped);
   }
 
   /** Lowest device number of which all eight functions are free, as a devfn; undefined if there is none. */

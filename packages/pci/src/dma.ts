@@ -6,6 +6,7 @@ import { type AddressSpace, MemTx, NO_PASID, TxAttrs } from '@remora/core';
 import { RemappedInterrupt } from '@remora/iommu';
 import type { PciBus, PciPlatform } from './bus.js';
 import type { PciFunction } from './function.js';
+import { sendInterrupt } from './interrupt-path.js';
 import type { PciIommuOps } from './iommu.js';
 import { Command, Config, ExpressType } from './registers.js';
 
@@ -98,17 +99,9 @@ export class DmaTarget {
     this.#resolve();
     if (!this.#open || from.length !== 4 || lo % 4 !== 0) return MemTx.ACCESS_ERROR;
     const data = from[0]! | (from[1]! << 8) | (from[2]! << 16) | (from[3]! << 24);
-    const platform = this.#platform!;
-    const ops = this.#ops;
     const requesterId = (this.#bus!.number << 8) | this.#devfn;
-    if (ops?.remapInterrupt === undefined) {
-      platform.msi(requesterId, 0, lo, data);
-      return MemTx.OK;
-    }
-    const message = this.#remapped;
-    if (!ops.remapInterrupt(requesterId, 0, lo, data, message)) return MemTx.ACCESS_ERROR;
-    if (message.send) platform.msi(requesterId, message.hi, message.lo, message.data);
-    return MemTx.OK;
+    const sent = sendInterrupt(this.#ops, this.#platform!.msi, requesterId, 0, lo, data, this.#remapped);
+    return sent ? MemTx.OK : MemTx.ACCESS_ERROR;
   }
 
   #transfer(write: boolean, hi: number, lo: number, bytes: Uint8Array, pasid: number, flags: number): MemTx {
