@@ -1,0 +1,99 @@
+/** What is compared with what, and the targets. */
+import type { PeerProgram } from './compile.js';
+
+export interface Against {
+  /** For the table. */
+  readonly name: string;
+  /** The other side: a program, or a time in nanoseconds that an operation may take. */
+  readonly program?: PeerProgram;
+  readonly mode?: string;
+  readonly limit?: number;
+  /** At most this ratio of times, ours by the other side's. */
+  readonly target: number;
+}
+
+export interface Work {
+  readonly title: string;
+  readonly kernel: string;
+  readonly entries: number;
+  /** Runs whose ratios are taken, after a third as many that warm up. */
+  readonly rounds: number;
+  readonly against: readonly Against[];
+}
+
+const K = 1024;
+const SIZES = [
+  [K, '1 K'],
+  [64 * K, '64 K'],
+  [K * K, '1 M'],
+] as const;
+const SAME = 'C';
+const GLIB = 'GLib table';
+
+function walks(title: string, kernel: string, target: number): Work[] {
+  return SIZES.map(([entries, name]) => ({
+    title: `${title}, ${name} pages`,
+    kernel,
+    entries,
+    rounds: 15,
+    against: [{ name: SAME, program: 'translate', target }],
+  }));
+}
+
+function hits(): Work[] {
+  return SIZES.map(([entries, name]) => ({
+    title: `IOTLB hit, ${name} entries`,
+    kernel: 'hit',
+    entries,
+    rounds: 15,
+    against: [
+      { name: SAME, program: 'iotlb', target: 2 },
+      { name: GLIB, program: 'glib', mode: 'hit', target: entries === K ? 1.5 : 1 },
+    ],
+  }));
+}
+
+function invalidations(pages: number, entries: number, name: string, target: number): Work {
+  return {
+    title: `invalidate ${pages === 1 ? 'a page' : `${pages} pages`}, ${name} entries of 3 sizes`,
+    kernel: `invalidate-${pages}`,
+    entries,
+    rounds: 9,
+    against: [{ name: GLIB, program: 'glib', mode: 'pages', target }],
+  };
+}
+
+function flushes(kernel: string, title: string, target: number): Work[] {
+  return ['domain', 'pasid', 'global'].map(scope => ({
+    title: `${scope === 'pasid' ? 'PASID' : scope} flush${title}, 1 M entries`,
+    kernel: `${kernel}-${scope}`,
+    entries: K * K,
+    rounds: 3,
+    against: [{ name: GLIB, program: 'glib', mode: 'flush', target }],
+  }));
+}
+
+export const WORKS: readonly Work[] = [
+  ...walks('4-level walk', 'walk', 2.5),
+  ...walks('nested walk', 'nested-walk', 3),
+  ...hits(),
+  invalidations(1, K, '1 K', 1 / 50),
+  invalidations(1, 64 * K, '64 K', 1 / 1000),
+  invalidations(512, 64 * K, '64 K', 1 / 10),
+  ...flushes('flush', ', once', 1 / 1000),
+  ...flushes('refill', ' and refill', 1 / 5),
+  {
+    title: 'descriptor to the physical unit and back, of 64',
+    kernel: 'descriptors',
+    entries: 0,
+    rounds: 31,
+    against: [{ name: '1 us', limit: 1e3, target: 1 }],
+  },
+  {
+    title: 'assemble host and VM, bind once',
+    kernel: 'assemble',
+    entries: 0,
+    rounds: 15,
+    against: [{ name: '10 ms', limit: 10e6, target: 1 }],
+  },
+];
