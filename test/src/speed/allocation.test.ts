@@ -1,0 +1,136 @@
+/** Hot paths make no garbage: counted on the heap, not timed. */
+import test, { type ExecutionContext } from 'ava';
+import { frameHi, frameLo } from '@remora/bits';
+import { Access, AddressSpace, NO_PASID, PAGE_BYTES, Ram, Region, Translation, TxAttrs } from '@remora/core';
+import { Reg, VTD_BASE, VtdUnit } from '@hw/intel-iommu';
+import { vtdConfig } from '@hw/intel-iommu/config';
+import {
+  firstStagePasid,
+  FrameAllocator,
+  iotlbDescriptor,
+  MemoryMappedRegisters,
+  nestedPasid,
+  PageTable,
+  pasidIotlbDescriptor,
+  secondStagePasid,
+  VtdDriver,
+} from '@hw/intel-iommu/driver';
+
+const REQUESTER = 0x18;
+const DOMAIN = 7;
+const FIRST = 5;
+const SECOND = 6;
+const NESTED = 7;
+const PAGES = 1024;
+/** Low address words from bit 31 on: no small integers. */
+const FIRST_PAGE = 0x1_234f_8000;
+const FIRST_TARGET = 0x100_8000;
+const SECOND_TARGET = 0x20f_8000;
+const CHUNK = 20_000;
+const CHUNKS = 15;
+
+/** A unit with a PASID of each kind, whose IOTLB has `entries`. */
+function unitWith(entries: number) {
+  const system = Region.container('system', 2 ** 40);
+  const memory = new AddressSpace('memory', system);
+  system.add(0, Region.ram('ram', Ram.allocate(0x400 * PAGE_BYTES)));
+  const config = vtdConfig({ 'x-scalable-mode': 'on', 'x-flts': true, nesting: true, 'iotlb-entries': entries });
+  const unit = new VtdUnit(config, { name: 'unit', memory, sendMsi: () => undefined });
+  system.add(VTD_BASE, Region.mmio('registers', unit.mmioBytes, unit.mmio));
+  const pages = new FrameAllocator(memory, 1, 0x3ff);
+  const first = new PageTable(memory, pages, { stage: 'first', levels: 4 });
+  const second = new PageTable(memory, pages, { stage: 'second', levels: 4 });
+  // The first stage's tables are where they are; its pages lead above 4 GiB, and on through the second stage.
+  second.map(0, 0, 0x400, Access.READ_WRITE);
+  for (let page = 0; page < PAGES; page++) {
+    first.map(FIRST_PAGE + page, FIRST_TARGET + page, 1, Access.READ_WRITE);
+    second.map(FIRST_PAGE + page, SECOND_TARGET + page, 1, Access.READ_WRITE);
+    second.map(FIRST_TARGET + page, SECOND_TARGET + page, 1, Access.READ_WRITE);
+  }
+  const registers = new MemoryMappedRegisters(memory, VTD_BASE);
+  const driver = new VtdDriver(registers, memory, pages, { mode: 'scalable' });
+  driver.start(undefined, () => {
+    driver.contextEntry(REQUESTER, {});
+    driver.pasidEntry(REQUESTER, FIRST, firstStagePasid(first, DOMAIN));
+    driver.pasidEntry(REQUESTER, SECOND, secondStagePasid(second, DOMAIN + 1));
+    driver.pasidEntry(REQUESTER, NESTED, nestedPasid(first, second, DOMAIN));
+    driver.pasidEntry(REQUESTER, 0, secondStagePasid(second, DOMAIN + 1));
+  });
+  return { unit, driver, memory };
+}
+
+/** Bytes that one call of `operation` leaves on the heap: the median over chunks, since a collection may fall into any of them. */
+function bytesEach(operation: (index: number) => void): number {
+  for (let i = 0; i < 3 * CHUNK; i++) operation(i);
+  const grown = new Float64Array(CHUNKS);
+  for (let chunk = 0; chunk < CHUNKS; chunk++) {
+    const before = process.memoryUsage().heapUsed;
+    for (let i = 0; i < CHUNK; i++) operation(i);
+    grown[chunk] = (process.memoryUsage().heapUsed - before) / CHUNK;
+  }
+  return grown.sort()[CHUNKS >> 1]!;
+}
+
+/** The smallest object takes 16 bytes; the measurement itself leaves a few hundred. */
+function isClean(t: ExecutionContext, operation: (index: number) => void): void {
+  const bytes = bytesEach(operation);
+  t.true(bytes < 1, `${bytes} bytes for each`);
+}
+
+test('the measurement sees an object, an array and a boxed number', t => {
+  let kept: unknown;
+  const box = { value: 0 as unknown };
+  t.true(bytesEach(index => (kept = { index })) >= 12);
+  t.true(bytesEach(index => (kept = [index])) >= 16);
+  t.true(bytesEach(index => (box.value = index + 0.5)) >= 8);
+  t.truthy(kept);
+});
+
+for (const [kind, pasid] of [
+  ['first-stage', FIRST],
+  ['second-stage', SECOND],
+  ['nested', NESTED],
+  ['without a PASID', NO_PASID],
+] as const) {
+  for (const [what, entries] of [
+    ['hits', 4 * PAGES],
+    ['walks', 1],
+  ] as const) {
+    test(`translation makes no garbage: ${what}, ${kind}`, t => {
+      const { unit } = unitWith(entries);
+      const out = new Translation();
+      let refused = 0;
+      isClean(t, index => {
+        const page = FIRST_PAGE + ((index * 7) % PAGES);
+        refused |= unit.translate(REQUESTER, pasid, frameHi(page), frameLo(page), Access.READ, out);
+      });
+      t.is(refused, 0);
+    });
+  }
+}
+
+test('invalidation descriptors make no garbage: pages, PASIDs, domains', t => {
+  const { unit, driver } = unitWith(4 * PAGES);
+  const { queue } = driver;
+  const attrs = new TxAttrs();
+  const out = new Translation();
+  const range = { hi: frameHi(FIRST_PAGE), lo: frameLo(FIRST_PAGE), addressMask: 3, leaf: true };
+  const kinds = [
+    pasidIotlbDescriptor(3, DOMAIN, FIRST, range),
+    pasidIotlbDescriptor(2, DOMAIN, FIRST),
+    iotlbDescriptor(3, DOMAIN + 1, { reads: true, writes: true }, range),
+    iotlbDescriptor(2, DOMAIN, { reads: true, writes: true }),
+  ];
+  // The whole ring, once; from then on only the tail is written.
+  while (queue.tail % kinds.length !== 0) queue.submit();
+  for (let slot = 0; slot < queue.entries; slot++) queue.post(kinds[slot % kinds.length]!);
+  let tail = queue.tail;
+  let refused = 0;
+  isClean(t, () => {
+    refused |= unit.translate(REQUESTER, FIRST, frameHi(FIRST_PAGE), frameLo(FIRST_PAGE), Access.READ, out);
+    tail = (tail + 1) % queue.entries;
+    unit.mmio.write(Reg.IQT, tail * 32, 4, attrs);
+    refused |= unit.mmio.read(Reg.IQH, 4, attrs) ^ (tail * 32);
+  });
+  t.is(refused, 0);
+});
