@@ -142,6 +142,8 @@ export interface Behaviour {
   readonly lenientLeaves: boolean;
   /** Second-stage permissions are checked at each level, before reserved bits. */
   readonly earlyPermission: boolean;
+  /** The answer to a request without PASID may be a large page around the interrupt range, where such requests are not translated. */
+  readonly answersSpanInterrupts: boolean;
   /** A page whose range merely overlaps the interrupt range faults. */
   readonly interruptRangeByPage: boolean;
   /** First-stage D is set also when A was set before. */
@@ -209,6 +211,7 @@ export const SPECIFICATION: Behaviour = {
   everyRequestIsUser: false,
   lenientLeaves: false,
   earlyPermission: false,
+  answersSpanInterrupts: false,
   interruptRangeByPage: false,
   dirtyAfterAccessed: true,
   updateUnsnooped: false,
@@ -271,6 +274,7 @@ export const QEMU_10_2: Behaviour = {
   everyRequestIsUser: true,
   lenientLeaves: true,
   earlyPermission: true,
+  answersSpanInterrupts: true,
   interruptRangeByPage: true,
   dirtyAfterAccessed: false,
   updateUnsnooped: true,

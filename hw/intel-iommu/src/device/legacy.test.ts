@@ -214,6 +214,18 @@ test('requests to the interrupt range: writes are interrupts and pass, whatever 
   t.is(bench.fault(0xfef0_0000, Access.WRITE), 0x05);
 });
 
+test('the answer to a request without PASID does not reach into the interrupt range', t => {
+  const { bench, second } = legacyBench();
+  bench.mapAt(second, 4, 0xc000_0000n, 0x83n, RW, 3);
+  for (const cached of [false, true]) {
+    const message = `from the IOTLB: ${cached}`;
+    t.deepEqual(bench.request(0xfedf_ffff), { to: 0x3edf_f000, shift: 12, access: ALL }, message);
+  }
+  t.is(bench.fault(0xfee0_0000), 0x0e);
+  bench.mapAt(second, 4, 0x8000_0000n, 0x83n, RW, 3);
+  t.deepEqual(bench.request(0xbfff_f000), { to: 0, shift: 30, access: ALL }, 'a page beside it is answered whole');
+});
+
 test('not-present entries are not checked for reserved bits', t => {
   const { bench, second } = legacyBench();
   bench.put64(second * 4096, 0xffff_ffff_ffff_fffcn);

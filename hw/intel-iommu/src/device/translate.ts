@@ -225,6 +225,7 @@ export class Translator {
     out.lo = iotlb.lo(slot);
     out.shift = iotlb.shift(slot);
     out.access = this.#granted(marks);
+    this.#leaveOutInterrupts(out);
     return true;
   }
 
@@ -257,7 +258,21 @@ export class Translator {
     out.lo = outLo >>> 0;
     out.shift = outShift;
     out.access = this.#granted(marks);
+    this.#leaveOutInterrupts(out);
     return 0;
+  }
+
+  /**
+   * A request without PASID is not translated in the interrupt range, so that the answer to it must not hold there: of a large page
+   * around it, it is the page of the request only.
+   */
+  #leaveOutInterrupts(out: Translation): void {
+    const { shift } = out;
+    if (shift === PAGE_SHIFT || this.#pasid !== NO_PASID || this.#behaviour.answersSpanInterrupts) return;
+    if (!overlapsInterruptRange(this.#hi, this.#lo, shift)) return;
+    out.hi = (out.hi | (this.#hi & ~baseMaskHi(shift))) >>> 0;
+    out.lo = (out.lo | (this.#lo & ~baseMaskLo(shift) & baseMaskLo(PAGE_SHIFT))) >>> 0;
+    out.shift = PAGE_SHIFT;
   }
 
   /** Marks that a cached translation must have for this request. */

@@ -208,8 +208,13 @@ export class NaiveUnit {
     return found;
   }
 
-  #answer({ base, shift, rights }: Page, { access }: Request): Outcome {
+  #answer({ base, shift, rights }: Page, { rid, pasid, address, access }: Request): Outcome {
     const write = (access & PRIVILEGED) !== 0 ? rights.privilegedWrite : rights.write;
+    // In the interrupt range requests without PASID are not translated: the answer must not reach into it.
+    if (pasid === -1 && shift > 12 && overlapsInterrupts((address >> BigInt(shift)) << BigInt(shift), shift)) {
+      const offset = address & ((1n << BigInt(shift)) - 1n) & ~0xfffn;
+      return this.#answer({ base: base | offset, shift: 12, rights }, { rid, pasid, address, access });
+    }
     const granted = (rights.read ? READ : 0) | (write ? WRITE : 0) | (rights.execute ? EXECUTE : 0);
     return { base, shift, access: granted };
   }
