@@ -157,11 +157,11 @@ export const MUTANTS: readonly Mutant[] = [
     unit('queue', 'a corrected descriptor*'),
   ),
   mutant(
-    'a translation of one address space answers for another',
-    `${IOMMU}iotlb.js`,
-    'words[at + PAGE_HI] === second &&',
-    '',
-    recording('V72flt'),
+    'a translation of one domain answers for another',
+    `${IOMMU}iotlb-spaces.js`,
+    'const groupKey = domain * 4 + kind;',
+    'const groupKey = kind;',
+    unit('legacy', 'devices of one domain*'),
   ),
   mutant(
     'a page-selective flush leaves larger pages',
