@@ -2,7 +2,8 @@
 import test, { type ExecutionContext } from 'ava';
 import { frameHi, frameLo } from '@remora/bits';
 import { Access, AddressSpace, NO_PASID, PAGE_BYTES, Ram, Region, Translation, TxAttrs } from '@remora/core';
-import { Reg, VTD_BASE, VtdUnit } from '@hw/intel-iommu';
+import { RemappedInterrupt } from '@remora/iommu';
+import { InterruptEntry, PostedInterruptEntry, Reg, VTD_BASE, VtdUnit } from '@hw/intel-iommu';
 import { vtdConfig } from '@hw/intel-iommu/config';
 import {
   firstStagePasid,
@@ -133,4 +134,36 @@ test('invalidation descriptors make no garbage: pages, PASIDs, domains', t => {
     refused |= unit.mmio.read(Reg.IQH, 4, attrs) ^ (tail * 32);
   });
   t.is(refused, 0);
+});
+
+test('interrupt remapping makes no garbage: remapped, posted, blocked', t => {
+  const system = Region.container('system', 2 ** 40);
+  const memory = new AddressSpace('memory', system);
+  system.add(0, Region.ram('ram', Ram.allocate(0x40 * PAGE_BYTES)));
+  const unit = new VtdUnit(vtdConfig({ intremap: true, eim: true, 'x-pi': true }), {
+    name: 'unit',
+    memory,
+    sendMsi: () => undefined,
+  });
+  system.add(VTD_BASE, Region.mmio('registers', unit.mmioBytes, unit.mmio));
+  const driver = new VtdDriver(
+    new MemoryMappedRegisters(memory, VTD_BASE),
+    memory,
+    new FrameAllocator(memory, 8, 0x38),
+  );
+  driver.enableQueue();
+  driver.setInterruptTable(1, 7, true);
+  driver.enableInterruptRemapping();
+  const descriptor = 0x2000;
+  memory.store(0, 0x1010, InterruptEntry.encode({ p: 1, v: 0x41, dst: 0x8000_0003, sid: REQUESTER, svt: 1 }), 0, 4);
+  memory.store(0, 0x1020, PostedInterruptEntry.encode({ p: 1, im: 1, v: 0x41, pdaLow: descriptor / 64 }), 0, 4);
+  const out = new RemappedInterrupt();
+  const request = (index: number): number => 0xfee0_0010 + index * 32;
+  let reasons = 0;
+  isClean(t, () => (reasons |= unit.remapInterrupt(REQUESTER, 0, request(1), 0, out)));
+  t.deepEqual([out.send, out.hi >>> 0, out.lo >>> 0, out.data], [true, 0x8000_0000, 0xfee0_3000, 0x41]);
+  isClean(t, () => (reasons |= unit.remapInterrupt(REQUESTER, 0, request(2), 0, out)));
+  t.is(reasons, 0);
+  isClean(t, () => (reasons |= unit.remapInterrupt(REQUESTER + 1, 0, request(1), 0, out)));
+  t.is(reasons, 0x26);
 });
