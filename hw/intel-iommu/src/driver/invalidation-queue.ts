@@ -46,6 +46,8 @@ export class InvalidationQueue {
   readonly #statusFrame: number;
   readonly #status = new Int32Array(1);
   readonly #qword = new Int32Array(2);
+  /** Words 2 and 3 are the address of the status word. */
+  readonly #wait = waitDescriptor({ statusData: STATUS_DONE, statusHi: 0, statusLo: 0 });
   #tail = 0;
   #failure: QueueFailure | undefined;
 
@@ -186,13 +188,12 @@ export class InvalidationQueue {
     return index;
   }
 
+  /** The wait that completes `slot`; one descriptor for all slots, to be stored at once. */
   #waitFor(slot: number): Int32Array {
     const frame = this.#statusFrame + Math.floor(slot / 1024);
-    return waitDescriptor({
-      statusData: STATUS_DONE,
-      statusHi: frameHi(frame),
-      statusLo: frameLo(frame) + (slot % 1024) * 4,
-    });
+    this.#wait[2] = frameLo(frame) + (slot % 1024) * 4;
+    this.#wait[3] = frameHi(frame);
+    return this.#wait;
   }
 
   #setStatus(slot: number, value: number): void {

@@ -214,3 +214,39 @@ test('loads of words see the map as it is now, and each edge of RAM', t => {
   t.deepEqual(load(0x10_2800, 3), [11, 12, 13]);
   t.deepEqual(load(0x10_2804, 2), [12, 13]);
 });
+
+test('stores of words see the map as it is now, ROM and each edge of RAM', t => {
+  const root = Region.container('root', 2 ** 40);
+  const space = new AddressSpace('space', root);
+  const block = Ram.allocate(0x3000);
+  const view = Region.ram('view', block.view(Int32Array.of(1, -1, 0)));
+  root.add(0x10_0000, view);
+  const rom = Region.ram('rom', block, { readonly: true });
+  root.add(0x20_0000, rom);
+  const store = (lo: number, hi = 0): MemTx => space.store(hi, lo, Int32Array.of(0, 7, 8), 1, 2);
+  const load = (ram: Ram, lo: number): number[] => {
+    const out = new Int32Array(3);
+    ram.load(0, lo, out, 0, 3);
+    return [...out];
+  };
+  for (let again = 0; again < 2; again++) {
+    t.is(store(0x10_2004), MemTx.OK);
+    t.deepEqual(load(block, 0), [0, 7, 8]);
+    t.is(store(0x10_0ff4), MemTx.OK);
+    t.deepEqual(load(block, 0x1ff4), [7, 8, 0]);
+    t.is(store(0x10_0ffc), MemTx.DECODE_ERROR, 'into the hole');
+    t.is(store(0x10_1000), MemTx.DECODE_ERROR, 'the hole');
+    t.is(store(0x10_2ffc), MemTx.DECODE_ERROR, 'over the end');
+    t.is(store(0x10_2004, 0x800), MemTx.DECODE_ERROR, 'the same low bits, far above');
+    t.is(space.load(0, 0x20_2000, new Int32Array(2), 0, 2), MemTx.OK);
+    t.is(store(0x20_2000), MemTx.DECODE_ERROR, 'ROM, which was read just now');
+    t.deepEqual(load(block, 0x2000), [0, 0, 0]);
+  }
+  t.deepEqual(load(block, 0x1ffc), [0, 0, 0], 'nothing of what was refused');
+  root.remove(view);
+  t.is(store(0x10_2004), MemTx.DECODE_ERROR);
+  const other = Ram.allocate(0x3000);
+  root.add(0x10_0000, Region.ram('other', other));
+  t.is(store(0x10_2000), MemTx.OK);
+  t.deepEqual(load(other, 0x2000), [7, 8, 0]);
+});

@@ -49,11 +49,12 @@ export class AddressSpace implements MemoryPort, Disposable {
   #published: FlatView;
   /** The section of the last access: most accesses hit it again. */
   #last = 0;
-  /** The RAM section of the last load, in frames: the first, how many, and what added to a frame's number gives that in `#ram`. */
+  /** The RAM section of the last load or store, in frames: the first, how many, and what added to a frame's number gives that in `#ram`. */
   #ram: Ram | undefined;
   #ramFirst = 0;
   #ramFrames = 0;
   #ramDelta = 0;
+  #ramWritable = false;
 
   constructor(name: string, root: Region) {
     this.name = name;
@@ -75,17 +76,13 @@ export class AddressSpace implements MemoryPort, Disposable {
   }
 
   store(hi: number, lo: number, from: Int32Array, at: number, count: number): MemTx {
-    const address = (hi >>> 0) * TWO_32 + (lo >>> 0);
-    const index = this.#find(address);
-    if (index >= 0) {
-      const view = this.#view;
-      const ram = view.writable[index];
-      const offset = address + view.deltas[index]!;
-      if (ram !== undefined && (offset & 3) === 0 && address + count * 4 <= view.ends[index]!) {
-        return ram.store(Math.floor(offset / TWO_32), offset >>> 0, from, at, count);
-      }
+    const frame = (hi << 20) | (lo >>> 12);
+    const byte = lo & 0xfff;
+    const inRam = hi >>> 11 === 0 && (frame - this.#ramFirst) >>> 0 < this.#ramFrames && this.#ramWritable;
+    if (inRam && (byte & 3) === 0 && byte + count * 4 <= PAGE_BYTES) {
+      return this.#ram!.storeInFrame(frame + this.#ramDelta, byte >>> 2, from, at, count);
     }
-    return this.#transfer(hi, lo, bytesOf(from, at, count), true, NO_ATTRS);
+    return this.#storeAnywhere(hi, lo, from, at, count);
   }
 
   read(hi: number, lo: number, out: Uint8Array): MemTx {
@@ -178,7 +175,22 @@ export class AddressSpace implements MemoryPort, Disposable {
     return this.#transfer(hi, lo, bytesOf(out, at, count), false, NO_ATTRS);
   }
 
-  /** Makes section `index` the one that `load` looks at first: its whole frames below 8 TiB. */
+  #storeAnywhere(hi: number, lo: number, from: Int32Array, at: number, count: number): MemTx {
+    const address = (hi >>> 0) * TWO_32 + (lo >>> 0);
+    const index = this.#find(address);
+    if (index >= 0) {
+      const view = this.#view;
+      const ram = view.writable[index];
+      const offset = address + view.deltas[index]!;
+      if (ram !== undefined && (offset & 3) === 0 && address + count * 4 <= view.ends[index]!) {
+        this.#rememberRam(index, ram);
+        return ram.store(Math.floor(offset / TWO_32), offset >>> 0, from, at, count);
+      }
+    }
+    return this.#transfer(hi, lo, bytesOf(from, at, count), true, NO_ATTRS);
+  }
+
+  /** Makes section `index` the one that `load` and `store` look at first: its whole frames below 8 TiB. */
   #rememberRam(index: number, ram: Ram): void {
     const { starts, ends, deltas } = this.#view;
     const delta = deltas[index]! / PAGE_BYTES;
@@ -189,6 +201,7 @@ export class AddressSpace implements MemoryPort, Disposable {
     this.#ramFirst = first;
     this.#ramFrames = end - first;
     this.#ramDelta = delta;
+    this.#ramWritable = this.#view.writable[index] !== undefined;
   }
 
   /** The map has changed. */

@@ -69,6 +69,20 @@ export class Ram implements MemoryPort {
     return MemTx.OK;
   }
 
+  /** Like `store`, as `loadInFrame`. */
+  storeInFrame(frame: number, word: number, from: Int32Array, at: number, count: number): MemTx {
+    const backing = this.#table === undefined ? frame : this.#table[frame]!;
+    if (backing >>> 14 !== this.#recent) {
+      if (backing < 0) return MemTx.DECODE_ERROR;
+      this.#chunk(backing);
+      this.#turnTo(backing);
+    }
+    const chunk = this.#recentChunk;
+    const base = ((backing & (CHUNK_FRAMES - 1)) << 10) + word;
+    for (let i = 0; i < count; i++) chunk[base + i] = from[at + i]!;
+    return MemTx.OK;
+  }
+
   /** Makes the chunk of a frame the recent one. False if there is none. */
   #turnTo(backing: number): boolean {
     const chunk = this.#chunks[backing >>> 14];
