@@ -123,6 +123,8 @@ test('a flush of a page leaves the other pages, and one of a PASID the other PAS
   const seen = (): number[] =>
     places.map(([space, at]) => (space.deviceReads(at, 16)![0] === pattern(1, NEW)[0] ? NEW : OLD));
   t.deepEqual(seen(), [OLD, OLD, OLD]);
+  rig.pasidIotlb(2, one.did + 1, one.pasid);
+  t.deepEqual(seen(), [OLD, OLD, OLD], 'another domain');
   one.flushPages(AT);
   t.deepEqual(seen(), [NEW, OLD, OLD]);
   one.flushAll();

@@ -1,6 +1,6 @@
 /** Two VMs on one host that use the same numbers everywhere: neither reaches anything of the other, dead or alive. */
 import test from 'ava';
-import { Errno } from '@remora/core';
+import { ConfigError, Errno } from '@remora/core';
 import type { HostProcess, SimulatedHost } from '@remora/host-sim';
 import type { Host } from '@remora/machine';
 import { lendingHost, SECOND_ENGINE } from '@remora/machines';
@@ -200,7 +200,12 @@ test('a process that is killed leaves nothing on the host, whatever its VM still
   t.not(engine.dma.write(0, FRAME * PAGE, Uint8Array.of(1)), 0);
   t.not(engine.dma.write(AT / 0x10_0000, 0, Uint8Array.of(1), theirs.pasid), 0);
   engine.config.write(4, 0, 2);
-  t.notThrows(() => killed.machine.reset());
+  // Whatever the VM does on its way out is answered.
+  t.true(killed.guest.iommu.allocPasid() < 0);
+  t.is(theirs.engine.read(0), 0xffff_ffff);
+  killed.machine.reset();
+  killed.machine.unplug(killed.deviceId());
+  t.throws(() => killed.machine.plug(killed.deviceString()), { instanceOf: ConfigError });
   t.deepEqual(host.platform.dump(), alone);
   const space = new SharedSpace(lasting).bind();
   space.map(AT, FRAME);

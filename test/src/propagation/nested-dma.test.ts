@@ -36,11 +36,10 @@ test('neighbours in the guest are not neighbours on the host, and a transfer acr
   const own = owner(t);
   const rig = own(new Rig());
   const space = new SharedSpace(rig).bind();
-  const frames = [FREE, FREE + 1, FREE + 2];
-  space.map(AT, FREE, { pages: frames.length });
-  const [first, second, third] = frames.map(frame => hostFrame(rig, frame));
-  t.not(second, first! + 1);
-  t.not(third, second! + 1);
+  space.map(AT, FREE, { pages: 3 });
+  const all = Array.from({ length: rig.machine.board.ram.frames }, (_, frame) => hostFrame(rig, frame));
+  const together = all.filter((frame, index) => Math.abs(frame - (all[index - 1] ?? 0)) === 1);
+  t.true(together.length < all.length / 100, `${together.length} of ${all.length} pages lie beside the one before`);
 
   const data = pattern(PAGE + 500);
   t.true(space.deviceWrites(AT, data, PAGE - 200).ok);
