@@ -13,6 +13,8 @@ export class GuestPasids {
   readonly #functions: HostedFunctions;
   readonly #everyBus: boolean;
   readonly #owners = new Map<number, HostIOMMUContext>();
+  /** What nobody uses any more and the host would not take back yet. */
+  readonly #left = new Set<number>();
 
   /** `everyBus` is quirk Q3: a success ends the search on its own bus only. */
   constructor(functions: HostedFunctions, everyBus: boolean) {
@@ -33,17 +35,22 @@ export class GuestPasids {
   free(pasid: number): number {
     return this.#ask(this.#owners.get(pasid), context => {
       const result = hostPasidFree(context, pasid);
-      if (result === 0) this.#owners.delete(pasid);
+      if (result === 0) this.#forget(pasid);
       return result;
     });
   }
 
-  /** Gives back everything that came from `context`, or from anywhere. What the host will not take back yet stays on record. */
+  /** Gives back everything that came from `context`, or from anywhere. What the host will not take back yet is left for `retry`. */
   release(context?: HostIOMMUContext): void {
     for (const [pasid, owner] of [...this.#owners]) {
-      if (context !== undefined && owner !== context) continue;
-      if (hostPasidFree(owner, pasid) === 0) this.#owners.delete(pasid);
+      if (context === undefined || owner === context) this.#giveBack(pasid, owner);
     }
+  }
+
+  /** Tries again to give back what a release left. */
+  retry(): void {
+    if (this.#left.size === 0) return;
+    for (const pasid of [...this.#left]) this.#giveBack(pasid, this.#owners.get(pasid)!);
   }
 
   /**
@@ -54,9 +61,19 @@ export class GuestPasids {
     const heir = this.#functions.inBusOrder()[0]?.context;
     for (const [pasid, owner] of [...this.#owners]) {
       if (owner !== context) continue;
-      if (heir === undefined) this.#owners.delete(pasid);
+      if (heir === undefined) this.#forget(pasid);
       else this.#owners.set(pasid, heir);
     }
+  }
+
+  #giveBack(pasid: number, owner: HostIOMMUContext): void {
+    if (hostPasidFree(owner, pasid) === 0) this.#forget(pasid);
+    else this.#left.add(pasid);
+  }
+
+  #forget(pasid: number): void {
+    this.#owners.delete(pasid);
+    this.#left.delete(pasid);
   }
 
   #ask(first: HostIOMMUContext | undefined, request: (context: HostIOMMUContext) => number): number {

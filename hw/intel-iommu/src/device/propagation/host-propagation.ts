@@ -70,7 +70,7 @@ export class HostPropagation implements VtdPropagation {
       this.#services.warn(problem);
     }
     const hosted = this.functions.add(bus, devfn, context);
-    this.cache.sync(SyncScope.ofFunction(hosted), false);
+    this.#sync(SyncScope.ofFunction(hosted), false);
   }
 
   /** A host-backed function is about to go: unbind it while its context is still there, and give back what nobody uses. */
@@ -87,11 +87,9 @@ export class HostPropagation implements VtdPropagation {
   pasidCacheInvalidate(granularity: number, domain: number, pasid: number): number {
     this.#services.changed();
     if (granularity === 3) {
-      return this.#config['quirk-global-rebinds']
-        ? this.cache.rebindAll()
-        : this.cache.sync(SyncScope.everything, true);
+      return this.#config['quirk-global-rebinds'] ? this.cache.rebindAll() : this.#sync(SyncScope.everything, true);
     }
-    return this.cache.sync(granularity === 0 ? SyncScope.ofDomain(domain) : SyncScope.ofPasid(domain, pasid), true);
+    return this.#sync(granularity === 0 ? SyncScope.ofDomain(domain) : SyncScope.ofPasid(domain, pasid), true);
   }
 
   /** Global and domain-selective context invalidations look at everything; context entries have no domain here [A16]. */
@@ -101,7 +99,7 @@ export class HostPropagation implements VtdPropagation {
       granularity === 3
         ? SyncScope.ofSource(sourceId, functionMask, this.#config['quirk-device-selective-inverted'])
         : SyncScope.everything;
-    return this.cache.sync(scope, true);
+    return this.#sync(scope, true);
   }
 
   pasidIotlbInvalidate(
@@ -120,12 +118,12 @@ export class HostPropagation implements VtdPropagation {
 
   rootTableSet(): void {
     this.#services.changed();
-    this.cache.sync(SyncScope.everything, false);
+    this.#sync(SyncScope.everything, false);
   }
 
   translationChanged(): void {
     this.#services.changed();
-    this.cache.sync(SyncScope.everything, false);
+    this.#sync(SyncScope.everything, false);
   }
 
   /** Nothing of the guest's survives a reset: all bindings go, then every PASID it was given (behaviour 54). */
@@ -136,6 +134,13 @@ export class HostPropagation implements VtdPropagation {
     }
     this.functions.settle();
     this.#pasids.release();
+  }
+
+  /** Whatever brings the host up to date is an occasion to give back what it would not take before. */
+  #sync(scope: SyncScope, stopAtFailure: boolean): number {
+    const result = this.cache.sync(scope, stopAtFailure);
+    this.#pasids.retry();
+    return result;
   }
 
   virtualCommand(opcode: number, pasid: number): VirtualCommandResult {
