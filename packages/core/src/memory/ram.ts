@@ -1,13 +1,14 @@
 /**
- * RAM: bytes behind page frames, in 64 MiB chunks that are allocated when first written (the operating system backs them page
- * by page). A block either owns its chunks, frame for frame, or is a *view*: its frames are scattered over another block by a
+ * RAM: bytes behind page frames, in 4 MiB chunks that are allocated when first written (the operating system backs them page by
+ * page; larger chunks made the garbage collector run for memory that nobody touched). A block either owns its chunks, frame for frame, or is a *view*: its frames are scattered over another block by a
  * table. Guest RAM is such a view of host memory, so that there is one copy of every byte.
  */
 import { MemTx } from './memtx.js';
 import type { MemoryPort } from './port.js';
 
 export const PAGE_BYTES = 4096;
-const CHUNK_FRAMES = 0x4000;
+const CHUNK_SHIFT = 10;
+const CHUNK_FRAMES = 1 << CHUNK_SHIFT;
 const CHUNK_WORDS = CHUNK_FRAMES * 1024;
 const FRAMES_PER_HI = 0x10_0000;
 const NO_WORDS = new Int32Array(0);
@@ -56,7 +57,7 @@ export class Ram implements MemoryPort {
   /** Like `load`, for words that lie in one page: `frame` (below `frames`) and `word` (0 .. 1023) instead of an address. */
   loadInFrame(frame: number, word: number, out: Int32Array, at: number, count: number): MemTx {
     const backing = this.#table === undefined ? frame : this.#table[frame]!;
-    if (backing >>> 14 !== this.#recent && !this.#turnTo(backing)) return this.#loadNothing(backing, out, at, count);
+    if (backing >>> CHUNK_SHIFT !== this.#recent && !this.#turnTo(backing)) return this.#loadNothing(backing, out, at, count);
     const chunk = this.#recentChunk;
     const base = ((backing & (CHUNK_FRAMES - 1)) << 10) + word;
     if (count === 2) {
@@ -72,7 +73,7 @@ export class Ram implements MemoryPort {
   /** Like `store`, as `loadInFrame`. */
   storeInFrame(frame: number, word: number, from: Int32Array, at: number, count: number): MemTx {
     const backing = this.#table === undefined ? frame : this.#table[frame]!;
-    if (backing >>> 14 !== this.#recent) {
+    if (backing >>> CHUNK_SHIFT !== this.#recent) {
       if (backing < 0) return MemTx.DECODE_ERROR;
       this.#chunk(backing);
       this.#turnTo(backing);
@@ -85,9 +86,9 @@ export class Ram implements MemoryPort {
 
   /** Makes the chunk of a frame the recent one. False if there is none. */
   #turnTo(backing: number): boolean {
-    const chunk = this.#chunks[backing >>> 14];
+    const chunk = this.#chunks[backing >>> CHUNK_SHIFT];
     if (chunk === undefined) return false;
-    this.#recent = backing >>> 14;
+    this.#recent = backing >>> CHUNK_SHIFT;
     this.#recentChunk = chunk;
     return true;
   }
@@ -107,7 +108,7 @@ export class Ram implements MemoryPort {
       if (frame >= this.frames) return MemTx.DECODE_ERROR;
       const backing = this.#table === undefined ? frame : this.#table[frame]!;
       if (backing < 0) return MemTx.DECODE_ERROR;
-      const chunk = this.#chunks[backing >>> 14];
+      const chunk = this.#chunks[backing >>> CHUNK_SHIFT];
       const run = left < 1024 - word ? left : 1024 - word;
       if (chunk === undefined) {
         for (let i = 0; i < run; i++) out[to + i] = 0;
@@ -149,7 +150,7 @@ export class Ram implements MemoryPort {
     for (let done = 0; done < out.length; frame++) {
       const run = Math.min(out.length - done, PAGE_BYTES - offset);
       const backing = this.backing(frame);
-      const chunk = this.#chunks[backing >>> 14];
+      const chunk = this.#chunks[backing >>> CHUNK_SHIFT];
       if (chunk === undefined) out.fill(0, done, done + run);
       else out.set(bytesOf(chunk, backing, offset, run), done);
       done += run;
@@ -182,7 +183,7 @@ export class Ram implements MemoryPort {
   }
 
   #chunk(backing: number): Int32Array {
-    const index = backing >>> 14;
+    const index = backing >>> CHUNK_SHIFT;
     return (this.#chunks[index] ??= new Int32Array(CHUNK_WORDS));
   }
 }
