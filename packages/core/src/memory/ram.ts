@@ -57,7 +57,8 @@ export class Ram implements MemoryPort {
   /** Like `load`, for words that lie in one page: `frame` (below `frames`) and `word` (0 .. 1023) instead of an address. */
   loadInFrame(frame: number, word: number, out: Int32Array, at: number, count: number): MemTx {
     const backing = this.#table === undefined ? frame : this.#table[frame]!;
-    if (backing >>> CHUNK_SHIFT !== this.#recent && !this.#turnTo(backing)) return this.#loadNothing(backing, out, at, count);
+    if (backing >>> CHUNK_SHIFT !== this.#recent && !this.#turnTo(backing))
+      return this.#loadNothing(backing, out, at, count);
     const chunk = this.#recentChunk;
     const base = ((backing & (CHUNK_FRAMES - 1)) << 10) + word;
     if (count === 2) {
