@@ -38,7 +38,7 @@ async function load(named: string, file: string): Promise<Record<string, unknown
 /** TypeScript through ts-node, transpiled by swc: types are the editor's business, a run should start at once. */
 function registerTypeScript(): void {
   process.env['TS_NODE_PROJECT'] ??= fileURLToPath(new URL('../../user-machine.tsconfig.json', import.meta.url));
-  register('ts-node/esm', import.meta.url);
+  register('./typescript-hooks.js', import.meta.url);
 }
 
 /** One line. What ts-node throws comes from another thread and has no class or fields of its own, only its text. */
