@@ -6,7 +6,16 @@
  * Reference: Linux vfio.h; QEMU hw/vfio/pci.c for what is emulated. Omits: INTx, the expansion ROM, mmap of BARs, migration, and
  * extended capabilities other than PASID.
  */
-import { ConfigError, logger, rateLimited, type Device, type Inspector, type Log, type ResetPhase } from '@remora/core';
+import {
+  ConfigError,
+  logger,
+  rateLimited,
+  type AddressSpace,
+  type Device,
+  type Inspector,
+  type Log,
+  type ResetPhase,
+} from '@remora/core';
 import { MachineProcess, VfioError, type VfioConnection } from '@remora/host';
 import {
   Config,
@@ -100,11 +109,11 @@ export class VfioPci implements Device {
   #connect(process: MachineProcess): VfioConnection {
     const { ledger, guestMemory } = this.#context;
     const ops = pciIommuOf(this.fn);
-    const followed = ops?.mapSpaceFor?.(this.fn.bus!, this.fn.devfn) ?? this.fn.dma.addressSpace;
+    const followed = (): AddressSpace => ops?.mapSpaceFor?.(this.fn.bus!, this.fn.devfn) ?? this.fn.dma.addressSpace;
     const wantsNesting = ops?.wantsNesting ?? false;
     return process.vfio.connect(this.#config.host, {
       wantsNesting,
-      space: wantsNesting ? guestMemory : followed,
+      space: wantsNesting ? guestMemory : followed(),
       spaceWithoutNesting: followed,
       fresh: this.#config.container === 'new',
       memory: { addressOf: process.addressOf, ledger },

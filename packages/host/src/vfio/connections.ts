@@ -14,8 +14,8 @@ import { VfioError } from './vfio-error.js';
 export interface VfioConnectOptions extends Omit<VfioContainerOptions, 'name'> {
   /** What the container maps. Devices with the same address space share a container. */
   readonly space: AddressSpace;
-  /** What it maps instead if nesting is wanted and the host does not offer it. */
-  readonly spaceWithoutNesting?: AddressSpace;
+  /** What it maps instead if nesting is wanted and the host does not offer it; asked for only then. */
+  readonly spaceWithoutNesting?: () => AddressSpace;
   readonly memory: VfioMemoryOptions;
   /** Do not share: a container of the device's own. */
   readonly fresh?: boolean;
@@ -127,7 +127,7 @@ export class VfioConnections {
 /** What `container` maps, or would map, for these options. */
 function spaceIn(container: VfioContainer, options: VfioConnectOptions): AddressSpace {
   const fellBack = options.wantsNesting && !container.nested;
-  return fellBack ? (options.spaceWithoutNesting ?? options.space) : options.space;
+  return fellBack ? (options.spaceWithoutNesting?.() ?? options.space) : options.space;
 }
 
 /** The IOMMU group of a device, from sysfs. */
