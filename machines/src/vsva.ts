@@ -17,9 +17,6 @@ import { vsvaSteps } from './vsva-steps.js';
 
 const MIB = 0x10_0000;
 
-/** Where the guest finds the host's engine. */
-export const GUEST_ENGINE = '00:03.0';
-
 /**
  * A VM whose guest shares its virtual addresses with a device of the host, as RFC v3.1 has it:
  * `-M q35 -m 64M -device intel-iommu,x-scalable-mode=modern -device vfio-pci,host=3f:00.0,addr=03.0`.

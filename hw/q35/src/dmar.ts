@@ -5,7 +5,6 @@
 import { Config, type IommuFacts, type PciBus, type PciFunction } from '@remora/pci';
 import { IOAPIC_REQUESTER } from './ioapic-spec.js';
 
-const HEADER_BYTES = 48;
 const REVISION = 1;
 const LENGTH_AT = 4;
 const CHECKSUM_AT = 9;
@@ -78,6 +77,3 @@ function little(value: number, bytes: number): number[] {
 function ascii(text: string, length: number): number[] {
   return Array.from({ length }, (_, i) => text.charCodeAt(i));
 }
-
-/** Where the remapping structures begin. */
-export const DMAR_STRUCTURES = HEADER_BYTES;

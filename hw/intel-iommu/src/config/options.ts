@@ -109,6 +109,3 @@ export const vtdOptions = properties(
 
 /** A complete configuration. Names in it are option names. */
 export type VtdConfig = ReturnType<typeof vtdOptions.parse>;
-
-/** QEMU's defaults. */
-export const VTD_DEFAULTS: VtdConfig = vtdOptions.parse('intel-iommu', {});
