@@ -1,3 +1,4 @@
+export * from './ats.js';
 export * from './host-iommu-context.js';
 export * from './host-iommu-driver.js';
 export * from './invalidation.js';

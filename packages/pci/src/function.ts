@@ -3,6 +3,7 @@
  * inherit from it.
  */
 import type { Inspector, Region } from '@remora/core';
+import type { AtsEndpoint } from '@remora/iommu';
 import { Bars, type BarOptions } from './bars.js';
 import { formatBdf } from './bdf.js';
 import type { PciBus } from './bus.js';
@@ -45,6 +46,8 @@ export class PciFunction {
   secondary: PciBus | undefined;
   /** The host behind this function; see pciDeviceSetupIommu. */
   hostContextOf: HostContextOf | undefined;
+  /** Its device TLB, which the IOMMU above sends invalidations and page responses to; set by a device with ATS. */
+  ats: AtsEndpoint | undefined;
   #bus: PciBus | undefined;
   #devfn = 0;
   #expressType: ExpressType | undefined;

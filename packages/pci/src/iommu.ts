@@ -3,7 +3,7 @@
  * IOMMU looks the host's context up [A09].
  */
 import type { AddressSpace } from '@remora/core';
-import type { HostIOMMUContext, RemappedInterrupt } from '@remora/iommu';
+import type { AtsCompletion, AtsStatus, HostIOMMUContext, PageRequest, RemappedInterrupt } from '@remora/iommu';
 import type { PciBus } from './bus.js';
 import type { PciFunction } from './function.js';
 
@@ -43,6 +43,25 @@ export interface PciIommuOps {
    * messages do not come here.
    */
   remapInterrupt?(requesterId: number, hi: number, lo: number, data: number, out: RemappedInterrupt): boolean;
+  /**
+   * A translation request (ATS, AT = 1) for `access`: Access bits; one without WRITE does not need it (NW). OK fills `out`. Absent if the
+   * unit serves no device TLBs.
+   */
+  translationRequest?(
+    requesterId: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    access: number,
+    out: AtsCompletion,
+  ): AtsStatus;
+  /** Whether a translated request (AT = 2) may go to system memory as it is. Absent: none may. */
+  translatedRequest?(requesterId: number, pasid: number, hi: number, lo: number, access: number): AtsStatus;
+  /**
+   * Takes a page request. Returns true if a response will follow or none is due; false if the unit refuses it, and the device must do as
+   * if INVALID_REQUEST had been answered. Absent: all are refused.
+   */
+  pageRequest?(request: PageRequest): boolean;
   readonly facts?: IommuFacts | undefined;
 }
 
