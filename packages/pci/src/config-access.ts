@@ -21,6 +21,11 @@ export function functionAt(root: PciBus, bus: number, devfn: number): PciFunctio
   return busNumbered(root, bus)?.functions[devfn];
 }
 
+/** The function with this requester id (bus << 8 | devfn) at the moment: where an IOMMU's messages to it go. */
+export function functionByRequesterId(root: PciBus, requesterId: number): PciFunction | undefined {
+  return functionAt(root, (requesterId >>> 8) & 0xff, requesterId & 0xff);
+}
+
 /** Reads 1, 2 or 4 bytes; an absent function answers all ones. */
 export function configRead(root: PciBus, bus: number, devfn: number, offset: number, size: number): number {
   return functionAt(root, bus, devfn)?.config.read(offset, size) ?? 2 ** (8 * size) - 1;
