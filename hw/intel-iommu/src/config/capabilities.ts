@@ -1,6 +1,6 @@
 import { Cap, Ecap } from '../spec/index.js';
 import type { VtdConfig } from './options.js';
-import { isScalable } from './validate.js';
+import { isScalable, offersFirstStage, pasidBits } from './validate.js';
 
 /** Where QEMU puts the fault records and the IOTLB registers, in units of 16 bytes. */
 const FAULT_RECORD_OFFSET = 0x22;
@@ -11,9 +11,6 @@ const MAX_ADDRESS_MASK = 18;
 /** Second-stage pages of 2 MiB and 1 GiB. */
 const LARGE_PAGES = 3;
 const MAX_HANDLE_MASK = 15;
-const PASID_BITS = 20;
-/** QEMU's x-pasid-mode offers 8-bit PASIDs. */
-const QEMU_PASID_BITS = 8;
 
 /** SAGAW: every width up to the configured one. */
 function supportedWidths(bits: number): number {
@@ -22,7 +19,6 @@ function supportedWidths(bits: number): number {
 
 /** CAP (vtd.md 2.3), as `[low, high]` dwords. */
 export function capabilityRegister(config: VtdConfig): Int32Array {
-  const firstStage = config['x-flts'] || config.nesting;
   const drain = Number(config['dma-drain']);
   return Cap.encode({
     nd: DOMAINS_CODE,
@@ -36,9 +32,10 @@ export function capabilityRegister(config: VtdConfig): Int32Array {
     mamv: MAX_ADDRESS_MASK,
     dwd: drain,
     drd: drain,
-    fs1gp: Number(firstStage && config.fs1gp),
+    // RFC v3.1's modes have QEMU's CAP, which knew no 1 GiB pages in the first stage.
+    fs1gp: Number((config['x-flts'] || config.nesting) && config.fs1gp),
     pi: Number(config['x-pi']),
-    fs5lp: Number(config['aw-bits'] === 57 && (firstStage || config['x-scalable-mode'] === 'modern')),
+    fs5lp: Number(config['aw-bits'] === 57 && offersFirstStage(config)),
     esrtps: 1,
   });
 }
@@ -48,10 +45,9 @@ export function extendedCapabilityRegister(config: VtdConfig): Int32Array {
   const scalable = isScalable(config);
   const modern = config['x-scalable-mode'] === 'modern';
   const { nesting } = config;
-  const firstStage = scalable && (config['x-flts'] || modern || nesting);
+  const firstStage = offersFirstStage(config);
   const secondStage = scalable && (nesting || !firstStage);
-  const widePasids = modern || nesting;
-  const pasids = widePasids || config['x-pasid-mode'];
+  const pasids = pasidBits(config);
   return Ecap.encode({
     qi: 1,
     iro: IOTLB_REGISTER_OFFSET,
@@ -63,12 +59,16 @@ export function extendedCapabilityRegister(config: VtdConfig): Int32Array {
     mhmv: config.intremap ? MAX_HANDLE_MASK : 0,
     smts: Number(scalable),
     // QEMU offers supervisor requests with second-stage tables only; RFC v3.1 with first-stage ones too.
-    srs: Number(secondStage || widePasids),
+    srs: Number(secondStage || modern || nesting),
     ssts: Number(secondStage),
     fsts: Number(firstStage),
     nest: Number(nesting),
-    pasid: Number(pasids),
-    pss: pasids ? (widePasids ? PASID_BITS : QEMU_PASID_BITS) - 1 : 0,
+    pasid: Number(pasids > 0),
+    pss: pasids > 0 ? pasids - 1 : 0,
+    prs: Number(config.svm),
+    pds: Number(config.svm && config['x-pds']),
+    nwfs: Number(config.svm && config['x-nwfs']),
+    dit: Number(config['x-dit']),
     vcs: Number(modern),
     ssads: Number(config['x-ssads']),
     smpwcs: Number(config['x-smpwcs']),

@@ -56,6 +56,8 @@ const ECAPS: readonly (readonly [Options, bigint])[] = [
   [{ 'x-scalable-mode': 'modern', pt: false }, 0x999880000f02n],
   [{ 'x-scalable-mode': 'modern' }, 0x999880000f42n],
   [{ nesting: true }, 0xc99884000f42n],
+  // QEMU 11's svm
+  [{ ...FLTS, 'device-iotlb': true, 'pasid-bits': 20, svm: true }, 0x8d9a20000f46n],
   [{ 'scalable-mode': 'on', flts: 'on' }, 0x880000000f42n],
   [{ scalableMode: 'on', fsts: 'on' }, 0x880000000f42n],
 ];
@@ -88,7 +90,7 @@ test('values that do not go together', t => {
   refused(t, { 'x-pi': true }, 'x-pi', /set intremap=on/);
   refused(t, { ...ON, 'dma-drain': false }, 'dma-drain', /leave dma-drain=on/);
   refused(t, { 'x-pasid-mode': true }, 'x-pasid-mode', /needs scalable mode/);
-  refused(t, { ...ON, 'x-pasid-mode': true, 'device-iotlb': true }, 'x-pasid-mode', /device-iotlb=on/);
+  refused(t, { svm: true }, 'svm', /needs device TLBs: set device-iotlb=on/);
   refused(t, { 'x-ssads': true }, 'x-ssads', /needs scalable mode/);
 });
 
@@ -99,6 +101,7 @@ test('compat=qemu-10.2 refuses what QEMU 10.2 lacks', t => {
   refused(t, { ...compat, 'x-scalable-mode': 'modern' }, 'x-scalable-mode', /"modern" is not one of off, on, legacy/);
   refused(t, { ...compat, 'fault-records': 2 }, 'fault-records', /has one/);
   refused(t, { ...compat, intremap: true, 'x-pi': true }, 'x-pi', /does not offer it/);
+  refused(t, { ...compat, ...ON, 'x-pasid-mode': true, 'device-iotlb': true }, 'x-pasid-mode', /with device-iotlb=on/);
   refused(t, { ...compat, ...ON, 'x-smpwcs': true }, 'x-smpwcs', /does not offer it/);
   t.is(vtdConfig({ ...compat, ...FLTS })['x-flts'], true);
 });

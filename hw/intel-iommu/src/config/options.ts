@@ -15,10 +15,19 @@ export const vtdOptions = properties(
     intremap: bool(false, 'Interrupt remapping is offered.'),
     eim: bool(false, '32-bit interrupt destinations; needs `intremap`.'),
     'device-iotlb': bool(false, 'Device TLBs (ATS) are offered.'),
-    'snoop-control': bool(false, 'The snoop bit of second-stage leaves.'),
+    svm: bool(
+      false,
+      'Page requests (ECAP.PRS), which shared virtual memory needs; needs `device-iotlb`, a first stage and PASIDs.',
+    ),
+    'snoop-control': bool(false, 'ECAP.SC: second-stage leaves may have the snoop bit, PASID entries PGSNP.'),
     fs1gp: bool(true, '1 GiB pages in the first stage, where that is offered.'),
     'dma-drain': bool(true, 'Draining of DMA at an IOTLB invalidation; scalable mode needs it.'),
-    'x-pasid-mode': bool(false, 'PASIDs of 8 bits without virtual commands (QEMU); needs `x-scalable-mode=on`.'),
+    'pasid-bits': integer(
+      { min: 0, max: 20 },
+      0,
+      'Width of PASIDs, 1 .. 20 (QEMU 11); needs scalable mode. 0: none, but 8 with `x-pasid-mode`, 20 with `modern` or `nesting`.',
+    ),
+    'x-pasid-mode': bool(false, 'PASIDs of 8 bits without virtual commands (QEMU 10.2); needs `x-scalable-mode=on`.'),
     nesting: bool(
       false,
       "Nested translation: what a host's physical unit needs; implies scalable mode with both stages.",
@@ -40,6 +49,12 @@ export const vtdOptions = properties(
     'x-ssads': bool(false, 'ECAP.SSADS: accessed and dirty bits in the second stage.'),
     'x-eafs': bool(false, 'ECAP.EAFS: extended accessed bits in the first stage.'),
     'x-rps': bool(false, 'ECAP.RPS: a context entry chooses the PASID of requests without PASID.'),
+    'x-pds': bool(true, 'ECAP.PDS, where `svm` is offered: a wait descriptor drains page requests.'),
+    'x-nwfs': bool(true, 'ECAP.NWFS, where `svm` is offered: a translation request may say that it will not write.'),
+    'x-dit': bool(
+      false,
+      'ECAP.DIT: device-TLB invalidations may be throttled by the physical function; needs `device-iotlb`.',
+    ),
     'quirk-attributes-collapse': bool(false, 'Q1: any attribute of a first stage is passed on as SRE [A14].'),
     'quirk-device-selective-inverted': bool(
       false,

@@ -6,10 +6,27 @@ export function isScalable(config: VtdConfig): boolean {
   return config['x-scalable-mode'] !== 'off' || config.nesting;
 }
 
+/** Whether the configuration offers first-stage tables. */
+export function offersFirstStage(config: VtdConfig): boolean {
+  return isScalable(config) && (config['x-flts'] || config.nesting || config['x-scalable-mode'] === 'modern');
+}
+
+/** PASIDs of a physical unit and of RFC v3.1's modern mode. */
+const WIDE_PASIDS = 20;
+/** QEMU 10.2's x-pasid-mode. */
+const QEMU_PASIDS = 8;
+
+/** Width in bits of the PASIDs that the configuration offers; 0 if none. */
+export function pasidBits(config: VtdConfig): number {
+  if (config['pasid-bits'] > 0) return config['pasid-bits'];
+  if (config['x-scalable-mode'] === 'modern' || config.nesting) return WIDE_PASIDS;
+  return config['x-pasid-mode'] ? QEMU_PASIDS : 0;
+}
+
 /** The ways to write `x-scalable-mode`. */
 const SCALABLE_MODE_NAMES = ['x-scalable-mode', 'xScalableMode', 'scalable-mode', 'scalableMode'] as const;
 /** Capabilities that only scalable mode has. */
-const SCALABLE_ONLY = ['x-flts', 'x-pasid-mode', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const;
+const SCALABLE_ONLY = ['x-flts', 'pasid-bits', 'x-pasid-mode', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const;
 
 /** The options of intel-iommu: each checked by itself, then all together. */
 export const vtdProperties: Schema<VtdConfig> = {
@@ -21,9 +38,8 @@ export const vtdProperties: Schema<VtdConfig> = {
     for (const option of ['eim', 'x-pi'] as const) {
       if (config[option] && !config.intremap) refuse(path, option, 'needs interrupt remapping: set intremap=on');
     }
-    if (config['x-pasid-mode'] && config['device-iotlb']) {
-      refuse(path, 'x-pasid-mode', 'cannot be combined with device-iotlb=on');
-    }
+    checkPasids(config, path);
+    checkDeviceTlbs(config, path);
     if (config.compat === 'qemu-10.2') checkCompatible(config, path);
     return config;
   },
@@ -61,6 +77,30 @@ function checkWidth(config: VtdConfig, path: string): void {
   }
 }
 
+function checkPasids(config: VtdConfig, path: string): void {
+  const bits = config['pasid-bits'];
+  const modern = config['x-scalable-mode'] === 'modern';
+  if (config['x-pasid-mode'] && modern) {
+    refuse(path, 'x-pasid-mode', 'its 8 bits are not the 20 of x-scalable-mode=modern: remove it');
+  }
+  if (config['x-pasid-mode'] && bits > 0 && bits !== QEMU_PASIDS) {
+    refuse(path, 'pasid-bits', `${bits} is not the ${QEMU_PASIDS} of x-pasid-mode=on: remove one of them`);
+  }
+  if (modern && bits > 0 && bits !== WIDE_PASIDS) {
+    refuse(path, 'pasid-bits', `${bits} is not the ${WIDE_PASIDS} of x-scalable-mode=modern: remove it`);
+  }
+}
+
+/** What device TLBs, and page requests over them, need. */
+function checkDeviceTlbs(config: VtdConfig, path: string): void {
+  for (const option of ['svm', 'x-dit'] as const) {
+    if (config[option] && !config['device-iotlb']) refuse(path, option, 'needs device TLBs: set device-iotlb=on');
+  }
+  if (!config.svm) return;
+  if (!offersFirstStage(config)) refuse(path, 'svm', 'needs a first stage: set x-scalable-mode=on and x-flts=on');
+  if (pasidBits(config) === 0) refuse(path, 'svm', 'needs PASIDs: set pasid-bits to 1 .. 20');
+}
+
 /** What QEMU 10.2 does not have. */
 function checkCompatible(config: VtdConfig, path: string): void {
   const advice = 'remove compat=qemu-10.2';
@@ -70,8 +110,12 @@ function checkCompatible(config: VtdConfig, path: string): void {
     refuse(path, 'x-scalable-mode', '"modern" is not one of off, on, legacy (compat=qemu-10.2)');
   }
   if (config['fault-records'] !== 1) refuse(path, 'fault-records', `QEMU 10.2 has one: ${advice}`);
-  for (const option of ['x-pi', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const) {
+  if (config['pasid-bits'] > 0) refuse(path, 'pasid-bits', 'QEMU 10.2 has x-pasid-mode=on in its place, for 8 bits');
+  for (const option of ['svm', 'x-dit', 'x-pi', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const) {
     if (config[option]) refuse(path, option, `QEMU 10.2 does not offer it: ${advice}`);
+  }
+  if (config['x-pasid-mode'] && config['device-iotlb']) {
+    refuse(path, 'x-pasid-mode', 'QEMU 10.2 does not combine it with device-iotlb=on: remove one of them');
   }
 }
 

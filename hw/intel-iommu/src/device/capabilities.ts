@@ -47,6 +47,8 @@ export class Capabilities {
   readonly pasids: boolean;
   readonly invalidationThrottle: boolean;
   readonly pageRequestDrain: boolean;
+  /** Translation requests may say that the device will not write. */
+  readonly noWriteFlag: boolean;
   readonly scalable: boolean;
   readonly virtualCommands: boolean;
   readonly secondStageAccessedDirty: boolean;
@@ -100,6 +102,7 @@ export class Capabilities {
     this.pasids = e.pasid === 1;
     this.invalidationThrottle = e.dit === 1;
     this.pageRequestDrain = e.pds === 1;
+    this.noWriteFlag = e.nwfs === 1;
     this.scalable = e.smts === 1;
     this.virtualCommands = e.vcs === 1;
     this.secondStageAccessedDirty = e.ssads === 1;
