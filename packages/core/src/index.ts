@@ -8,6 +8,7 @@ export * from './lifecycle.js';
 export * from './log.js';
 export * from './memory/address-space.js';
 export type { Section } from './memory/flat-view.js';
+export * from './memory/iommu-notifier.js';
 export * from './memory/memtx.js';
 export type { MmioOps } from './memory/mmio.js';
 export * from './memory/port.js';

@@ -1,4 +1,5 @@
 import type { AddressSpace } from './address-space.js';
+import type { IommuNotifiers } from './iommu-notifier.js';
 import { Mmio } from './mmio.js';
 import type { MmioOps } from './mmio.js';
 import type { Ram } from './ram.js';
@@ -14,7 +15,11 @@ export const WHOLE_SPACE = 2 ** 64;
 export const ADDRESS_LIMIT = 2 ** 53;
 
 /** An IOMMU region's translator, and the address space in which translated accesses continue. */
-export type RegionTranslator = IommuTranslator & { readonly target: AddressSpace };
+export type RegionTranslator = IommuTranslator & {
+  readonly target: AddressSpace;
+  /** For those who must know what it translates before anything is accessed; absent if it tells nobody. */
+  readonly notifiers?: IommuNotifiers;
+};
 
 /** A region's place in a container. */
 export interface Subregion {

@@ -1,6 +1,6 @@
 /**
- * IOMMU notifiers: who must follow an address space's mappings, because hardware of its own translates for it (VFIO's shadow of
- * the guest's tables, a device TLB) [QEMU: IOMMUNotifier].
+ * IOMMU notifiers: who must follow what an IOMMU region translates, because hardware of its own translates for it: VFIO's shadow of the
+ * guest's tables [QEMU: IOMMUNotifier].
  */
 
 /** What a notifier wants to hear: a bit set. */
@@ -11,16 +11,17 @@ export const IommuNotify = {
   MAP: 2,
 } as const;
 
-/** A mapping that came or went. One object, owned by the unit and reused: receivers copy what they keep. */
+/**
+ * Mappings that came or went, as one range: contiguous on both sides, and of one permission. One object, owned by the unit and reused:
+ * receivers copy what they keep. An unmap covers maps as they were told, one or several of them whole, and what lies between was not
+ * mapped: nobody has to cut a mapping in two.
+ */
 export class IommuMapEvent {
-  /** First input byte address, aligned to `1 << shift`. */
-  hi = 0;
-  lo = 0;
-  /** log2 of the range in bytes, 12 .. 64. */
-  shift = 12;
-  /** What it maps to; without meaning for an unmap. */
-  outHi = 0;
-  outLo = 0;
+  /** First input page frame of the region, 0 .. 2^52, and how many pages of 4 KiB. */
+  frame = 0;
+  pages = 0;
+  /** Page frame in the translator's target that `frame` maps to; without meaning for an unmap. */
+  outFrame = 0;
   /** Access bits; 0 = the range is not mapped any more. */
   access = 0;
 }
@@ -52,6 +53,11 @@ export class IommuNotifiers {
     return this.#wants;
   }
 
+  /** How many there are. */
+  get size(): number {
+    return this.#all.length;
+  }
+
   /** From now on `notifier` hears of changes; what is mapped already it learns by replay(). */
   add(notifier: IommuNotifier): Disposable {
     if (this.#all.includes(notifier)) throw new Error('the notifier is registered already');
@@ -70,11 +76,10 @@ export class IommuNotifiers {
   notify(event: IommuMapEvent): number {
     const bit = event.access === 0 ? IommuNotify.UNMAP : IommuNotify.MAP;
     if ((this.#wants & bit) === 0) return 0;
-    const start = (event.hi >>> 0) * 0x10_0000 + (event.lo >>> 12);
-    const end = start + 2 ** (event.shift - 12);
+    const end = event.frame + event.pages;
     let result = 0;
     for (const notifier of this.#all) {
-      if ((notifier.wants & bit) === 0 || notifier.startFrame >= end || start >= notifier.endFrame) continue;
+      if ((notifier.wants & bit) === 0 || notifier.startFrame >= end || event.frame >= notifier.endFrame) continue;
       const error = notifier.notify(event);
       if (result === 0) result = error;
     }

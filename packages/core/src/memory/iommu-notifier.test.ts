@@ -1,7 +1,7 @@
 import test from 'ava';
-import { IommuMapEvent, IommuNotifiers, IommuNotify, type IommuNotifier } from './notifier.js';
+import { IommuMapEvent, IommuNotifiers, IommuNotify, type IommuNotifier } from './iommu-notifier.js';
 
-/** Writes down what it hears, as `iova+bytes`, and answers with `result`. */
+/** Writes down what it hears, as `frame+pages`, and answers with `result`. */
 function recorder(wants: number, startFrame = 0, endFrame = 2 ** 52, result = 0): IommuNotifier & { heard: string[] } {
   const heard: string[] = [];
   return {
@@ -10,14 +10,14 @@ function recorder(wants: number, startFrame = 0, endFrame = 2 ** 52, result = 0)
     endFrame,
     heard,
     notify: event => {
-      heard.push(`${event.access === 0 ? 'unmap' : 'map'} ${event.hi}:${event.lo} ${event.shift}`);
+      heard.push(`${event.access === 0 ? 'unmap' : 'map'} ${event.frame}+${event.pages}`);
       return result;
     },
   };
 }
 
-function event(lo: number, shift: number, access: number, hi = 0): IommuMapEvent {
-  return Object.assign(new IommuMapEvent(), { hi, lo, shift, access });
+function event(frame: number, pages: number, access: number): IommuMapEvent {
+  return Object.assign(new IommuMapEvent(), { frame, pages, access });
 }
 
 const nothing = (): number => 0;
@@ -28,10 +28,10 @@ test('events go to those who want them', t => {
   const unmaps = recorder(IommuNotify.UNMAP);
   list.add(both);
   list.add(unmaps);
-  t.is(list.notify(event(0x1000, 12, 3)), 0);
-  t.is(list.notify(event(0x1000, 12, 0)), 0);
-  t.deepEqual(both.heard, ['map 0:4096 12', 'unmap 0:4096 12']);
-  t.deepEqual(unmaps.heard, ['unmap 0:4096 12']);
+  t.is(list.notify(event(1, 1, 3)), 0);
+  t.is(list.notify(event(1, 1, 0)), 0);
+  t.deepEqual(both.heard, ['map 1+1', 'unmap 1+1']);
+  t.deepEqual(unmaps.heard, ['unmap 1+1']);
 });
 
 test('wants is the union of what is registered now', t => {
@@ -50,22 +50,22 @@ test('a notifier hears of the frames in its half-open range', t => {
   const list = new IommuNotifiers(nothing);
   const part = recorder(IommuNotify.UNMAP, 0x10, 0x20);
   list.add(part);
-  list.notify(event(0xf000, 12, 0));
-  list.notify(event(0x20000, 12, 0));
+  list.notify(event(0xf, 1, 0));
+  list.notify(event(0x20, 1, 0));
   t.deepEqual(part.heard, []);
-  list.notify(event(0x10000, 12, 0));
-  list.notify(event(0x1f000, 12, 0));
-  list.notify(event(0, 64, 0));
-  t.deepEqual(part.heard, ['unmap 0:65536 12', 'unmap 0:126976 12', 'unmap 0:0 64']);
+  list.notify(event(0x10, 1, 0));
+  list.notify(event(0x1f, 1, 0));
+  list.notify(event(0, 2 ** 52, 0));
+  t.deepEqual(part.heard, ['unmap 16+1', 'unmap 31+1', `unmap 0+${2 ** 52}`]);
 });
 
 test('addresses above 2^53 find their range', t => {
   const list = new IommuNotifiers(nothing);
   const high = recorder(IommuNotify.MAP, 2 ** 52 - 1, 2 ** 52);
   list.add(high);
-  list.notify(event(-0x1000, 12, 1, -1));
-  list.notify(event(-0x2000, 12, 1, -1));
-  t.deepEqual(high.heard, ['map -1:-4096 12']);
+  list.notify(event(2 ** 52 - 1, 1, 1));
+  list.notify(event(2 ** 52 - 2, 1, 1));
+  t.deepEqual(high.heard, [`map ${2 ** 52 - 1}+1`]);
 });
 
 test('the first failure is reported and the others still hear', t => {
@@ -74,18 +74,18 @@ test('the first failure is reported and the others still hear', t => {
   list.add(recorder(IommuNotify.MAP, 0, 2 ** 52, -12));
   list.add(recorder(IommuNotify.MAP, 0, 2 ** 52, -28));
   list.add(last);
-  t.is(list.notify(event(0, 12, 3)), -12);
+  t.is(list.notify(event(0, 1, 3)), -12);
   t.is(last.heard.length, 1);
 });
 
 test('replay tells only the one who asks', t => {
-  const list = new IommuNotifiers(notifier => notifier.notify(event(0x5000, 12, 3)));
+  const list = new IommuNotifiers(notifier => notifier.notify(event(5, 1, 3)));
   const one = recorder(IommuNotify.MAP);
   const other = recorder(IommuNotify.MAP, 0, 2 ** 52, -5);
   list.add(one);
   list.add(other);
   t.is(list.replay(one), 0);
-  t.deepEqual([one.heard, other.heard], [['map 0:20480 12'], []]);
+  t.deepEqual([one.heard, other.heard], [['map 5+1'], []]);
   t.is(list.replay(other), -5);
 });
 
@@ -102,8 +102,8 @@ test('a notifier may leave while it is told something', t => {
     },
   });
   list.add(after);
-  list.notify(event(0, 12, 0));
-  list.notify(event(0, 12, 0));
+  list.notify(event(0, 1, 0));
+  list.notify(event(0, 1, 0));
   t.is(after.heard.length, 2);
 });
 
