@@ -7,6 +7,8 @@
 export interface Timer extends Disposable {
   /** When it fires, on the clock that made it. */
   readonly deadline: number;
+  /** Among timers with one deadline, the lowest fires first. */
+  readonly order: number;
   /** Neither fired nor cancelled. */
   readonly pending: boolean;
   cancel(): void;
@@ -14,11 +16,13 @@ export interface Timer extends Disposable {
 
 class ClockTimer implements Timer {
   readonly deadline: number;
+  readonly order: number;
   readonly fire: () => void;
   readonly #waiting: ClockTimer[];
 
-  constructor(deadline: number, fire: () => void, waiting: ClockTimer[]) {
+  constructor(deadline: number, order: number, fire: () => void, waiting: ClockTimer[]) {
     this.deadline = deadline;
+    this.order = order;
     this.fire = fire;
     this.#waiting = waiting;
   }
@@ -38,9 +42,10 @@ class ClockTimer implements Timer {
 }
 
 export class VirtualClock {
-  /** Pending timers; ascending by deadline, then by creation. */
+  /** Pending timers; ascending by deadline, then by order, which is that of creation. */
   readonly #waiting: ClockTimer[] = [];
   #now = 0;
+  #created = 0;
   #firing = false;
 
   /** In nanoseconds since the machine began. */
@@ -79,9 +84,28 @@ export class VirtualClock {
   after(ns: number, fire: () => void): Timer {
     const deadline = this.#now + (this.#firing ? Math.max(ns, 1) : ns);
     if (!Number.isSafeInteger(deadline) || !(ns >= 0)) throw new RangeError(`not a delay: ${ns} ns`);
-    const timer = new ClockTimer(deadline, fire, this.#waiting);
+    return this.#wait(deadline, ++this.#created, fire);
+  }
+
+  /**
+   * A timer that was pending when a machine was saved: it fires in `ns` nanoseconds, and among those with the same deadline by the
+   * `order` that it had, in whatever order they are loaded.
+   * @throws RangeError unless `ns` and `order` are integers and not negative.
+   */
+  again(ns: number, order: number, fire: () => void): Timer {
+    const deadline = this.#now + ns;
+    if (!Number.isSafeInteger(deadline) || !(ns >= 0) || !Number.isSafeInteger(order) || order < 0)
+      throw new RangeError(`not a delay: ${ns} ns, order ${order}`);
+    this.#created = Math.max(this.#created, order);
+    return this.#wait(deadline, order, fire);
+  }
+
+  #wait(deadline: number, order: number, fire: () => void): Timer {
+    const timer = new ClockTimer(deadline, order, fire, this.#waiting);
+    const after = (other: ClockTimer): boolean =>
+      other.deadline > deadline || (other.deadline === deadline && other.order > order);
     let index = this.#waiting.length;
-    while (index > 0 && this.#waiting[index - 1]!.deadline > deadline) index--;
+    while (index > 0 && after(this.#waiting[index - 1]!)) index--;
     this.#waiting.splice(index, 0, timer);
     return timer;
   }

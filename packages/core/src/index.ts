@@ -18,4 +18,5 @@ export { memoryBatch } from './memory/topology.js';
 export * from './memory/translation.js';
 export * from './plugin.js';
 export * from './properties.js';
+export * from './state.js';
 export * from './token.js';

@@ -54,6 +54,16 @@ export class Ram implements MemoryPort {
     return this.#table === undefined ? frame : this.#table[frame]!;
   }
 
+  /** Whether frame `frame` (below `frames`) has nothing but zeroes; a hole has. */
+  isZero(frame: number): boolean {
+    const backing = this.backing(frame);
+    const chunk = backing < 0 ? undefined : this.#chunks[backing >>> CHUNK_SHIFT];
+    if (chunk === undefined) return true;
+    const base = (backing & (CHUNK_FRAMES - 1)) << 10;
+    for (let word = base; word < base + 1024; word++) if (chunk[word] !== 0) return false;
+    return true;
+  }
+
   /** Like `load`, for words that lie in one page: `frame` (below `frames`) and `word` (0 .. 1023) instead of an address. */
   loadInFrame(frame: number, word: number, out: Int32Array, at: number, count: number): MemTx {
     const backing = this.#table === undefined ? frame : this.#table[frame]!;
