@@ -4,6 +4,17 @@
  */
 import { Fault, Fsts } from '../spec/index.js';
 
+/** Reasons for which QEMU answers a translation request that grants nothing, instead of failing it. */
+const QEMU_RECOVERABLE: ReadonlySet<number> = new Set([
+  ...[Fault.LGN_2, Fault.LGN_3, Fault.SPD_2, Fault.SPT_2],
+  ...[Fault.SFS_1, Fault.SFS_2, Fault.SFS_3, Fault.SFS_4],
+  ...[Fault.SGN_1, Fault.SGN_2, Fault.SGN_6],
+]);
+/** By the same logic, for the second stage and for executing. UNCONFIRMED. */
+const ALIKE: readonly number[] = [Fault.SSS_2, Fault.SGN_3, Fault.SGN_5, Fault.SGN_7];
+/** The interrupt range, and privileged requests that are not enabled, grant nothing (vtd.md 4.9). */
+const NOTHING_GRANTED: readonly number[] = [Fault.LGN_4, Fault.SGN_8, Fault.SPT_6];
+
 /** The reasons that a second-stage walk reports. */
 export interface SecondStageFaults {
   readonly width: number;
@@ -165,6 +176,12 @@ export interface Behaviour {
   readonly readHidesWrite: boolean;
   /** A unit that offers scalable mode reports an output in the interrupt range with scalable mode's reason in legacy mode, too. */
   readonly interruptReasonByCapability: boolean;
+  /** Reasons for which a translation request is answered, with nothing granted and nothing recorded. */
+  readonly recoverable: ReadonlySet<number>;
+  /** The context entry decides about translated requests; otherwise those without PASID pass, and no others. */
+  readonly translatedChecked: boolean;
+  /** Device-TLB invalidations are waited for, and time out; otherwise each is done when it has been sent. */
+  readonly deviceTlbAwaited: boolean;
   readonly scalableSecondStage: SecondStageFaults;
   readonly scalableLookup: ScalableLookupFaults;
 }
@@ -221,6 +238,9 @@ export const SPECIFICATION: Behaviour = {
   hitsIgnorePermission: false,
   readHidesWrite: false,
   interruptReasonByCapability: false,
+  recoverable: new Set([...QEMU_RECOVERABLE, ...ALIKE, ...NOTHING_GRANTED]),
+  translatedChecked: true,
+  deviceTlbAwaited: true,
   scalableSecondStage: SCALABLE_SECOND_STAGE,
   scalableLookup: {
     rootAccess: Fault.SRT_1,
@@ -284,6 +304,9 @@ export const QEMU_10_2: Behaviour = {
   hitsIgnorePermission: true,
   readHidesWrite: true,
   interruptReasonByCapability: true,
+  recoverable: QEMU_RECOVERABLE,
+  translatedChecked: false,
+  deviceTlbAwaited: false,
   scalableSecondStage: { ...LEGACY_SECOND_STAGE, interruptRange: Fault.SGN_8 },
   scalableLookup: {
     rootAccess: Fault.LRT_1,

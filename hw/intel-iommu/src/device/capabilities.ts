@@ -47,6 +47,7 @@ export class Capabilities {
   readonly pasids: boolean;
   readonly invalidationThrottle: boolean;
   readonly pageRequestDrain: boolean;
+  readonly executeRequests: boolean;
   /** Translation requests may say that the device will not write. */
   readonly noWriteFlag: boolean;
   readonly scalable: boolean;
@@ -103,6 +104,7 @@ export class Capabilities {
     this.invalidationThrottle = e.dit === 1;
     this.pageRequestDrain = e.pds === 1;
     this.noWriteFlag = e.nwfs === 1;
+    this.executeRequests = e.ers === 1;
     this.scalable = e.smts === 1;
     this.virtualCommands = e.vcs === 1;
     this.secondStageAccessedDirty = e.ssads === 1;

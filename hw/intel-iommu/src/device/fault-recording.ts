@@ -1,5 +1,15 @@
 import { Access, NO_PASID } from '@remora/core';
-import { Fault, FaultRecord, faultName, Fsts, FRCD_F, FRCD_F_OFFSET, QUALIFIED, Reg } from '../spec/index.js';
+import {
+  Fault,
+  FaultRecord,
+  faultName,
+  Fsts,
+  FRCD_F,
+  FRCD_F_OFFSET,
+  QUALIFIED,
+  Reg,
+  RequestType,
+} from '../spec/index.js';
 import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 import type { VtdEnvironment } from './environment.js';
@@ -11,6 +21,8 @@ const RECORD_BYTES = 16;
 const EVENT_CONDITIONS = Fsts.PFO | Fsts.PPF | Fsts.IQE | Fsts.ICE | Fsts.ITE;
 /** QEMU keeps 16 bits of a PASID. */
 const PV_BITS = 0xffff;
+/** AT of a page request's fault record: it is a message, which has no address type. UNCONFIRMED. */
+export const PAGE_REQUEST_AT = 0;
 
 /** Primary fault recording (VT-d 7.2.1): the ring of fault records, FSTS, and the fault event. */
 export class FaultRecording {
@@ -43,7 +55,7 @@ export class FaultRecording {
 
   /**
    * A request was refused: records it unless `fpd` suppresses it. `walking` if the tables that lead to the page tables were in
-   * order; `lookupPasid` is then the PASID whose entry was used (NO_PASID in legacy mode).
+   * order; `lookupPasid` is then the PASID whose entry was used (NO_PASID in legacy mode). `type` is a RequestType.
    */
   report(
     reason: number,
@@ -55,6 +67,7 @@ export class FaultRecording {
     hi: number,
     lo: number,
     access: number,
+    type: number = RequestType.UNTRANSLATED,
   ): void {
     if (fpd && this.#isQualified(reason)) {
       this.#environment.faultSuppressed?.(reason);
@@ -77,9 +90,7 @@ export class FaultRecording {
         fields.exe.set(record, 0, access & Access.EXECUTE ? 1 : 0);
         fields.priv.set(record, 0, access & Access.PRIVILEGED ? 1 : 0);
       }
-      const atomic = (access & Access.READ_WRITE) === Access.READ_WRITE;
-      fields.t1.set(record, 0, atomic || !(access & Access.WRITE) ? 1 : 0);
-      fields.t2.set(record, 0, atomic ? 1 : 0);
+      this.#recordType(record, type, access);
     }
     const { ledger } = this.#environment;
     if (ledger?.on === true) {
@@ -95,6 +106,17 @@ export class FaultRecording {
     }
     this.#environment.faultOffered?.(record);
     this.#offer(requesterId);
+  }
+
+  /** T1, T2 and AT (vtd.md 1.14). A translation request is a read, whatever it asks for. */
+  #recordType(record: Int32Array, type: number, access: number): void {
+    const fields = FaultRecord.fields;
+    const pageRequest = type === RequestType.PAGE_REQUEST;
+    const writes = type !== RequestType.TRANSLATION && (access & Access.WRITE) !== 0;
+    const atomic = writes && (access & Access.READ) !== 0;
+    fields.t1.set(record, 0, !pageRequest && (atomic || !writes) ? 1 : 0);
+    fields.t2.set(record, 0, pageRequest || atomic ? 1 : 0);
+    fields.at.set(record, 0, pageRequest ? PAGE_REQUEST_AT : type);
   }
 
   /** The queue stopped, or an invalidation failed: sets FSTS bits and raises the event if nothing else was pending. */

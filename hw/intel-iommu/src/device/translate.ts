@@ -1,7 +1,7 @@
 /** One request's way through the unit (VT-d 3.3, vtd.md 4.2 to 4.4). Nothing here allocates. */
 import { Access, NO_PASID, type Translation } from '@remora/core';
 import type { Iotlb } from '@remora/iommu';
-import { Fault, Pgtt, Ttm } from '../spec/index.js';
+import { Fault, Pgtt, RequestType, Ttm } from '../spec/index.js';
 import { baseMaskHi, baseMaskLo, inInterruptRange, isBeyond, overlapsInterruptRange } from './address.js';
 import { LEGACY_SECOND_STAGE, type Behaviour, type SecondStageFaults } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
@@ -17,6 +17,13 @@ import type { UnitState } from './state.js';
 const EVERYTHING_SHIFT = 64;
 const PAGE_SHIFT = 12;
 const ALL_ACCESS = Access.READ_WRITE | Access.EXECUTE;
+/** Neither refused nor answered: the walk decides. */
+const UNDECIDED = -1;
+/**
+ * What a translated request to an address beyond the host width is: the reasons of pass-through, which uses addresses as they are, too.
+ * UNCONFIRMED.
+ */
+export const TRANSLATED_BEYOND_WIDTH = { legacy: Fault.LGN_1, scalable: Fault.SGN_4 } as const;
 
 export class Translator {
   readonly #caps: Capabilities;
@@ -31,6 +38,7 @@ export class Translator {
   readonly #second: SecondStageWalk;
   readonly #faults: FaultRecording;
   // The request being translated, for its fault record.
+  #type: number = RequestType.UNTRANSLATED;
   #requesterId = 0;
   #pasid = NO_PASID as number;
   #hi = 0;
@@ -38,6 +46,9 @@ export class Translator {
   #access = 0;
   /** The PASID whose entry is in use; NO_PASID in legacy mode. */
   #lookupPasid = NO_PASID as number;
+  // How the last attempt was refused.
+  #refusedFpd = false;
+  #refusedWalking = false;
 
   constructor(
     caps: Capabilities,
@@ -75,21 +86,52 @@ export class Translator {
       out.access = ALL_ACCESS;
       return 0;
     }
+    this.#take(RequestType.UNTRANSLATED, requesterId, pasid, hi, lo, access);
+    if (pasid === NO_PASID && inInterruptRange(hi, lo)) {
+      // A write is an interrupt request, which is not translated (VT-d 3.14).
+      if ((access & Access.READ_WRITE) === Access.WRITE) return this.#identity(out);
+      return this.#refuse(state.ttm === Ttm.SCALABLE ? Fault.SGN_8 : Fault.LGN_4, false, false);
+    }
+    return this.#byMode(out);
+  }
+
+  /**
+   * Tries a translation request or a translated request (`type`, a RequestType) while translation is enabled. As `translate`, but what it
+   * refuses is recorded only by `recordRefusal`. For a translated request `out` means nothing.
+   */
+  attempt(
+    type: number,
+    requesterId: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    access: number,
+    out: Translation,
+  ): number {
+    this.#take(type, requesterId, pasid, hi, lo, access);
+    return this.#byMode(out);
+  }
+
+  /** Records that the last attempt was refused for `reason`, unless FPD suppresses it. */
+  recordRefusal(reason: number): void {
+    this.#record(reason, this.#refusedFpd, this.#refusedWalking);
+  }
+
+  #take(type: number, requesterId: number, pasid: number, hi: number, lo: number, access: number): void {
+    this.#type = type;
     this.#requesterId = requesterId;
     this.#pasid = pasid;
     this.#hi = hi;
     this.#lo = lo;
     this.#access = access;
     this.#lookupPasid = NO_PASID;
-    const scalable = state.ttm === Ttm.SCALABLE;
-    if (pasid === NO_PASID && inInterruptRange(hi, lo)) {
-      // A write is an interrupt request, which is not translated (VT-d 3.14).
-      if ((access & Access.READ_WRITE) === Access.WRITE) return this.#identity(out);
-      return this.#refuse(scalable ? Fault.SGN_8 : Fault.LGN_4, false, false);
-    }
-    if (scalable && this.#caps.scalable) return this.#scalable(out);
-    if (state.ttm === Ttm.LEGACY) return this.#legacy(out);
-    return this.#refuse(state.ttm === Ttm.ABORT && this.#caps.abortMode ? Fault.RTA_4 : Fault.RTA_1, false, false);
+  }
+
+  #byMode(out: Translation): number {
+    const { ttm } = this.#state;
+    if (ttm === Ttm.SCALABLE && this.#caps.scalable) return this.#scalable(out);
+    if (ttm === Ttm.LEGACY) return this.#legacy(out);
+    return this.#refuse(ttm === Ttm.ABORT && this.#caps.abortMode ? Fault.RTA_4 : Fault.RTA_1, false, false);
   }
 
   #legacy(out: Translation): number {
@@ -104,6 +146,10 @@ export class Translator {
     const table = contexts.table(requesterId);
     const at = contexts.at(requesterId);
     const fpd = (table[at + Ctx.FLAGS]! & CtxFlag.FPD) !== 0;
+    if (this.#type !== RequestType.UNTRANSLATED) {
+      const result = this.#ats(table[at + Ctx.FLAGS]!, false);
+      if (result !== UNDECIDED) return result;
+    }
     if (table[at + Ctx.FLAGS]! & CtxFlag.PASS_THROUGH) {
       return isBeyond(this.#hi, this.#caps.mgaw) ? this.#refuse(Fault.LGN_1, fpd, true) : this.#identity(out);
     }
@@ -136,6 +182,10 @@ export class Translator {
     const table = contexts.table(requesterId);
     const at = contexts.at(requesterId);
     const flags = table[at + Ctx.FLAGS]!;
+    if (this.#type !== RequestType.UNTRANSLATED) {
+      const result = this.#ats(flags, true);
+      if (result !== UNDECIDED) return result;
+    }
     let pasid = this.#pasid;
     let privileged = (this.#access & Access.PRIVILEGED) !== 0;
     if (pasid === NO_PASID) {
@@ -160,6 +210,24 @@ export class Translator {
     }
     this.#lookupPasid = pasid;
     return this.#byEntry(lookup.pasids.words, record, privileged, out);
+  }
+
+  /** What the context entry says to a request with ATS (vtd.md 4.3 steps 8, 9; 4.4 steps 8, 9; 4.7). */
+  #ats(flags: number, scalable: boolean): number {
+    const fpd = (flags & CtxFlag.FPD) !== 0;
+    if ((flags & CtxFlag.DTE) === 0) return this.#refuse(scalable ? Fault.SCT_5 : Fault.LCT_5, fpd, false);
+    const inInterrupts = inInterruptRange(this.#hi, this.#lo);
+    const interrupts = scalable ? Fault.SGN_8 : Fault.LGN_4;
+    const withPasid = this.#pasid !== NO_PASID;
+    if (this.#type === RequestType.TRANSLATION) {
+      return inInterrupts && !withPasid ? this.#refuse(interrupts, fpd, false) : UNDECIDED;
+    }
+    if (withPasid && (flags & CtxFlag.PASIDE) === 0) return this.#refuse(Fault.SCT_6, fpd, false);
+    if (isBeyond(this.#hi, this.#caps.haw)) {
+      const { legacy, scalable: inScalable } = TRANSLATED_BEYOND_WIDTH;
+      return this.#refuse(scalable ? inScalable : legacy, fpd, false);
+    }
+    return inInterrupts ? this.#refuse(interrupts, fpd, false) : 0;
   }
 
   /** Translates as the PASID record `pe[record ..]` says. */
@@ -298,16 +366,26 @@ export class Translator {
     return reads && this.#behaviour.readHidesWrite ? granted & ~Access.WRITE : granted;
   }
 
-  /** The page of the request, as it is. */
+  /** The page of the request, as it is. A device is not told that it may execute there (vtd.md 4.9). */
   #identity(out: Translation): number {
     out.hi = this.#hi >>> 0;
     out.lo = (this.#lo & ~0xfff) >>> 0;
     out.shift = PAGE_SHIFT;
-    out.access = ALL_ACCESS;
+    out.access = this.#type === RequestType.TRANSLATION ? Access.READ_WRITE : ALL_ACCESS;
     return 0;
   }
 
   #refuse(reason: number, fpd: boolean, walking: boolean): number {
+    if (this.#type === RequestType.UNTRANSLATED) {
+      this.#record(reason, fpd, walking);
+    } else {
+      this.#refusedFpd = fpd;
+      this.#refusedWalking = walking;
+    }
+    return reason;
+  }
+
+  #record(reason: number, fpd: boolean, walking: boolean): void {
     this.#faults.report(
       reason,
       fpd,
@@ -318,7 +396,7 @@ export class Translator {
       this.#hi,
       this.#lo,
       this.#access,
+      this.#type,
     );
-    return reason;
   }
 }

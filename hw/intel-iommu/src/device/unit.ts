@@ -3,9 +3,10 @@
  * IOMMU. This file composes; behaviour is in the files beside it.
  */
 import type { Inspector, MmioOps, Translation } from '@remora/core';
-import { Iotlb, type RemappedInterrupt } from '@remora/iommu';
+import { Iotlb, type AtsCompletion, type AtsStatus, type RemappedInterrupt } from '@remora/iommu';
 import type { VtdConfig } from '../config/index.js';
 import { Reg, Ttm, virtualCommandLayout, WINDOW_BYTES } from '../spec/index.js';
+import { AtsRequests } from './ats-requests.js';
 import { QEMU_10_2, SPECIFICATION, type Behaviour } from './behaviour.js';
 import { Capabilities } from './capabilities.js';
 import { ContextCache } from './context-cache.js';
@@ -59,6 +60,7 @@ export class VtdUnit {
   readonly #queue: InvalidationQueue;
   readonly #block: RegisterBlock;
   readonly #translator: Translator;
+  readonly #ats: AtsRequests;
   readonly #interruptEntries = new InterruptEntryCache();
   readonly #interrupts: InterruptRemapping;
 
@@ -116,6 +118,7 @@ export class VtdUnit {
     const second = new SecondStageWalk(caps, behaviour, memory);
     const first = new FirstStageWalk(caps, behaviour, memory, second);
     this.#translator = new Translator(caps, behaviour, state, this.#lookup, this.#iotlb, first, second, this.#faults);
+    this.#ats = new AtsRequests(caps, behaviour, state, this.#translator);
     this.#interrupts = new InterruptRemapping(caps, behaviour, memory, state, this.#interruptEntries, this.#faults);
   }
 
@@ -147,6 +150,23 @@ export class VtdUnit {
    */
   translate(requesterId: number, pasid: number, hi: number, lo: number, access: number, out: Translation): number {
     return this.#translator.translate(requesterId, pasid, hi | 0, lo | 0, access, out);
+  }
+
+  /** Answers a translation request (AT = 1); see AtsRequests.translation. */
+  translationRequest(
+    requesterId: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    access: number,
+    out: AtsCompletion,
+  ): AtsStatus {
+    return this.#ats.translation(requesterId, pasid, hi | 0, lo | 0, access, out);
+  }
+
+  /** Whether a translated request (AT = 2) may go to memory as it is; see AtsRequests.translated. */
+  translatedRequest(requesterId: number, pasid: number, hi: number, lo: number, access: number): AtsStatus {
+    return this.#ats.translated(requesterId, pasid, hi | 0, lo | 0, access);
   }
 
   /**

@@ -25,6 +25,14 @@ export const Reg = {
   IEUADDR: 0x0ac,
   IQERCD: 0x0b0,
   IRTA: 0x0b8,
+  PQH: 0x0c0,
+  PQT: 0x0c8,
+  PQA: 0x0d0,
+  PRS: 0x0dc,
+  PECTL: 0x0e0,
+  PEDATA: 0x0e4,
+  PEADDR: 0x0e8,
+  PEUADDR: 0x0ec,
 } as const;
 
 /** Bytes of the register window. */
@@ -176,7 +184,7 @@ export const FaultStatus = record('vtd.fsts', 'VT-d 11.4.9', 4, {
 /** FSTS bits for code that tests and sets several at once. */
 export const Fsts = { PFO: 0x01, PPF: 0x02, IQE: 0x10, ICE: 0x20, ITE: 0x40, FRI: 0xff00 } as const;
 
-/** FECTL and IECTL (VT-d 11.4.10, 11.4.16). */
+/** FECTL, IECTL and PECTL (VT-d 11.4.10, 11.4.16, 11.4.27). */
 export const EventControl = record('vtd.ectl', 'VT-d 11.4.10', 4, { ip: bit(30), im: bit(31) });
 
 /** Invalidation queue head and tail (VT-d 11.4.12): a byte offset, bits 18:4. */
@@ -220,3 +228,16 @@ export const InterruptTableAddress = record('vtd.irta', 'VT-d 11.4.21', 8, {
   eime: bit(11),
   irta: frame(63, 12),
 });
+
+/** Page request queue head and tail (VT-d 11.4.23): a byte offset, bits 18:5. */
+export const PAGE_QUEUE_OFFSET_MASK = 0x7_ffe0;
+
+/** Page request queue address (VT-d 11.4.25). */
+export const PageQueueAddress = record('vtd.pqa', 'VT-d 11.4.25', 8, {
+  /** Size: 4096 << pqs bytes. */
+  pqs: bits(2, 0),
+  pqa: frame(63, 12),
+});
+
+/** Page request status (VT-d 11.4.26): PPR pending page request, PRO overflow. */
+export const Prs = { PPR: 1, PRO: 2 } as const;
