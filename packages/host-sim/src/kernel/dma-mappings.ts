@@ -3,6 +3,7 @@ import { Errno } from '@remora/core';
 import type { HostIommuDomain } from '@remora/iommu';
 import type { Frames } from '../memory/frames.js';
 import type { ProcessMemory } from '../memory/process-memory.js';
+import type { IovaRange } from './iova-ranges.js';
 
 interface Mapping {
   readonly iovaFrame: number;
@@ -27,20 +28,36 @@ export class DmaMappings {
   readonly #frames: Frames;
   /** Ascending by IOVA; they do not overlap. */
   readonly #mappings: Mapping[] = [];
+  readonly #ranges: readonly IovaRange[];
+  readonly #limit: number;
 
-  constructor(domain: HostIommuDomain, frames: Frames) {
+  /** Mappings lie in `ranges`, and there are `limit` of them at most. */
+  constructor(domain: HostIommuDomain, frames: Frames, ranges: readonly IovaRange[], limit: number) {
     this.#domain = domain;
     this.#frames = frames;
+    this.#ranges = ranges;
+    this.#limit = limit;
+  }
+
+  /** How many mappings may still be made. */
+  get available(): number {
+    return Math.max(0, this.#limit - this.#mappings.length);
   }
 
   /**
-   * Pins the pages at `address` and maps them. -EEXIST if a part of the range is mapped, -EFAULT if a part of the memory is not
-   * there; then, and if the IOMMU refuses, nothing has changed.
+   * Pins the pages at `address` and maps them. -EEXIST if a part of the range is mapped, -ENOSPC if there are as many mappings as there
+   * may be, -EINVAL if no range of IOVAs has room for it, -EFAULT if a part of the memory is not there; then, and if the IOMMU refuses,
+   * nothing has changed.
    */
   map(memory: ProcessMemory, iovaFrame: number, pages: number, address: number, access: number): number {
     const at = this.#firstEndingAfter(iovaFrame);
     const next = this.#mappings[at];
     if (next !== undefined && next.iovaFrame < iovaFrame + pages) return -Errno.EEXIST;
+    if (this.available === 0) return -Errno.ENOSPC;
+    const inside = this.#ranges.some(
+      ({ startFrame, endFrame }) => startFrame <= iovaFrame && iovaFrame + pages <= endFrame,
+    );
+    if (!inside) return -Errno.EINVAL;
     const frames = this.#pin(memory, address, pages);
     if (typeof frames === 'number') return frames;
     const error = this.#program(iovaFrame, frames, access);

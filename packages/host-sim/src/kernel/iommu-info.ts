@@ -4,15 +4,18 @@ import type { IoctlArgument } from '@remora/host';
 import {
   VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
   VFIO_IOMMU_TYPE1_INFO_CAP_NESTING,
+  VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
   VfioInfoCapHeader,
   VfioIommuInfoFlag,
   VfioIommuPasidReqs,
   VfioIommuType1Info,
   VfioIommuType1InfoCapIovaRange,
   VfioIommuType1InfoCapNesting,
+  VfioIommuType1InfoDmaAvail,
   VfioIovaRange,
   viewOf,
 } from '@remora/uapi';
+import { type IovaRange, iovaRanges } from './iova-ranges.js';
 import type { Kernel } from './kernel.js';
 import { userStruct } from './user.js';
 
@@ -20,11 +23,12 @@ import { userStruct } from './user.js';
 const OLDEST_BYTES = 16;
 const CAP_VERSION = 1;
 
-export function writeIommuInfo(kernel: Kernel, nested: boolean, argument: IoctlArgument): number {
+/** `available`: how many mappings the container may still make. */
+export function writeIommuInfo(kernel: Kernel, nested: boolean, available: number, argument: IoctlArgument): number {
   const view = userStruct(argument, OLDEST_BYTES);
   if (typeof view === 'number') return view;
   const { fields, size } = VfioIommuType1Info;
-  const capabilities = [iovaRange(kernel.iommu!.driver.addressWidth)];
+  const capabilities = [dmaAvailable(available), iovaRangeList(iovaRanges(kernel))];
   if (nested && kernel.knobs.nestingCapability) capabilities.push(nesting(kernel));
   const needed = capabilities.reduce((sum, capability) => sum + capability.length, size);
   const argsz = fields.argsz.get(view);
@@ -55,16 +59,28 @@ function nesting(kernel: Kernel): Uint8Array {
   });
 }
 
-/** One range: all that the second stage translates. */
-function iovaRange(addressWidth: number): Uint8Array {
+function dmaAvailable(avail: number): Uint8Array {
+  // Capabilities start at multiples of 8 bytes.
+  const bytes = new Uint8Array(Math.ceil(VfioIommuType1InfoDmaAvail.size / 8) * 8);
+  VfioIommuType1InfoDmaAvail.write(viewOf(bytes), {
+    header: { id: VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, version: CAP_VERSION },
+    avail,
+  });
+  return bytes;
+}
+
+function iovaRangeList(ranges: readonly IovaRange[]): Uint8Array {
   const { size, fields } = VfioIommuType1InfoCapIovaRange;
-  const bytes = new Uint8Array(size + VfioIovaRange.size);
+  const bytes = new Uint8Array(size + ranges.length * VfioIovaRange.size);
   const view = viewOf(bytes);
   VfioIommuType1InfoCapIovaRange.write(view, {
     header: { id: VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, version: CAP_VERSION },
-    nr_iovas: 1,
+    nr_iovas: ranges.length,
   });
-  const last = 2 ** (addressWidth - 12) - 1;
-  VfioIovaRange.fields.end.set(view, frameHi(last), frameLo(last) + 0xfff, fields.iova_ranges.start(0));
+  for (const [index, { startFrame, endFrame }] of ranges.entries()) {
+    const at = fields.iova_ranges.start(index);
+    VfioIovaRange.fields.start.set(view, frameHi(startFrame), frameLo(startFrame), at);
+    VfioIovaRange.fields.end.set(view, frameHi(endFrame - 1), frameLo(endFrame - 1) + 0xfff, at);
+  }
   return bytes;
 }

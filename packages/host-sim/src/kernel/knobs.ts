@@ -1,4 +1,5 @@
 import type { UapiVariant } from '@remora/uapi';
+import type { IovaRange } from './iova-ranges.js';
 
 /** What kind of kernel the simulated host runs: the differences that a VMM has to cope with. */
 export interface KernelKnobs {
@@ -19,7 +20,16 @@ export interface KernelKnobs {
   stage1Format: number | undefined;
   /** How many PASIDs a process may own. */
   pasidQuota: number;
+  /** How many DMA mappings a container may have: the module parameter dma_entry_limit of vfio_iommu_type1. */
+  dmaEntryLimit: number;
+  /** IOVAs that no container may map. */
+  reservedIova: readonly IovaRange[];
+  /** Bits of IOVA that containers may use, if those are fewer than the unit translates. */
+  iovaWidth: number;
 }
+
+/** Where x86 devices send their MSIs. */
+const MSI_WINDOW: IovaRange = { startFrame: 0xf_ee00, endFrame: 0xf_ef00 };
 
 /** The kernel that RFC v3.1 was written for. */
 export const DEFAULT_KNOBS: KernelKnobs = {
@@ -30,4 +40,7 @@ export const DEFAULT_KNOBS: KernelKnobs = {
   pasidRequests: true,
   stage1Format: undefined,
   pasidQuota: 1000,
+  dmaEntryLimit: 65535,
+  reservedIova: [MSI_WINDOW],
+  iovaWidth: 64,
 };

@@ -116,7 +116,7 @@ test('memory that is not there: EFAULT, nothing pinned, nothing mapped', t => {
   const before = host.dump();
   t.is(map(0, 0x2000, base + 0xf000), -Errno.EFAULT, 'its second page is beyond the mapping');
   t.is(map(0, 0x1000, 0x1000), -Errno.EFAULT);
-  t.is(map(0, 2n ** 40n, base), -Errno.EFAULT);
+  t.is(map(2n ** 40n, 2n ** 40n, base), -Errno.EFAULT);
   t.deepEqual(host.dump(), before);
   t.deepEqual(driver.takeCalls(), []);
 });
@@ -202,17 +202,19 @@ test('GET_INFO: a caller learns how much room the capabilities need', t => {
   const view = viewOf(small);
   t.deepEqual(
     [fields.argsz.get(view), fields.flags.get(view), fields.iova_pgsizes.number(view), fields.cap_offset.get(view)],
-    [72, 3, 0x1000, 0],
+    [104, 3, 0x1000, 0],
   );
-  const large = new Uint8Array(72);
-  viewOf(large).setUint32(0, 72, true);
+  const large = new Uint8Array(104);
+  viewOf(large).setUint32(0, 104, true);
   t.is(process.ioctl(container, VFIO_IOMMU_GET_INFO, large), 0);
   t.is(
     Buffer.from(large).toString('hex'),
     [
-      '48000000' + '03000000' + '0010000000000000' + '18000000' + '00000000', // info; the chain begins at 0x18
-      '0100' + '0100' + '38000000' + '01000000' + '00000000', // IOVA ranges: one
-      '0000000000000000' + 'ffffffffffff0000', // of 48 bits
+      '68000000' + '03000000' + '0010000000000000' + '18000000' + '00000000', // info; the chain begins at 0x18
+      '0300' + '0100' + '28000000' + 'ffff0000' + '00000000', // mappings available, and padding
+      '0100' + '0100' + '58000000' + '02000000' + '00000000', // IOVA ranges: two
+      '0000000000000000' + 'ffffdffe00000000', // up to the MSI window
+      '0000f0fe00000000' + 'ffffffffffff0000', // from there to 48 bits
       '0200' + '0100' + '00000000' + '01000000' + '01000000', // nesting: PASID requests, format 1
     ].join(''),
   );
@@ -239,11 +241,11 @@ test('GET_INFO of other kernels and other containers', t => {
     }
     return found;
   };
-  t.deepEqual(capabilities(VFIO_TYPE1v2_IOMMU, {}), [1]);
-  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, {}), [1, 2, 1, 1]);
-  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, { kernel: { nestingCapability: false } }), [1]);
-  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, { kernel: { pasidRequests: false } }), [1, 2, 0, 1]);
-  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, { kernel: { stage1Format: 2 } }), [1, 2, 1, 2]);
+  t.deepEqual(capabilities(VFIO_TYPE1v2_IOMMU, {}), [3, 1]);
+  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, {}), [3, 1, 2, 1, 1]);
+  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, { kernel: { nestingCapability: false } }), [3, 1]);
+  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, { kernel: { pasidRequests: false } }), [3, 1, 2, 0, 1]);
+  t.deepEqual(capabilities(VFIO_TYPE1_NESTING_IOMMU, { kernel: { stage1Format: 2 } }), [3, 1, 2, 1, 2]);
 });
 
 test('requests that type1 does not know', t => {

@@ -28,6 +28,7 @@ import type { HostProcess } from '../process.js';
 import { DmaMappings } from './dma-mappings.js';
 import { writeIommuInfo } from './iommu-info.js';
 import type { IommuGroup } from './iommu-group.js';
+import { iovaRanges } from './iova-ranges.js';
 import type { Kernel } from './kernel.js';
 import { Stage1Bindings } from './stage1-bindings.js';
 import { readBind, readFlushes, readPasid } from './stage1-requests.js';
@@ -59,7 +60,7 @@ export class Type1 {
     this.type = type;
     this.#uapi = uapi;
     this.domain = domain;
-    this.#mappings = new DmaMappings(this.domain, kernel.frames);
+    this.#mappings = new DmaMappings(this.domain, kernel.frames, iovaRanges(kernel), kernel.knobs.dmaEntryLimit);
     this.#bindings = new Stage1Bindings(this.domain, kernel.pasids);
     kernel.pasids.enter(owner);
   }
@@ -97,7 +98,7 @@ export class Type1 {
   ioctl(request: number, argument: IoctlArgument): number {
     switch (request) {
       case VFIO_IOMMU_GET_INFO:
-        return writeIommuInfo(this.#kernel, this.nested, argument);
+        return writeIommuInfo(this.#kernel, this.nested, this.#mappings.available, argument);
       case VFIO_IOMMU_MAP_DMA:
         return this.#mapDma(argument);
       case VFIO_IOMMU_UNMAP_DMA:
@@ -151,7 +152,7 @@ export class Type1 {
     }
     const iovaFrame = frameOf(fields.iova.hi(view), fields.iova.lo(view));
     const pages = frameOf(fields.size.hi(view), fields.size.lo(view));
-    if (pages === 0 || iovaFrame + pages > this.#frameLimit) return -Errno.EINVAL;
+    if (pages === 0 || iovaFrame + pages > 2 ** 52) return -Errno.EINVAL;
     const access = (flags & VfioDmaMapFlag.READ ? Access.READ : 0) | (flags & VfioDmaMapFlag.WRITE ? Access.WRITE : 0);
     const address = fields.vaddr.number(view);
     const result = this.#mappings.map(this.owner.memory, iovaFrame, pages, address, access);
@@ -265,11 +266,6 @@ export class Type1 {
       });
     }
     return result;
-  }
-
-  /** Exclusive limit of what the second stage translates. */
-  get #frameLimit(): number {
-    return 2 ** (this.#kernel.iommu!.driver.addressWidth - 12);
   }
 }
 
