@@ -7,6 +7,8 @@ import {
   type Region,
   type ResetPhase,
   type Schema,
+  type StateReader,
+  type StateWriter,
   token,
   type VirtualClock,
 } from '@remora/core';
@@ -35,6 +37,9 @@ export interface Board extends Disposable {
   firmwareTables(): FirmwareTable[];
   reset(phase: ResetPhase): void;
   inspect(into: Inspector): void;
+  /** As a device's, the board's own functions included; a machine whose board has none cannot be saved. */
+  save?(into: StateWriter): void;
+  load?(from: StateReader): void;
 }
 
 export interface BoardServices {

@@ -29,6 +29,11 @@ export class BridgeDevice implements Device {
     if (phase === 'hold') this.bridge.fn.reset();
   }
 
+  /** All its state is in its registers, which the machine saves. */
+  save(): void {}
+
+  load(): void {}
+
   unplug(): void {
     this.bridge.fn.bus?.unplug(this.bridge.fn);
   }

@@ -84,6 +84,10 @@ export class PciBridge {
     this.fn.config.onWrite({ start: Config.IO_BASE, end: Config.CAPABILITIES }, update);
     this.fn.config.onWrite({ start: Config.BRIDGE_CONTROL, end: Config.BRIDGE_CONTROL + 2 }, () => this.#control());
     this.fn.onMove(update);
+    this.fn.onLoad(() => {
+      update();
+      this.#inReset = this.#resetAsked;
+    });
   }
 
   /** Bases above limits: every window closed after reset. */
@@ -135,9 +139,13 @@ export class PciBridge {
 
   /** Setting the reset bit resets everything below, once. */
   #control(): void {
-    const asked = (this.fn.config.get16(Config.BRIDGE_CONTROL) & BridgeControl.BUS_RESET) !== 0;
+    const asked = this.#resetAsked;
     if (asked && !this.#inReset) for (const fn of this.secondary.walk()) fn.reset();
     this.#inReset = asked;
+  }
+
+  get #resetAsked(): boolean {
+    return (this.fn.config.get16(Config.BRIDGE_CONTROL) & BridgeControl.BUS_RESET) !== 0;
   }
 }
 

@@ -1,3 +1,5 @@
+import type { StateReader, StateWriter } from '@remora/core';
+
 /** Where messages end up that reach the platform: a bounded record, and whoever listens (an interrupt controller, a test). */
 
 /** Requester id of messages that the platform itself sends, such as an IOMMU's own. */
@@ -40,5 +42,21 @@ export class MsiLog {
 
   clear(): void {
     this.#messages.length = 0;
+  }
+
+  save(into: StateWriter): void {
+    into.list('messages', this.#messages, (each, { requesterId, address, data }) =>
+      each.integer('requester', requesterId).integer('address', address).integer('data', data),
+    );
+  }
+
+  /** Takes the record; nobody is told of messages that were delivered long ago. */
+  load(from: StateReader): void {
+    const messages = from.list('messages', KEPT).map(each => ({
+      requesterId: each.integer('requester', { min: PLATFORM_REQUESTER }),
+      address: each.integer('address'),
+      data: each.integer('data', { max: 0xffff_ffff }),
+    }));
+    this.#messages.splice(0, this.#messages.length, ...messages);
   }
 }

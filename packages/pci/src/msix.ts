@@ -1,5 +1,5 @@
 /** MSI-X (PCI 3.0 6.8.2): a table of messages and a pending-bit array in a BAR of their own. */
-import { type MmioOps, Region } from '@remora/core';
+import { type MmioOps, Region, type StateReader, type StateWriter } from '@remora/core';
 import type { Capabilities } from './capabilities.js';
 import type { ConfigSpace } from './config-space.js';
 import { MsixEntry, MsixLayout } from './layouts.js';
@@ -87,6 +87,15 @@ export class Msix {
     for (let vector = 0; vector < this.vectors; vector++) {
       MsixEntry.fields.masked.set(this.#table, vector * MsixEntry.words, 1);
     }
+  }
+
+  save(into: StateWriter): void {
+    into.words('table', this.#table).words('pending', this.#pending);
+  }
+
+  load(from: StateReader): void {
+    from.words('table', this.#table);
+    from.words('pending', this.#pending);
   }
 
   #masked(entry: number): boolean {
