@@ -2,13 +2,14 @@
  * A PCI function: configuration space, BARs, capabilities, interrupts and the way to memory. Devices compose it; they do not
  * inherit from it.
  */
-import type { Inspector, Region } from '@remora/core';
+import type { Inspector, Region, StateReader, StateWriter } from '@remora/core';
 import type { AtsEndpoint } from '@remora/iommu';
 import { Bars, type BarOptions } from './bars.js';
 import { formatBdf } from './bdf.js';
 import type { PciBus } from './bus.js';
 import { Capabilities } from './capabilities.js';
 import { ConfigSpace } from './config-space.js';
+import { checkIdentity, identityOf } from './config-state.js';
 import { DmaTarget } from './dma.js';
 import { addExpress, type ExpressOptions } from './express.js';
 import type { HostContextOf } from './iommu.js';
@@ -56,6 +57,7 @@ export class PciFunction {
   #msix: Msix | undefined;
   readonly #moves: (() => void)[] = [];
   readonly #resets: (() => void)[] = [];
+  readonly #loads: (() => void)[] = [];
 
   constructor(name: string, id: PciIdentity) {
     this.name = name;
@@ -178,6 +180,29 @@ export class PciFunction {
   /** Calls `reset` after every reset of this function. */
   onReset(reset: () => void): void {
     this.#resets.push(reset);
+  }
+
+  /** Configuration space, MSI-X table and pending vectors. */
+  save(into: StateWriter): void {
+    into.text('identity', identityOf(this)).bytes('config', this.config.bytes);
+    this.#msix?.save(into.child('msix'));
+  }
+
+  /**
+   * Takes what `save` wrote, and maps BARs and windows by it. Nothing else of what guest writes set off happens.
+   * @throws StateError if it is of another kind of function.
+   */
+  load(from: StateReader): void {
+    checkIdentity(this, from);
+    from.bytes('config', this.config.bytes);
+    this.#msix?.load(from.child('msix'));
+    this.bars.update();
+    for (const loaded of this.#loads) loaded();
+  }
+
+  /** Calls `loaded` after this function's registers were loaded: they are as they were, and nobody wrote them. */
+  onLoad(loaded: () => void): void {
+    this.#loads.push(loaded);
   }
 
   /** Calls `move` after the function was plugged or unplugged. */
