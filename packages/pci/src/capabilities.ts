@@ -51,11 +51,11 @@ export class Capabilities {
   }
 
   /**
-   * Appends an extended capability; `body` is what follows the four header bytes. The chain must begin at 0x100, so the first one
-   * goes there.
+   * Appends an extended capability; `body` is what follows the four header bytes; `clearMask` has the bits that guests clear by writing
+   * 1. The chain must begin at 0x100, so the first one goes there.
    * @throws RangeError if the function is not PCI Express or it does not fit.
    */
-  addExtended(id: number, version: number, body: Uint8Array, writeMask?: Uint8Array): number {
+  addExtended(id: number, version: number, body: Uint8Array, writeMask?: Uint8Array, clearMask?: Uint8Array): number {
     const offset = this.#extendedEnd;
     const end = aligned(offset + 4 + body.length);
     if (end > this.#config.size) throw new RangeError(`extended capability 0x${id.toString(16)} does not fit`);
@@ -63,7 +63,7 @@ export class Capabilities {
     const last = this.#extended.at(-1);
     if (last !== undefined) this.#config.define(last.offset, 4, header(last.id, last.version, offset));
     this.#config.define(offset, 4, header(id, version, 0));
-    this.#define(offset + 4, body, writeMask);
+    this.#define(offset + 4, body, writeMask, clearMask);
     this.#extended.push({ id, version, offset });
     return offset;
   }
@@ -78,8 +78,10 @@ export class Capabilities {
     return this.#extended.find(capability => capability.id === id)?.offset;
   }
 
-  #define(offset: number, body: Uint8Array, writeMask: Uint8Array | undefined): void {
-    for (let i = 0; i < body.length; i++) this.#config.define(offset + i, 1, body[i]!, writeMask?.[i] ?? 0);
+  #define(offset: number, body: Uint8Array, writeMask?: Uint8Array, clearMask?: Uint8Array): void {
+    for (let i = 0; i < body.length; i++) {
+      this.#config.define(offset + i, 1, body[i]!, writeMask?.[i] ?? 0, clearMask?.[i] ?? 0);
+    }
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Inspector, Region, StateReader, StateWriter } from '@remora/core';
 import type { AtsEndpoint } from '@remora/iommu';
+import { AtsCapability, type AtsOptions } from './ats-capability.js';
 import { Bars, type BarOptions } from './bars.js';
 import { formatBdf } from './bdf.js';
 import type { PciBus } from './bus.js';
@@ -16,6 +17,7 @@ import type { HostContextOf } from './iommu.js';
 import { PasidLayout } from './layouts.js';
 import { Msi } from './msi.js';
 import { Msix } from './msix.js';
+import { PriCapability, type PriOptions } from './pri-capability.js';
 import { Command, Config, ExpressType, ExtendedCapability, HEADER_MULTI_FUNCTION, Status } from './registers.js';
 
 export interface PciIdentity {
@@ -53,6 +55,8 @@ export class PciFunction {
   #devfn = 0;
   #expressType: ExpressType | undefined;
   #pasidOffset: number | undefined;
+  #atsCapability: AtsCapability | undefined;
+  #priCapability: PriCapability | undefined;
   #msi: Msi | undefined;
   #msix: Msix | undefined;
   readonly #moves: (() => void)[] = [];
@@ -146,6 +150,37 @@ export class PciFunction {
   get pasidEnabled(): boolean {
     const at = this.#pasidOffset;
     return at !== undefined && PasidLayout.fields.enable.get(this.config.words, at / 4) !== 0;
+  }
+
+  /** Adds the ATS capability; the device sets `ats`, or a DeviceTlb does. */
+  enableAts(options: AtsOptions = {}): AtsCapability {
+    this.#atsCapability = new AtsCapability(this.config, this.capabilities, options);
+    return this.#atsCapability;
+  }
+
+  /** Adds the PRI capability, for a function with ATS; responses must carry PASIDs if the function has PASIDs already. */
+  enablePri(options: PriOptions = {}): PriCapability {
+    const responsePasidRequired = this.#pasidOffset !== undefined;
+    this.#priCapability = new PriCapability(this.config, this.capabilities, { responsePasidRequired, ...options });
+    return this.#priCapability;
+  }
+
+  get atsCapability(): AtsCapability | undefined {
+    return this.#atsCapability;
+  }
+
+  get priCapability(): PriCapability | undefined {
+    return this.#priCapability;
+  }
+
+  /** Whether software lets the function use ATS. */
+  get atsEnabled(): boolean {
+    return this.#atsCapability?.enabled === true;
+  }
+
+  /** Whether software lets the function request pages. */
+  get priEnabled(): boolean {
+    return this.#priCapability?.enabled === true;
   }
 
   /** Adds MSI with `vectors` vectors (a power of two up to 32). */

@@ -77,3 +77,35 @@ export const PasidLayout = record('pci.pasid', 'PCIe 7.8.9', 8, {
   executeEnable: bit(49),
   privilegedEnable: bit(50),
 });
+
+/** Address translation services. */
+export const AtsLayout = record('pci.ats', 'PCIe 10.5.1', 8, {
+  header: bits(31, 0),
+  /** Invalidate requests that the function can take; 0 for 32. */
+  queueDepth: bits(36, 32),
+  /** Untranslated addresses of translation requests are aligned to 4 KiB. */
+  pageAligned: bit(37),
+  globalInvalidate: bit(38),
+  /** Smallest translation unit: 4096 << stu bytes. */
+  stu: bits(52, 48),
+  enable: bit(63),
+});
+
+/** Page request interface. */
+export const PriLayout = record('pci.pri', 'PCIe 10.5.2', 16, {
+  header: bits(31, 0),
+  enable: bit(32),
+  /** Forgets what is outstanding; reads 0, and does nothing while enabled. */
+  reset: bit(33),
+  /** Write 1 to clear, as the next one. */
+  responseFailure: bit(48),
+  unexpectedIndex: bit(49),
+  /** Nothing is outstanding any more; means something only while not enabled. */
+  stopped: bit(56),
+  /** A response to a request with PASID needs that PASID. */
+  responsePasidRequired: bit(63),
+  /** Page requests that the function could have outstanding. */
+  capacity: bits(95, 64),
+  /** Page requests that it may have outstanding. */
+  allocation: bits(127, 96),
+});
