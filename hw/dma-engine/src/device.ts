@@ -15,6 +15,8 @@ import {
   PAGE_BYTES,
   Region,
   type ResetPhase,
+  type StateReader,
+  type StateWriter,
   type Timer,
   type VirtualClock,
 } from '@remora/core';
@@ -273,6 +275,17 @@ export class DmaEngine implements Device {
 
   unplug(): void {
     this.fn.bus?.unplug(this.fn);
+  }
+
+  /** A command that waits for its latency goes on waiting. The physical engine of a host is saved alike, through VFIO. */
+  save(into: StateWriter): void {
+    into.words('registers', this.#regs).timer('command', this.#timer, this.#clock.now);
+  }
+
+  load(from: StateReader): void {
+    this.#cancel();
+    from.words('registers', this.#regs);
+    this.#timer = from.timer('command', this.#clock, () => this.#run());
   }
 
   inspect(into: Inspector): void {

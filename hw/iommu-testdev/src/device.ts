@@ -10,6 +10,8 @@ import {
   type MmioOps,
   Region,
   type ResetPhase,
+  type StateReader,
+  type StateWriter,
 } from '@remora/core';
 import { type PciDeviceContext, PciFunction } from '@remora/pci';
 import {
@@ -119,6 +121,15 @@ export class IommuTestdev implements Device {
 
   unplug(): void {
     this.fn.bus?.unplug(this.fn);
+  }
+
+  save(into: StateWriter): void {
+    into.words('registers', this.#regs).flag('armed', this.#armed);
+  }
+
+  load(from: StateReader): void {
+    from.words('registers', this.#regs);
+    this.#armed = from.flag('armed');
   }
 
   inspect(into: Inspector): void {

@@ -10,6 +10,8 @@ import {
   type Ram,
   Region,
   type ResetPhase,
+  type StateReader,
+  type StateWriter,
   WHOLE_SPACE,
 } from '@remora/core';
 import {
@@ -120,6 +122,7 @@ export class Q35 implements Board {
     const writable = Pciexbar.encode({ enable: 1, length: 3, baseLo: 0x3f, baseHi: 0xf });
     for (const word of [0, 1]) bridge.config.define(PCIEXBAR + 4 * word, 4, value[word]!, writable[word]!);
     bridge.config.onWrite({ start: PCIEXBAR, end: PCIEXBAR + Pciexbar.bytes }, () => this.#showEcam(bridge));
+    bridge.onLoad(() => this.#showEcam(bridge));
     this.rootBus.plug(bridge, 0);
     this.#showEcam(bridge);
     return bridge;
@@ -159,6 +162,20 @@ export class Q35 implements Board {
     this.ioapic.inspect(into.child('ioapic'));
     into.value('messages', this.messages.messages.length);
     for (const fn of this.rootBus.walk()) fn.inspect(into.child(fn.bdf));
+  }
+
+  save(into: StateWriter): void {
+    this.hostBridge.save(into.child('mch'));
+    this.#configPorts.save(into.child('config-ports'));
+    this.ioapic.save(into.child('ioapic'));
+    this.messages.save(into.child('interrupt-messages'));
+  }
+
+  load(from: StateReader): void {
+    this.hostBridge.load(from.child('mch'));
+    this.#configPorts.load(from.child('config-ports'));
+    this.ioapic.load(from.child('ioapic'));
+    this.messages.load(from.child('interrupt-messages'));
   }
 
   [Symbol.dispose](): void {

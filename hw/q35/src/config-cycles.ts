@@ -1,5 +1,5 @@
 /** The two ways from software to configuration space: the ECAM window and ports 0xCF8/0xCFC. They reach the same registers. */
-import type { MmioOps } from '@remora/core';
+import type { MmioOps, StateReader, StateWriter } from '@remora/core';
 import { configRead, configWrite, type PciBus } from '@remora/pci';
 import { ConfigAddress } from './spec.js';
 
@@ -52,6 +52,14 @@ export class ConfigPorts {
 
   reset(): void {
     this.#address[0] = 0;
+  }
+
+  save(into: StateWriter): void {
+    into.words('address', this.#address);
+  }
+
+  load(from: StateReader): void {
+    from.words('address', this.#address);
   }
 
   /** Byte offsets may be in the address, in the port, or in both. */

@@ -2,7 +2,7 @@
  * The I/O APIC: 24 pins, each with a redirection table entry that says what message an interrupt becomes. Reference: 82093AA
  * datasheet, VT-d 5.1.5.1 for the remappable format. Pins are logical: asserted or not, whatever the entry's polarity says.
  */
-import { type Inspector, type MmioOps, Region } from '@remora/core';
+import { type Inspector, type MmioOps, Region, type StateReader, type StateWriter } from '@remora/core';
 import type { SendMessage } from '@remora/pci';
 import {
   IOAPIC_BYTES,
@@ -84,6 +84,19 @@ export class IoApic {
       const type = remappable ? RemappableRedirectionEntry : RedirectionEntry;
       if (mask.get(this.#entries, at) === 0) into.record(`pin${pin}`, type, this.#entries, at);
     }
+  }
+
+  save(into: StateWriter): void {
+    into.integer('select', this.#select).integer('id', this.#id);
+    into.words('entries', this.#entries).bytes('asserted', this.#asserted);
+  }
+
+  /** Nothing is signalled: what is asserted was so before. */
+  load(from: StateReader): void {
+    this.#select = from.integer('select', { max: REGISTER_BITS });
+    this.#id = from.integer('id', { min: -(2 ** 31), max: 2 ** 32 - 1 });
+    from.words('entries', this.#entries);
+    from.bytes('asserted', this.#asserted);
   }
 
   readonly #ops: MmioOps = {
