@@ -29,6 +29,11 @@ export interface HostIommuDomain extends Disposable {
    * -EEXIST if any of them is mapped.
    */
   map(iovaFrame: number, hostFrame: number, pages: number, access: number): number;
+  /**
+   * Maps the page frames `hostFrames`, in whatever order they lie on the host, from page frame `iovaFrame` on. -EEXIST if any of the pages is
+   * mapped. Linux: iommu_map_sg.
+   */
+  mapFrames(iovaFrame: number, hostFrames: Int32Array, access: number): number;
   /** Removes mappings and flushes what the unit cached of them. Pages that are not mapped are passed over. */
   unmap(iovaFrame: number, pages: number): number;
   /** Puts the function with this requester id behind this domain for requests without PASID. */

@@ -14,7 +14,7 @@ import {
 } from '@remora/iommu';
 
 export type DriverOp =
-  'createDomain' | 'map' | 'unmap' | 'attach' | 'detach' | 'bindPasid' | 'unbindPasid' | 'flushStage1';
+  'createDomain' | 'map' | 'mapFrames' | 'unmap' | 'attach' | 'detach' | 'bindPasid' | 'unbindPasid' | 'flushStage1';
 
 interface PlannedFailure {
   readonly op: DriverOp;
@@ -47,6 +47,15 @@ export class FakeIommuDomain implements HostIommuDomain {
     if (error !== 0) return error;
     for (let page = 0; page < pages; page++) if (this.pages.has(iovaFrame + page)) return -Errno.EEXIST;
     for (let page = 0; page < pages; page++) this.pages.set(iovaFrame + page, { hostFrame: hostFrame + page, access });
+    return 0;
+  }
+
+  mapFrames(iovaFrame: number, hostFrames: Int32Array, access: number): number {
+    const pages = hostFrames.length;
+    const error = this.#driver.called('mapFrames', `${this.id} ${hex(0, iovaFrame)} +${pages} ${ACCESS[access & 3]}`);
+    if (error !== 0) return error;
+    for (let page = 0; page < pages; page++) if (this.pages.has(iovaFrame + page)) return -Errno.EEXIST;
+    for (const [page, hostFrame] of hostFrames.entries()) this.pages.set(iovaFrame + page, { hostFrame, access });
     return 0;
   }
 

@@ -55,15 +55,12 @@ export class VtdHostDomain implements HostIommuDomain {
 
   map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {
     const status = this.#table.map(iovaFrame, hostFrame, pages, access);
-    if (status !== 0) return status;
-    if (!this.#driver.capabilities.cap.cm) {
-      this.#driver.flushWriteBuffer();
-      return 0;
-    }
-    // A unit in caching mode may remember that there was nothing.
-    const flushed = this.#flushPages(iovaFrame, pages, false);
-    if (flushed !== 0) this.#table.unmap(iovaFrame, pages);
-    return flushed;
+    return status === 0 ? this.#mapped(iovaFrame, pages) : status;
+  }
+
+  mapFrames(iovaFrame: number, hostFrames: Int32Array, access: number): number {
+    const status = this.#table.mapFrames(iovaFrame, hostFrames, access);
+    return status === 0 ? this.#mapped(iovaFrame, hostFrames.length) : status;
   }
 
   unmap(iovaFrame: number, pages: number): number {
@@ -179,6 +176,18 @@ export class VtdHostDomain implements HostIommuDomain {
     }
     this.#table.free();
     this.#unit.release(this);
+  }
+
+  /** The unit learns of new mappings; if it cannot be told, they are taken back. */
+  #mapped(iovaFrame: number, pages: number): number {
+    if (!this.#driver.capabilities.cap.cm) {
+      this.#driver.flushWriteBuffer();
+      return 0;
+    }
+    // A unit in caching mode may remember that there was nothing.
+    const flushed = this.#flushPages(iovaFrame, pages, false);
+    if (flushed !== 0) this.#table.unmap(iovaFrame, pages);
+    return flushed;
   }
 
   #withoutFirstStage(): ReturnType<typeof secondStagePasid> {

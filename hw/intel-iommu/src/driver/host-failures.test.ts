@@ -15,6 +15,15 @@ test('when pages run out, whatever the step, the state before is in force and no
     ['bind', () => domain.bindPasid(0x1_18, PASID, guest.config)],
     ['map', () => domain.map(2 ** 30 - 5, 0x3300, 1034, Access.READ)],
     ['map by a large leaf', () => domain.map(2 ** 31, 2 ** 18, 2 ** 18, Access.READ)],
+    [
+      'map scattered pages',
+      () =>
+        domain.mapFrames(
+          2 ** 29 - 5,
+          Int32Array.from({ length: 1034 }, (_, i) => 0x4000 - i),
+          Access.READ,
+        ),
+    ],
     ['split', () => domain.unmap(2 ** 31 + 3, 1)],
   ];
   for (const [name, action] of steps) {
@@ -108,6 +117,7 @@ test('a unit in caching mode that refuses a flush keeps nothing new', t => {
     succeed(t, action());
   };
   attempt('iotlb', () => domain.map(0x55, 0x3300, 1, Access.READ));
+  attempt('iotlb', () => domain.mapFrames(0x57, Int32Array.of(0x3302, 0x3301), Access.READ));
   attempt('context-cache', () => domain.attach(0x18));
   attempt('pasid-cache', () => domain.attach(0x20));
   attempt('pasid-cache', () => domain.bindPasid(0x18, PASID, config));

@@ -85,6 +85,22 @@ test('large leaves are used where both sides are aligned, never above the asked 
   }
 });
 
+test('scattered pages: each where it was asked for, large leaves for the runs among them that are long and aligned', t => {
+  const { table } = rig({ stage: 'second', levels: 4, largestLeaf: 21 });
+  const frames = Int32Array.from({ length: 3 * 512 }, (_, i) => (i < 512 ? 0x9000 - 3 * i : 0x2_0000 + i));
+  t.is(table.mapFrames(512, frames, Access.READ_WRITE), 0);
+  t.deepEqual(
+    [512, 513, 1023, 1024, 1030, 2047].map(page => table.walk(page).frame),
+    [0x9000, 0x8ffd, 0x9000 - 3 * 511, 0x2_0200, 0x2_0206, 0x2_05ff],
+  );
+  t.deepEqual(
+    [512, 1023, 1024, 1536].map(page => table.walk(page).shift),
+    [12, 12, 21, 21],
+  );
+  t.is(table.mapFrames(2047, Int32Array.of(1), Access.READ), -Errno.EEXIST);
+  t.is(table.mapFrames(4096, Int32Array.of(), Access.READ), -Errno.EINVAL);
+});
+
 test('a leaf that reaches beyond an unmapping is split, and the rest still maps as before', t => {
   const { table, pages } = rig({ stage: 'second', levels: 3, largestLeaf: 30 });
   t.is(table.map(0, 2 ** 18, 2 ** 18, Access.READ), 0);
@@ -166,7 +182,9 @@ const near = fc
   .tuple(fc.constantFrom(0, 512, 1024, 2 ** 18, 2 ** 18 + 512, 2 ** 27 - 512), fc.integer({ min: -6, max: 518 }))
   .map(([base, offset]) => Math.min(Math.max(0, base + offset), 2 ** 27 - 1));
 const step = fc.record({
-  kind: fc.constantFrom('map', 'map', 'unmap'),
+  kind: fc.constantFrom('map', 'mapFrames', 'unmap'),
+  /** Swaps neighbours, or blocks of them, among scattered pages. */
+  swap: fc.constantFrom(0, 1, 64, 1024),
   iovaFrame: near,
   frame: near,
   pages: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 500, max: 1100 })),
@@ -185,12 +203,15 @@ for (const largestLeaf of [12, 30] as const) {
       fc.property(fc.array(step, { minLength: 1, maxLength: 25 }), steps => {
         const { table, pages } = rig({ stage: 'second', levels: 3, largestLeaf }, 4096, ram);
         const oracle = new Map<number, [frame: number, access: number]>();
-        for (const { kind, iovaFrame, frame, pages: count, access } of steps) {
+        for (const { kind, swap, iovaFrame, frame, pages: count, access } of steps) {
           const inside = iovaFrame + count <= 2 ** 27;
-          if (kind === 'map') {
+          if (kind !== 'unmap') {
             const expected = !inside ? -Errno.EINVAL : holds(oracle, iovaFrame, count) ? -Errno.EEXIST : 0;
-            if (table.map(iovaFrame, frame, count, access) !== expected) return false;
-            if (expected === 0) for (let i = 0; i < count; i++) oracle.set(iovaFrame + i, [frame + i, access]);
+            const frames = Int32Array.from({ length: count }, (_, i) => frame + (kind === 'map' ? i : i ^ swap));
+            const result =
+              kind === 'map' ? table.map(iovaFrame, frame, count, access) : table.mapFrames(iovaFrame, frames, access);
+            if (result !== expected) return false;
+            if (expected === 0) for (let i = 0; i < count; i++) oracle.set(iovaFrame + i, [frames[i]!, access]);
           } else {
             if (table.unmap(iovaFrame, count) !== (inside ? 0 : -Errno.EINVAL)) return false;
             if (inside) for (let i = 0; i < count; i++) oracle.delete(iovaFrame + i);

@@ -21,8 +21,6 @@ export interface DmaMappingState {
   readonly access: number;
 }
 
-const PAGE = 4096;
-
 export class DmaMappings {
   readonly #domain: HostIommuDomain;
   readonly #frames: Frames;
@@ -60,7 +58,7 @@ export class DmaMappings {
     if (!inside) return -Errno.EINVAL;
     const frames = this.#pin(memory, address, pages);
     if (typeof frames === 'number') return frames;
-    const error = this.#program(iovaFrame, frames, access);
+    const error = this.#domain.mapFrames(iovaFrame, frames, access);
     if (error !== 0) {
       this.#unpin(frames);
       return error;
@@ -120,35 +118,13 @@ export class DmaMappings {
   }
 
   #pin(memory: ProcessMemory, address: number, pages: number): Int32Array | number {
-    const pinned: number[] = [];
-    for (let page = 0; page < pages; page++) {
-      const frame = memory.frameAt(address + page * PAGE);
-      if (frame === undefined) {
-        this.#unpin(pinned);
-        return -Errno.EFAULT;
-      }
-      this.#frames.hold(frame);
-      pinned.push(frame);
-    }
-    return Int32Array.from(pinned);
+    const frames = memory.framesAt(address, pages);
+    if (frames === undefined) return -Errno.EFAULT;
+    for (const frame of frames) this.#frames.hold(frame);
+    return frames;
   }
 
-  #unpin(frames: Iterable<number>): void {
+  #unpin(frames: Int32Array): void {
     for (const frame of frames) this.#frames.drop(frame);
-  }
-
-  /** Maps run by run of neighbouring frames; all or nothing. */
-  #program(iovaFrame: number, frames: Int32Array, access: number): number {
-    for (let start = 0; start < frames.length;) {
-      let end = start + 1;
-      while (end < frames.length && frames[end] === frames[end - 1]! + 1) end++;
-      const error = this.#domain.map(iovaFrame + start, frames[start]!, end - start, access);
-      if (error !== 0) {
-        if (start > 0) this.#domain.unmap(iovaFrame, start);
-        return error;
-      }
-      start = end;
-    }
-    return 0;
   }
 }

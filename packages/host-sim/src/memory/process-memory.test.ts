@@ -23,15 +23,16 @@ test('a mapping is a view of host frames: one copy of every byte', t => {
   t.is(address % 4096, 0);
 });
 
-test('frameAt knows every page of every mapping and nothing between them', t => {
+test('framesAt knows every page of every mapping and nothing between them', t => {
   const { memory, frames } = host();
   const process = new ProcessMemory(memory, frames, 1);
   const one = process.map(0x2000) as MappedMemory;
   const two = process.map(0x1000) as MappedMemory;
-  t.is(process.frameAt(one.address + 0x1fff), one.ram.backing(1));
-  t.is(process.frameAt(two.address), two.ram.backing(0));
-  t.is(process.frameAt(one.address + 0x2000), undefined);
-  t.is(process.frameAt(two.address + 0x1000), undefined);
+  t.deepEqual(process.framesAt(one.address, 2), Int32Array.of(one.ram.backing(0), one.ram.backing(1)));
+  t.deepEqual(process.framesAt(two.address, 1), Int32Array.of(two.ram.backing(0)));
+  t.is(process.framesAt(one.address + 0x1000, 2), undefined);
+  t.is(process.framesAt(two.address + 0x1000, 1), undefined);
+  t.is(process.framesAt(two.address, 2 ** 40), undefined, 'more than the host has');
 });
 
 test('munmap frees frames, whole or in part, and leaves holes', t => {
@@ -40,7 +41,8 @@ test('munmap frees frames, whole or in part, and leaves holes', t => {
   const { address, ram } = process.map(0x3000) as MappedMemory;
   t.is(process.unmap(hva(address + 0x1000), 0x1000), 0);
   t.is(frames.inUse, 2);
-  t.is(process.frameAt(address + 0x1000), undefined);
+  t.is(process.framesAt(address + 0x1000, 1), undefined);
+  t.is(process.framesAt(address, 3), undefined, 'a hole in the middle');
   t.is(ram.read(0, 0x1000, new Uint8Array(1)), MemTx.DECODE_ERROR);
   t.deepEqual(process.state(), [{ address, bytes: 0x2000 }]);
   t.is(process.unmap(address, 0x3000), 0);

@@ -71,12 +71,24 @@ export class ProcessMemory {
     return 0;
   }
 
-  /** The host frame behind a virtual address; undefined if nothing is mapped there. */
-  frameAt(address: number): number | undefined {
-    const mapping = this.#mappings.find(({ start, end }) => address >= start && address < end);
-    if (mapping === undefined) return undefined;
-    const frame = mapping.table[Math.floor((address - mapping.start) / PAGE_BYTES)]!;
-    return frame === HOLE ? undefined : frame;
+  /** The host frames behind `pages` pages from `address` on, which is aligned; undefined if one of them is not mapped. */
+  framesAt(address: number, pages: number): Int32Array | undefined {
+    if (pages > this.#memory.frames) return undefined;
+    const frames = new Int32Array(pages);
+    for (let done = 0; done < pages;) {
+      const at = address + done * PAGE_BYTES;
+      const mapping = this.#mappings.find(({ start, end }) => at >= start && at < end);
+      if (mapping === undefined) return undefined;
+      const first = (at - mapping.start) / PAGE_BYTES;
+      const run = Math.min(pages - done, mapping.table.length - first);
+      for (let page = 0; page < run; page++) {
+        const frame = mapping.table[first + page]!;
+        if (frame === HOLE) return undefined;
+        frames[done + page] = frame;
+      }
+      done += run;
+    }
+    return frames;
   }
 
   state(): MappingState[] {
