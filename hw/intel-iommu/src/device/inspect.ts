@@ -25,7 +25,7 @@ export function inspectUnit(
   registers: RegisterFile,
   state: UnitState,
   lookup: Lookup,
-  iotlb: Iotlb,
+  iotlb: Pick<Iotlb, 'entries'>,
   interruptEntries: InterruptEntryCache,
 ): void {
   const { words } = registers;

@@ -7,6 +7,7 @@ import type { VtdPropagation } from './environment.js';
 import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import { TlbKind } from './lookup.js';
 import type { PasidEntryCache } from './pasid-entry-cache.js';
+import type { RequesterIotlb } from './requester-iotlb.js';
 
 const PAGE_SHIFT = 12;
 const WHOLE_SPACE = 64;
@@ -21,6 +22,7 @@ export class Invalidator {
   readonly #contexts: ContextCache;
   readonly #pasids: PasidEntryCache;
   readonly #iotlb: Iotlb;
+  readonly #byRequester: RequesterIotlb | undefined;
   readonly #interruptEntries: InterruptEntryCache;
   readonly #propagation: VtdPropagation | undefined;
 
@@ -31,6 +33,7 @@ export class Invalidator {
     iotlb: Iotlb,
     interruptEntries: InterruptEntryCache,
     propagation: VtdPropagation | undefined,
+    byRequester: RequesterIotlb | undefined,
   ) {
     this.#behaviour = behaviour;
     this.#contexts = contexts;
@@ -38,6 +41,7 @@ export class Invalidator {
     this.#iotlb = iotlb;
     this.#interruptEntries = interruptEntries;
     this.#propagation = propagation;
+    this.#byRequester = byRequester;
   }
 
   /** All caches of DMA remapping: SRTP with CAP.ESRTPS, and reset. */
@@ -45,6 +49,7 @@ export class Invalidator {
     this.#contexts.invalidateAll();
     this.#pasids.invalidateAll();
     this.#iotlb.invalidateAll();
+    this.#byRequester?.invalidateAll();
   }
 
   /** `granularity` is a Granularity. Returns what propagation returned. */
@@ -74,8 +79,12 @@ export class Invalidator {
     const iotlb = this.#iotlb;
     if (granularity === Granularity.GLOBAL) {
       iotlb.invalidateAll();
+      this.#byRequester?.invalidateAll();
     } else if (granularity === Granularity.DOMAIN) {
       iotlb.invalidateDomain(domain);
+      this.#byRequester?.invalidateDomain(domain);
+    } else if (this.#byRequester !== undefined) {
+      this.#byRequester.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, rangeShift(mask));
     } else {
       iotlb.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, rangeShift(mask));
       // The address is a second-stage input, which says nothing about these.
@@ -101,9 +110,10 @@ export class Invalidator {
 
   #pasidTranslations(granularity: number, domain: number, pasid: number, hi: number, lo: number, mask: number): void {
     const iotlb = this.#iotlb;
-    if (this.#behaviour.requesterTranslations > 0) {
-      if (granularity === PasidIotlbGranularity.PASID) iotlb.invalidateDomain(domain, TlbKind.FIRST_STAGE);
-      else iotlb.invalidateDomainPages(domain, TlbKind.FIRST_STAGE, hi, lo, rangeShift(mask));
+    const byRequester = this.#byRequester;
+    if (byRequester !== undefined) {
+      if (granularity === PasidIotlbGranularity.PASID) byRequester.invalidatePasid(domain, pasid);
+      else byRequester.invalidatePasidPages(domain, pasid, TlbKind.FIRST_STAGE, hi, lo, rangeShift(mask));
       return;
     }
     const first = iotlb.asid(domain, pasid, TlbKind.FIRST_STAGE);

@@ -10,7 +10,7 @@ import type { FaultRecording } from './fault-recording.js';
 import { Mark, type FirstStageWalk } from './first-stage.js';
 import { TlbKind, type Lookup } from './lookup.js';
 import { Pe, PeFlag } from './pasid-entry-cache.js';
-import { RequesterIotlb } from './requester-iotlb.js';
+import type { RequesterIotlb } from './requester-iotlb.js';
 import { AdUpdate, type SecondStageWalk } from './second-stage.js';
 import type { UnitState } from './state.js';
 
@@ -59,14 +59,14 @@ export class Translator {
     first: FirstStageWalk,
     second: SecondStageWalk,
     faults: FaultRecording,
+    byRequester: RequesterIotlb | undefined,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
     this.#state = state;
     this.#lookup = lookup;
     this.#iotlb = iotlb;
-    const limit = behaviour.requesterTranslations;
-    this.#byRequester = limit > 0 ? new RequesterIotlb(iotlb, limit) : undefined;
+    this.#byRequester = byRequester;
     this.#legacyReasons =
       behaviour.interruptReasonByCapability && caps.scalable
         ? { ...LEGACY_SECOND_STAGE, interruptRange: Fault.SGN_8 }
@@ -280,11 +280,11 @@ export class Translator {
 
   /** Answers from the IOTLB, if what it has permits the request. */
   #cached(asid: number, out: Translation): boolean {
-    const iotlb = this.#iotlb;
+    const iotlb = this.#byRequester ?? this.#iotlb;
     const slot =
       this.#byRequester === undefined
-        ? iotlb.lookup(asid, this.#hi, this.#lo)
-        : this.#byRequester.lookup(this.#requesterId, this.#hi, this.#lo);
+        ? this.#iotlb.lookup(asid, this.#hi, this.#lo)
+        : this.#byRequester.lookup(this.#requesterId, this.#lookupPasid, this.#hi, this.#lo);
     if (slot < 0) return false;
     const marks = iotlb.access(slot);
     const needed = this.#needed();
@@ -320,7 +320,18 @@ export class Translator {
     if (this.#byRequester === undefined) {
       this.#iotlb.insert(asid, this.#hi, this.#lo, outShift, outHi, outLo, marks);
     } else {
-      this.#byRequester.insert(this.#requesterId, domain, kind, this.#hi, this.#lo, outShift, outHi, outLo, marks);
+      this.#byRequester.insert(
+        this.#requesterId,
+        this.#lookupPasid,
+        domain,
+        kind,
+        this.#hi,
+        this.#lo,
+        outShift,
+        outHi,
+        outLo,
+        marks,
+      );
     }
     out.hi = outHi >>> 0;
     out.lo = outLo >>> 0;

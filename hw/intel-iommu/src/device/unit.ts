@@ -27,6 +27,7 @@ import { RegisterBlock } from './register-block.js';
 import { RegisterCommands } from './register-commands.js';
 import type { RegisterFile } from './register-file.js';
 import { registerMap } from './register-map.js';
+import { RequesterIotlb } from './requester-iotlb.js';
 import { ReservedMasks } from './reserved.js';
 import { SecondStageWalk } from './second-stage.js';
 import { UnitState } from './state.js';
@@ -52,6 +53,8 @@ export class VtdUnit {
   readonly #state = new UnitState();
   readonly #lookup: Lookup;
   readonly #iotlb: Iotlb;
+  /** Takes the IOTLB's place in the compatible profile. */
+  readonly #byRequester: RequesterIotlb | undefined;
   readonly #reader: TableReader;
   /** For readContextEntry and readPasidEntry, whose callers may be inside a translation. */
   readonly #inspectingReader: TableReader;
@@ -82,12 +85,23 @@ export class VtdUnit {
     this.#environment = environment;
 
     this.#iotlb = new Iotlb(config['iotlb-entries']);
+    const limit = behaviour.requesterTranslations;
+    const byRequester = limit > 0 ? new RequesterIotlb(limit) : undefined;
+    this.#byRequester = byRequester;
     this.#reader = new TableReader(caps, behaviour, memory, state, masks);
     this.#inspectingReader = new TableReader(caps, behaviour, memory, state, masks);
     const contexts = new ContextCache();
     const pasids = new PasidEntryCache();
     this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb);
-    this.#invalidator = new Invalidator(behaviour, contexts, pasids, this.#iotlb, this.#interruptEntries, propagation);
+    this.#invalidator = new Invalidator(
+      behaviour,
+      contexts,
+      pasids,
+      this.#iotlb,
+      this.#interruptEntries,
+      propagation,
+      byRequester,
+    );
 
     const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL);
     const completionEvent = new EventInterrupt(registers, environment, Reg.IECTL);
@@ -117,7 +131,17 @@ export class VtdUnit {
 
     const second = new SecondStageWalk(caps, behaviour, memory);
     const first = new FirstStageWalk(caps, behaviour, memory, second);
-    this.#translator = new Translator(caps, behaviour, state, this.#lookup, this.#iotlb, first, second, this.#faults);
+    this.#translator = new Translator(
+      caps,
+      behaviour,
+      state,
+      this.#lookup,
+      this.#iotlb,
+      first,
+      second,
+      this.#faults,
+      byRequester,
+    );
     this.#ats = new AtsRequests(caps, behaviour, state, this.#translator);
     this.#interrupts = new InterruptRemapping(caps, behaviour, memory, state, this.#interruptEntries, this.#faults);
   }
@@ -200,6 +224,7 @@ export class VtdUnit {
 
   /** Registers, latched state and caches, for people and tests. */
   inspect(into: Inspector): void {
-    inspectUnit(into, this.registers, this.#state, this.#lookup, this.#iotlb, this.#interruptEntries);
+    const translations = this.#byRequester ?? this.#iotlb;
+    inspectUnit(into, this.registers, this.#state, this.#lookup, translations, this.#interruptEntries);
   }
 }
