@@ -1,6 +1,6 @@
 /** A VFIO container: an IOMMU domain of the host, what is mapped in it, and its HostIOMMUContext [A03, A06, A07]. */
 import { frameHi, frameLo, type Hva } from '@remora/bits';
-import { Errno, logger, trackDisposable, untrackDisposable } from '@remora/core';
+import { Access, Errno, logger, trackDisposable, untrackDisposable } from '@remora/core';
 import { Stage1Format } from '@remora/iommu';
 import {
   IOMMU_UAPI_VERSION,
@@ -20,6 +20,7 @@ import {
   viewOf,
 } from '@remora/uapi';
 import type { HostSyscalls } from '../syscalls.js';
+import { DmaLimits } from './dma-limits.js';
 import { VfioGroup } from './group.js';
 import { VfioHostIOMMUContext } from './host-iommu-context.js';
 import { type IommuInfo, readIommuInfo } from './iommu-info.js';
@@ -47,6 +48,7 @@ export class VfioContainer implements Disposable {
   readonly #options: VfioContainerOptions;
   readonly #groups = new Set<VfioGroup>();
   #info: IommuInfo | undefined;
+  #limits: DmaLimits | undefined;
   #context: VfioHostIOMMUContext | undefined;
   #joined = 0;
   #closed = false;
@@ -131,6 +133,7 @@ export class VfioContainer implements Disposable {
     if (this.#groups.size === 0) {
       this.#context = undefined;
       this.#info = undefined;
+      this.#limits = undefined;
     }
     group.close();
   }
@@ -141,29 +144,42 @@ export class VfioContainer implements Disposable {
   }
 
   /**
-   * MAP_DMA of `pages` pages of process memory at `address` to `iovaFrame`. 0 or a negated errno; then nothing was mapped.
+   * MAP_DMA of `pages` pages of process memory at `address` to `iovaFrame`, with Access bits. 0 or a negated errno; then nothing was mapped.
+   * What the host has said it will not map, it is not asked for.
    */
-  mapDma(iovaFrame: number, pages: number, address: Hva, readonly = false): number {
+  mapDma(iovaFrame: number, pages: number, address: Hva, access: number = Access.READ_WRITE): number {
+    const refusal = this.#limits?.refusal(iovaFrame, pages) ?? 0;
+    if (refusal !== 0) return refusal;
     const bytes = VfioIommuType1DmaMap.encode({
       argsz: VfioIommuType1DmaMap.size,
-      flags: readonly ? VfioDmaMapFlag.READ : VfioDmaMapFlag.READ | VfioDmaMapFlag.WRITE,
+      flags: (access & Access.READ ? VfioDmaMapFlag.READ : 0) | (access & Access.WRITE ? VfioDmaMapFlag.WRITE : 0),
       vaddr: address,
     });
     const view = viewOf(bytes);
     VfioIommuType1DmaMap.fields.iova.set(view, frameHi(iovaFrame), frameLo(iovaFrame));
     VfioIommuType1DmaMap.fields.size.set(view, frameHi(pages), frameLo(pages));
-    return this.#done(this.syscalls.ioctl(this.fd, VFIO_IOMMU_MAP_DMA, bytes));
+    const result = this.syscalls.ioctl(this.fd, VFIO_IOMMU_MAP_DMA, bytes);
+    if (result < 0) return result;
+    this.#limits?.used(1);
+    return 0;
   }
 
-  /** UNMAP_DMA. Returns how many pages were unmapped, or a negated errno. */
-  unmapDma(iovaFrame: number, pages: number): number {
+  /** UNMAP_DMA of a range that holds `mappings` mappings, none of them in part. Returns how many pages were unmapped, or a negated errno. */
+  unmapDma(iovaFrame: number, pages: number, mappings = 1): number {
     const bytes = VfioIommuType1DmaUnmap.encode({ argsz: VfioIommuType1DmaUnmap.size });
     const view = viewOf(bytes);
     const { iova, size } = VfioIommuType1DmaUnmap.fields;
     iova.set(view, frameHi(iovaFrame), frameLo(iovaFrame));
     size.set(view, frameHi(pages), frameLo(pages));
     const result = this.syscalls.ioctl(this.fd, VFIO_IOMMU_UNMAP_DMA, bytes);
-    return result < 0 ? result : size.number(view) / PAGE_BYTES;
+    if (result < 0) return result;
+    this.#limits?.used(-mappings);
+    return size.number(view) / PAGE_BYTES;
+  }
+
+  /** For messages: which limit of the host keeps these pages from being mapped; undefined if none that it told of. */
+  limitOn(iovaFrame: number, pages: number): string | undefined {
+    return this.#limits?.explain(iovaFrame, pages);
   }
 
   /** Detaches all groups and closes the container. */
@@ -181,6 +197,7 @@ export class VfioContainer implements Disposable {
     const info = readIommuInfo(this.syscalls, this.fd);
     if (typeof info === 'number') throw new VfioError(`${this.name}: VFIO_IOMMU_GET_INFO`, info);
     this.#info = info;
+    this.#limits = new DmaLimits(info);
     if (this.nested) this.#context = this.#createContext(info);
   }
 
@@ -195,10 +212,6 @@ export class VfioContainer implements Disposable {
       throw new VfioError(`${this.name}: nesting`, -Errno.EINVAL, detail);
     }
     return new VfioHostIOMMUContext(this, info.nesting, quirks);
-  }
-
-  #done(result: number): number {
-    return result < 0 ? result : 0;
   }
 }
 

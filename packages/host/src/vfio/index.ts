@@ -2,6 +2,7 @@ export * from './connections.js';
 export * from './container.js';
 export * from './device.js';
 export * from './group.js';
+export * from './guest-iommu.js';
 export * from './host-iommu-context.js';
 export * from './iommu-info.js';
 export * from './memory-listener.js';

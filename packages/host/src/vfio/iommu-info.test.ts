@@ -8,6 +8,7 @@ import { type IommuInfo, readIommuInfo } from './iommu-info.js';
 const FD = 7;
 const PGSIZES = 1;
 const CAPS = 2;
+const NOTHING_TOLD = { iovaRanges: undefined, dmaAvailable: undefined };
 
 interface Cap {
   readonly id: number;
@@ -52,6 +53,7 @@ test('the buffer grows until the answer fits [A07]', t => {
   t.deepEqual(readIommuInfo(host, FD), {
     pageSizes: 0x20_1000,
     nesting: { stage1Format: 1, pasidRequests: true },
+    ...NOTHING_TOLD,
   });
   t.deepEqual(
     host.ioctls.map(({ argument }) => String(argument).length / 2),
@@ -60,11 +62,32 @@ test('the buffer grows until the answer fits [A07]', t => {
 });
 
 test('no capabilities, none of this id, no PASID requests', t => {
-  t.deepEqual(read(info(PGSIZES, 24, 24)), { pageSizes: 0x20_1000, nesting: undefined });
-  t.deepEqual(read(info(PGSIZES | CAPS, 0, 24)), { pageSizes: 0x20_1000, nesting: undefined });
-  t.deepEqual(read(info(CAPS, 24, 40, { 24: { id: 1, next: 0 } })), { pageSizes: 0x1000, nesting: undefined });
+  t.deepEqual(read(info(PGSIZES, 24, 24)), { pageSizes: 0x20_1000, nesting: undefined, ...NOTHING_TOLD });
+  t.deepEqual(read(info(PGSIZES | CAPS, 0, 24)), { pageSizes: 0x20_1000, nesting: undefined, ...NOTHING_TOLD });
+  t.deepEqual(read(info(CAPS, 24, 40, { 24: { id: 1, next: 0 } })), {
+    pageSizes: 0x1000,
+    nesting: undefined,
+    ...NOTHING_TOLD,
+  });
   const bare = read(info(PGSIZES | CAPS, 24, 40, { 24: { id: 2, next: 0, body: [0, 9] } })) as IommuInfo;
   t.deepEqual(bare.nesting, { stage1Format: 9, pasidRequests: false });
+});
+
+test('IOVA ranges in whole pages, and how many mappings there may be', t => {
+  const ranges = [0, 0, 0xfedf_ffff, 0, 0xfef0_0800, 0, 0xffff_0ffe, 0xffff].map(word => word >>> 0);
+  const answer = read(
+    info(PGSIZES | CAPS, 24, 88, {
+      24: { id: 3, next: 40, body: [65535, 0] },
+      40: { id: 1, next: 0, body: [2, 0, ...ranges] },
+    }),
+  ) as IommuInfo;
+  t.is(answer.dmaAvailable, 65535);
+  t.deepEqual(answer.iovaRanges, [
+    { startFrame: 0, endFrame: 0xf_ee00 },
+    { startFrame: 0xf_ef01, endFrame: 0xf_ffff_fff0 },
+  ]);
+  t.is(read(info(CAPS, 24, 88, { 24: { id: 1, next: 0, body: [4] } })), -Errno.EINVAL, 'fewer ranges than it says');
+  t.is(read(info(CAPS, 24, 34, { 24: { id: 3, next: 0 } })), -Errno.EINVAL, 'cut off');
 });
 
 test('a chain that leaves the buffer, points into the header, or goes back is refused', t => {

@@ -1,19 +1,26 @@
 /** VFIO_IOMMU_GET_INFO and the capability chain behind it [A07]. */
+import { frameOf } from '@remora/bits';
 import { Errno } from '@remora/core';
 import {
   VFIO_IOMMU_GET_INFO,
+  VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
   VFIO_IOMMU_TYPE1_INFO_CAP_NESTING,
+  VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
   viewOf,
   VfioInfoCapHeader,
   VfioIommuInfoFlag,
   VfioIommuPasidReqs,
   VfioIommuType1Info,
+  VfioIommuType1InfoCapIovaRange,
   VfioIommuType1InfoCapNesting,
+  VfioIommuType1InfoDmaAvail,
+  VfioIovaRange,
 } from '@remora/uapi';
 import type { HostSyscalls } from '../syscalls.js';
 
 /** More than any kernel tells; a chain that claims to be longer is refused. */
 const MAX_INFO_BYTES = 0x1_0000;
+const PAGE = 4096;
 
 export interface NestingCapability {
   /** Stage1Format of the host. */
@@ -21,11 +28,21 @@ export interface NestingCapability {
   readonly pasidRequests: boolean;
 }
 
+/** Page frames [startFrame, endFrame). */
+export interface IovaFrames {
+  readonly startFrame: number;
+  readonly endFrame: number;
+}
+
 export interface IommuInfo {
   /** Page sizes as a bit set; 4096 if the kernel does not tell, as QEMU assumes. */
   readonly pageSizes: number;
   /** Undefined if the chain does not have it. */
   readonly nesting: NestingCapability | undefined;
+  /** IOVAs that can be mapped, ascending; undefined if the kernel does not tell. */
+  readonly iovaRanges: readonly IovaFrames[] | undefined;
+  /** How many mappings can be made; undefined if the kernel does not tell. */
+  readonly dmaAvailable: number | undefined;
 }
 
 /**
@@ -38,18 +55,50 @@ export function readIommuInfo(syscalls: HostSyscalls, fd: number): IommuInfo | n
   const { fields } = VfioIommuType1Info;
   const flags = fields.flags.get(answer);
   const pageSizes = (flags & VfioIommuInfoFlag.PGSIZES) === 0 ? 0x1000 : fields.iova_pgsizes.number(answer);
-  if ((flags & VfioIommuInfoFlag.CAPS) === 0) return { pageSizes, nesting: undefined };
-  const at = findCapability(answer, fields.cap_offset.get(answer), VFIO_IOMMU_TYPE1_INFO_CAP_NESTING);
-  if (at === undefined) return { pageSizes, nesting: undefined };
-  if (at < 0 || at + VfioIommuType1InfoCapNesting.size > answer.byteLength) return -Errno.EINVAL;
-  const cap = VfioIommuType1InfoCapNesting.fields;
+  const chain = (flags & VfioIommuInfoFlag.CAPS) === 0 ? 0 : fields.cap_offset.get(answer);
+  const nesting = readNesting(answer, chain);
+  const iovaRanges = readIovaRanges(answer, chain);
+  const dmaAvailable = readDmaAvailable(answer, chain);
+  if (typeof nesting === 'number') return nesting;
+  if (typeof iovaRanges === 'number') return iovaRanges;
+  if (dmaAvailable !== undefined && dmaAvailable < 0) return dmaAvailable;
+  return { pageSizes, nesting, iovaRanges, dmaAvailable };
+}
+
+function readNesting(info: DataView, chain: number): NestingCapability | number | undefined {
+  const { fields, size } = VfioIommuType1InfoCapNesting;
+  const at = findCapability(info, chain, VFIO_IOMMU_TYPE1_INFO_CAP_NESTING, size);
+  if (at === undefined || at < 0) return at;
   return {
-    pageSizes,
-    nesting: {
-      stage1Format: cap.stage1_format.get(answer, at),
-      pasidRequests: (cap.nesting_capabilities.get(answer, at) & VfioIommuPasidReqs) !== 0,
-    },
+    stage1Format: fields.stage1_format.get(info, at),
+    pasidRequests: (fields.nesting_capabilities.get(info, at) & VfioIommuPasidReqs) !== 0,
   };
+}
+
+/** Whole pages of each range. A list without ranges says nothing. */
+function readIovaRanges(info: DataView, chain: number): IovaFrames[] | number | undefined {
+  const { fields, size } = VfioIommuType1InfoCapIovaRange;
+  const at = findCapability(info, chain, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, size);
+  if (at === undefined || at < 0) return at;
+  const count = fields.nr_iovas.get(info, at);
+  if (count === 0) return undefined;
+  if (fields.iova_ranges.start(count, at) > info.byteLength) return -Errno.EINVAL;
+  const { start, end } = VfioIovaRange.fields;
+  return Array.from({ length: count }, (_, index) => {
+    const entry = fields.iova_ranges.start(index, at);
+    const first = frameOf(start.hi(info, entry), start.lo(info, entry));
+    const last = frameOf(end.hi(info, entry), end.lo(info, entry));
+    return {
+      startFrame: start.lo(info, entry) % PAGE === 0 ? first : first + 1,
+      endFrame: (end.lo(info, entry) & (PAGE - 1)) === PAGE - 1 ? last + 1 : last,
+    };
+  });
+}
+
+function readDmaAvailable(info: DataView, chain: number): number | undefined {
+  const { fields, size } = VfioIommuType1InfoDmaAvail;
+  const at = findCapability(info, chain, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, size);
+  return at === undefined || at < 0 ? at : fields.avail.get(info, at);
 }
 
 function fetchInfo(syscalls: HostSyscalls, fd: number): DataView | number {
@@ -67,15 +116,15 @@ function fetchInfo(syscalls: HostSyscalls, fd: number): DataView | number {
 }
 
 /**
- * Where the capability `id` is; undefined if the chain ends without it, a negated errno if the chain is broken. Each step must
- * lead forward, so that a circle cannot hold us.
+ * Where the capability `id` of `bytes` bytes is; undefined if the chain ends without it, a negated errno if the chain is broken. Each step
+ * must lead forward, so that a circle cannot hold us.
  */
-function findCapability(info: DataView, first: number, id: number): number | undefined {
+function findCapability(info: DataView, first: number, id: number, bytes: number): number | undefined {
   const { fields, size } = VfioInfoCapHeader;
   let end = VfioIommuType1Info.size;
   for (let at = first; at !== 0; at = fields.next.get(info, at)) {
     if (at < end || at + size > info.byteLength) return -Errno.EINVAL;
-    if (fields.id.get(info, at) === id) return at;
+    if (fields.id.get(info, at) === id) return at + bytes > info.byteLength ? -Errno.EINVAL : at;
     end = at + size;
   }
   return undefined;
