@@ -40,6 +40,7 @@ const COMMON: readonly IoctlType[] = [
   type('VFIO_DEVICE_GET_IRQ_INFO', vfio.VFIO_DEVICE_GET_IRQ_INFO, vfio.VfioIrqInfo),
   type('VFIO_DEVICE_SET_IRQS', vfio.VFIO_DEVICE_SET_IRQS, vfio.VfioIrqSet, irqSetData),
   { name: 'VFIO_DEVICE_RESET', request: vfio.VFIO_DEVICE_RESET },
+  type('VFIO_DEVICE_FEATURE', vfio.VFIO_DEVICE_FEATURE, vfio.VfioDeviceFeature, featureData),
   type('VFIO_IOMMU_GET_INFO', vfio.VFIO_IOMMU_GET_INFO, vfio.VfioIommuType1Info, capabilities),
   type('VFIO_IOMMU_MAP_DMA', vfio.VFIO_IOMMU_MAP_DMA, vfio.VfioIommuType1DmaMap),
   type('VFIO_IOMMU_UNMAP_DMA', vfio.VFIO_IOMMU_UNMAP_DMA, vfio.VfioIommuType1DmaUnmap),
@@ -58,6 +59,14 @@ const BY_VARIANT: Readonly<Record<UapiVariant, ReadonlyMap<number, IoctlType>>> 
     { name: 'VFIO_IOMMU_SET_VMID', request: rfc.VFIO_IOMMU_SET_VMID },
   ]),
 };
+
+const FEATURES: ReadonlyMap<number, { readonly size: number; decode(view: DataView, at: number): Values }> = new Map<
+  number,
+  { readonly size: number; decode(view: DataView, at: number): Values }
+>([
+  [vfio.VFIO_DEVICE_FEATURE_MIGRATION, vfio.VfioDeviceFeatureMigration],
+  [vfio.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, vfio.VfioDeviceFeatureMigState],
+]);
 
 /** What `request` is in a kernel of this variant; undefined if it has no such ioctl. */
 export function ioctlType(request: number, variant: UapiVariant = 'vsva-rfc-v3.1'): IoctlType | undefined {
@@ -140,6 +149,16 @@ function irqSetData(view: DataView, values: Readonly<Values>): Values {
       size === 4 ? view.getInt32(at(index), true) : view.getUint8(at(index)),
     ),
   };
+}
+
+/** What GET and SET of the migration features move. */
+function featureData(view: DataView, values: Readonly<Values>): Values {
+  const flags = Number(values['flags']);
+  const moves = (flags & (vfio.VfioDeviceFeatureFlag.GET | vfio.VfioDeviceFeatureFlag.SET)) !== 0;
+  const start = vfio.VfioDeviceFeature.fields.data.offset;
+  const known = FEATURES.get(flags & vfio.VFIO_DEVICE_FEATURE_MASK);
+  if (!moves || known === undefined || view.byteLength < start + known.size) return {};
+  return { data: known.decode(view, start) };
 }
 
 /** The chain behind VFIO_IOMMU_GET_INFO. Each step must lead forward, so that a broken chain ends. */

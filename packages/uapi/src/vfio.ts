@@ -23,6 +23,8 @@ export const VFIO_DEVICE_GET_IRQ_INFO = 0x3b6d;
 export const VFIO_DEVICE_SET_IRQS = 0x3b6e;
 export const VFIO_DEVICE_RESET = 0x3b6f;
 export const VFIO_IOMMU_GET_INFO = 0x3b70;
+/** On a device; the number is also that of VFIO_IOMMU_DIRTY_PAGES, on a container. */
+export const VFIO_DEVICE_FEATURE = 0x3b75;
 export const VFIO_IOMMU_MAP_DMA = 0x3b71;
 export const VFIO_IOMMU_UNMAP_DMA = 0x3b72;
 
@@ -137,6 +139,29 @@ export const VfioIrqSetFlag = {
 } as const;
 export const VFIO_IRQ_SET_DATA_TYPE_MASK = 7;
 export const VFIO_IRQ_SET_ACTION_TYPE_MASK = 0x38;
+
+/** `data` is the feature's own structure, where GET or SET moves one. */
+export const VfioDeviceFeature = struct('vfio_device_feature', VFIO, 8, {
+  argsz: u32(0),
+  flags: u32(4),
+  data: tail(8, u8),
+});
+/** Low bits of `flags`: which feature. */
+export const VFIO_DEVICE_FEATURE_MASK = 0xffff;
+export const VfioDeviceFeatureFlag = { GET: 0x1_0000, SET: 0x2_0000, PROBE: 0x4_0000 } as const;
+
+/** Feature: whether and how the device's own state can be moved to another host. */
+export const VFIO_DEVICE_FEATURE_MIGRATION = 1;
+export const VfioDeviceFeatureMigration = struct('vfio_device_feature_migration', VFIO, 8, { flags: u64(0) });
+export const VfioMigrationFlag = { STOP_COPY: 1, P2P: 2 } as const;
+
+/** Feature: the state of migration. SET answers with a descriptor from which, or to which, the device's state is transferred. */
+export const VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE = 2;
+export const VfioDeviceFeatureMigState = struct('vfio_device_feature_mig_state', VFIO, 8, {
+  device_state: u32(0),
+  data_fd: s32(4),
+});
+export const VfioDeviceState = { ERROR: 0, STOP: 1, RUNNING: 2, STOP_COPY: 3, RESUMING: 4, RUNNING_P2P: 5 } as const;
 
 export const VfioIommuType1Info = struct('vfio_iommu_type1_info', VFIO, 24, {
   argsz: u32(0),
