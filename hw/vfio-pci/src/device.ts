@@ -8,6 +8,8 @@
  */
 import {
   ConfigError,
+  Errno,
+  errnoName,
   logger,
   rateLimited,
   type AddressSpace,
@@ -15,6 +17,10 @@ import {
   type Inspector,
   type Log,
   type ResetPhase,
+  type Resumed,
+  StateError,
+  type StateReader,
+  type StateWriter,
 } from '@remora/core';
 import { MachineProcess, VfioError, type VfioConnection } from '@remora/host';
 import {
@@ -38,6 +44,8 @@ import { HostInterrupts } from './interrupts.js';
 const WARNINGS = 20;
 /** An MSI-X table alone in its BAR: no room beside table and pending bits, as Msix lays them out. */
 const MSIX_BAR_BYTES = 4096;
+/** Of a host device, in bytes. */
+const MAX_STATE = 64 * 0x10_0000;
 
 export class VfioPci implements Device {
   readonly name: string;
@@ -48,6 +56,9 @@ export class VfioPci implements Device {
   readonly #log: Log;
   #connection: VfioConnection | undefined;
   #interrupts: HostInterrupts | undefined;
+  #forwarded: ForwardedConfig | undefined;
+  /** What the host's device is to be given once everything else stands. */
+  #incoming: Uint8Array | undefined;
 
   constructor(context: PciDeviceContext, config: VfioPciConfig) {
     this.name = context.name;
@@ -90,6 +101,46 @@ export class VfioPci implements Device {
 
   unplug(): void {
     this.#release();
+  }
+
+  /**
+   * What the host's device holds comes from the host, through VFIO's migration interface.
+   * @throws StateError if the host cannot move this device's state: QEMU's migration blocker.
+   */
+  save(into: StateWriter): void {
+    const { device } = this.#connection!;
+    if (!device.migratable) throw into.refusal(`the host cannot move the state of its device ${device.bdf}`);
+    const state = device.readState();
+    if (typeof state === 'number') {
+      throw into.refusal(`the host does not give the state of its device ${device.bdf}: ${errnoName(state)}`);
+    }
+    into.bytes('host-device', state);
+  }
+
+  load(from: StateReader): void {
+    this.#incoming = from.anyBytes('host-device', MAX_STATE);
+  }
+
+  /** The guest's registers are loaded: whom they interrupt, and what they let the host's function do, holds there again. */
+  resume(): readonly Resumed[] {
+    const { device } = this.#connection!;
+    this.#forwarded?.resume();
+    this.#interrupts?.update();
+    const state = this.#incoming;
+    this.#incoming = undefined;
+    if (state === undefined) return [];
+    const result = device.migratable ? device.writeState(state) : -Errno.ENOTTY;
+    if (result < 0) {
+      throw new StateError(
+        this.name,
+        `the host does not take the state of its device ${device.bdf}: ${errnoName(result)}`,
+      );
+    }
+    const connected = this.#interrupts?.describe();
+    return [
+      ...(connected === undefined ? [] : [{ what: 'interrupts', detail: connected }]),
+      { what: 'host device', detail: `${device.bdf}, ${state.length} bytes of state` },
+    ];
   }
 
   inspect(into: Inspector): void {
@@ -137,6 +188,7 @@ export class VfioPci implements Device {
     const free = addHostBars(this.fn, device, header, this.#log, alone ? msix.bar : undefined);
     const forwarded = new ForwardedConfig(this.fn, device, this.#log);
     for (const capability of header.forwarded) forwarded.add(capability);
+    this.#forwarded = forwarded;
     this.#addCapabilities(process, emulated, alone ? msix?.bar : free.at(-1));
     this.fn.onReset(() => {
       if (!device.resettable) return;

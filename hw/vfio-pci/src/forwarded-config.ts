@@ -37,6 +37,11 @@ export class ForwardedConfig {
     for (let i = HEADER_BYTES; i < capability.bytes; i++) this.#host[offset + i] = capability.offset + i;
   }
 
+  /** The guest's registers were loaded: the host's function is told what they say. */
+  resume(): void {
+    this.#sendCommand();
+  }
+
   /** What the guest may do on the bus, the host's function may do: memory and I/O decoding, bus mastering. */
   #sendCommand(): void {
     const command = this.#fn.config.get16(Config.COMMAND) & (Command.IO | Command.MEMORY | Command.MASTER);

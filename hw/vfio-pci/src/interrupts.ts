@@ -104,6 +104,12 @@ export class HostInterrupts implements Disposable {
     this.#count = count;
   }
 
+  /** What is connected: `MSI-X, 4 vectors`; undefined if nothing is. */
+  describe(): string | undefined {
+    if (this.#index === undefined) return undefined;
+    return `${this.#index === VfioPciIrq.MSIX ? 'MSI-X' : 'MSI'}, ${this.#count} vectors`;
+  }
+
   /** Disconnects whatever is connected. */
   [Symbol.dispose](): void {
     const result = this.#connected?.disconnect() ?? 0;

@@ -3,6 +3,7 @@ import { AddressSpace, Errno, MemTx, Region } from '@remora/core';
 import type { IoctlArgument } from '@remora/host';
 import { Capability, Config, MsixEntry, MsixLayout } from '@remora/pci';
 import {
+  VFIO_DEVICE_FEATURE,
   VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
   VFIO_DEVICE_GET_REGION_INFO,
@@ -26,6 +27,7 @@ import type { Kernel } from '../kernel/kernel.js';
 import { userStruct } from '../kernel/user.js';
 import type { HostProcess } from '../process.js';
 import type { HostFile } from './host-file.js';
+import { DeviceMigration } from './migration.js';
 import { setIrqs } from './set-irqs.js';
 
 /** As Linux's vfio-pci: each region begins at its index times this. */
@@ -45,6 +47,7 @@ export class VfioDeviceFile implements HostFile {
   readonly #device: PhysicalDevice;
   readonly #config: VirtualConfig;
   readonly #interrupts: DeviceInterrupts;
+  readonly #migration: DeviceMigration;
   /** By BAR index; made at the first access. */
   readonly #bars: (AddressSpace | undefined)[] = [];
 
@@ -56,6 +59,7 @@ export class VfioDeviceFile implements HostFile {
     device.opened();
     this.#config = new VirtualConfig(device.fn, () => this.#reset());
     this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
+    this.#migration = new DeviceMigration(process, device.device);
   }
 
   ioctl(request: number, argument: IoctlArgument): number {
@@ -70,6 +74,8 @@ export class VfioDeviceFile implements HostFile {
         return setIrqs(this.#process, this.#interrupts, argument);
       case VFIO_DEVICE_RESET:
         return this.#reset();
+      case VFIO_DEVICE_FEATURE:
+        return this.#migration.feature(argument);
       default:
         return -Errno.ENOTTY;
     }
@@ -96,6 +102,7 @@ export class VfioDeviceFile implements HostFile {
 
   #reset(): number {
     this.#device.reset();
+    this.#migration.reset();
     this.#interrupts.restore();
     return 0;
   }

@@ -16,6 +16,7 @@ import {
 } from '@remora/uapi';
 import { Errno, trackDisposable, untrackDisposable } from '@remora/core';
 import type { HostSyscalls } from '../syscalls.js';
+import { canMigrate, readDeviceState, writeDeviceState } from './migration.js';
 import { expectOk, VfioError } from './vfio-error.js';
 
 export interface VfioRegion {
@@ -111,6 +112,21 @@ export class VfioDevice implements Disposable {
   /** Disables interrupt `index` altogether. 0 or a negated errno. */
   disableIrqs(index: number): number {
     return this.#setIrqs(VfioIrqSetFlag.DATA_NONE, index, 0, 0, []);
+  }
+
+  /** Whether the host can move what the device holds behind its registers to another host. */
+  get migratable(): boolean {
+    return canMigrate(this.#syscalls, this.fd);
+  }
+
+  /** What it holds, as the host's driver for it writes it; or a negated errno. The device goes on as before. */
+  readState(): Uint8Array | number {
+    return readDeviceState(this.#syscalls, this.fd);
+  }
+
+  /** Gives it what `readState` returned of a device of its kind. 0 or a negated errno. */
+  writeState(state: Uint8Array): number {
+    return writeDeviceState(this.#syscalls, this.fd, state);
   }
 
   [Symbol.dispose](): void {
