@@ -1,18 +1,15 @@
 /**
  * dma-engine: copies and fills memory, with or without a PASID. One class for the emulated device in a guest and for the
  * physical device on a host: all it has is a function on a bus, a clock and a ledger.
- * Reference: README.md. Omits: ATS, page requests, descriptor rings.
+ * Reference: README.md. Omits: descriptor rings.
  */
 import { hex } from '@remora/bits';
 import {
-  Access,
   type Device,
   type Inspector,
   type Ledger,
-  MemTx,
   type MmioOps,
   NO_PASID,
-  PAGE_BYTES,
   Region,
   type ResetPhase,
   type StateReader,
@@ -20,14 +17,13 @@ import {
   type Timer,
   type VirtualClock,
 } from '@remora/core';
-import { ExpressType, type PciDeviceContext, PciFunction } from '@remora/pci';
+import { DeviceTlb, DeviceTlbChannel, ExpressType, type PciDeviceContext, PciFunction } from '@remora/pci';
 import type { DmaEngineConfig } from './config.js';
 import {
   BAR_BYTES,
   CLASS,
   Ctrl,
   DEVICE,
-  EngineError,
   IDENTIFICATION,
   MAX_LENGTH,
   MSIX_BAR,
@@ -39,37 +35,10 @@ import {
   StatusWord,
   VENDOR,
 } from './spec.js';
+import { Stop, Transfer } from './transfer.js';
 
-const TWO_32 = 0x1_0000_0000;
 const STATUS = Reg.STATUS >>> 2;
 const PASID = Reg.PASID >>> 2;
-
-/** A byte address that advances; two words, so that all 64 bits are exact. */
-class Cursor {
-  hi = 0;
-  lo = 0;
-
-  set(hi: number, lo: number): void {
-    this.hi = hi >>> 0;
-    this.lo = lo >>> 0;
-  }
-
-  advance(bytes: number): void {
-    const next = this.lo + bytes;
-    this.lo = next % TWO_32;
-    if (next >= TWO_32) this.hi += 1;
-  }
-
-  /** Bytes up to the end of the page. */
-  get left(): number {
-    return PAGE_BYTES - (this.lo % PAGE_BYTES);
-  }
-
-  /** Whether `bytes` bytes from here end at or below 2^64. */
-  holds(bytes: number): boolean {
-    return this.hi < 0xffff_ffff || this.lo + bytes <= TWO_32;
-  }
-}
 
 export class DmaEngine implements Device {
   readonly name: string;
@@ -79,12 +48,13 @@ export class DmaEngine implements Device {
   readonly #ledger: Ledger;
   readonly #latency: number;
   readonly #regs = new Int32Array(BAR_BYTES / 4);
-  readonly #buffer = new Uint8Array(PAGE_BYTES);
-  readonly #source = new Cursor();
-  readonly #target = new Cursor();
+  /** The function's own cache of translations, and the way through it; undefined without ATS. */
+  readonly #tlb: DeviceTlb | undefined;
+  readonly #channel: DeviceTlbChannel | undefined;
+  readonly #transfer: Transfer;
   #timer: Timer | undefined;
-  /** Counts commands, resets and moves: a command that another of them overtakes moves no more and reports nothing. */
-  #epoch = 0;
+  /** The command waits for a page. */
+  #waiting = false;
 
   constructor(context: Pick<PciDeviceContext, 'name' | 'clock' | 'ledger' | 'plug'>, config: DmaEngineConfig) {
     this.name = context.name;
@@ -103,6 +73,13 @@ export class DmaEngine implements Device {
     this.fn.enableMsi(1);
     this.fn.enableMsix(1, MSIX_BAR);
     this.fn.enablePasid(PASID_BITS, { execute: true, privileged: true });
+    if (config.ats) {
+      this.fn.enableAts();
+      if (config.pri) this.fn.enablePri();
+      this.#tlb = new DeviceTlb(this.fn, { clock: context.clock, invalidateLatency: config['x-invalidate-latency'] });
+      this.#channel = new DeviceTlbChannel(this.fn, this.#tlb, () => this.#resume());
+    }
+    this.#transfer = new Transfer(this.#channel ?? this.fn.dma, this.#regs);
     this.fn.addBar(0, Region.mmio(`${context.name}.registers`, BAR_BYTES, this.#ops), { type: 'mem32' });
     this.fn.onReset(() => this.#clear());
     this.fn.onMove(() => this.#cancel());
@@ -154,10 +131,21 @@ export class DmaEngine implements Device {
 
   #run(): void {
     this.#timer = undefined;
-    const event = this.#ledger.on ? this.#ledger.open(this.name, 'dma-command', this.#described()) : 0;
-    const epoch = ++this.#epoch;
-    const error = this.#execute(epoch);
-    if (epoch === this.#epoch) this.#finish(error);
+    this.#perform(false);
+  }
+
+  /** The answer to a page request came. */
+  #resume(): void {
+    this.#perform(true);
+  }
+
+  #perform(resumed: boolean): void {
+    const event = this.#ledger.on ? this.#ledger.open(this.name, 'dma-command', this.#described(resumed)) : 0;
+    const outcome = resumed ? this.#transfer.resume() : this.#transfer.begin();
+    if (outcome !== Stop.OVERTAKEN) {
+      this.#waiting = outcome === Stop.WAITING;
+      if (!this.#waiting) this.#finish(outcome);
+    }
     if (event !== 0) {
       this.#ledger.close(event, { status: StatusWord.format(this.#regs, STATUS), moved: this.#reg(Reg.MOVED) });
     }
@@ -170,75 +158,11 @@ export class DmaEngine implements Device {
     if (Ctrl.fields.interrupt.get(this.#regs, Reg.CTRL >>> 2) !== 0) this.fn.msi(0);
   }
 
-  #execute(epoch: number): number {
-    const length = this.#reg(Reg.LEN);
-    const command = Ctrl.fields.command.get(this.#regs, Reg.CTRL >>> 2);
-    if (command !== Operation.COPY && command !== Operation.FILL) return EngineError.COMMAND;
-    if (length === 0 || length > MAX_LENGTH) return EngineError.LENGTH;
-    this.#source.set(this.#reg(Reg.SRC_HI), this.#reg(Reg.SRC_LO));
-    this.#target.set(this.#reg(Reg.DST_HI), this.#reg(Reg.DST_LO));
-    if (!this.#target.holds(length)) return EngineError.ADDRESS;
-    if (command === Operation.FILL) return this.#fill(length, epoch);
-    return this.#source.holds(length) ? this.#copy(length, epoch) : EngineError.ADDRESS;
-  }
-
-  /** Page by page in ascending order, so that a failure names the first byte that could not be moved. */
-  #copy(length: number, epoch: number): number {
-    for (let left = length; left > 0;) {
-      const count = Math.min(left, this.#source.left, this.#target.left);
-      const chunk = this.#buffer.subarray(0, count);
-      if (!this.#access(false, this.#source, chunk, epoch) || !this.#access(true, this.#target, chunk, epoch))
-        return EngineError.MEMORY;
-      this.#source.advance(count);
-      this.#moved(count);
-      left -= count;
-    }
-    return EngineError.NONE;
-  }
-
-  #fill(length: number, epoch: number): number {
-    const pattern = this.#reg(Reg.PATTERN);
-    for (let done = 0; done < length;) {
-      const count = Math.min(length - done, this.#target.left);
-      for (let i = 0; i < count; i++) this.#buffer[i] = pattern >>> (8 * ((done + i) & 3));
-      if (!this.#access(true, this.#target, this.#buffer.subarray(0, count), epoch)) return EngineError.MEMORY;
-      this.#moved(count);
-      done += count;
-    }
-    return EngineError.NONE;
-  }
-
-  #moved(count: number): void {
-    this.#target.advance(count);
-    this.#regs[Reg.MOVED >>> 2]! += count;
-  }
-
-  /** Whether the command may go on. */
-  #access(write: boolean, at: Cursor, chunk: Uint8Array, epoch: number): boolean {
-    const { valid, pasid, execute, privileged } = PasidWord.fields;
-    const tagged = valid.get(this.#regs, PASID) !== 0;
-    const value = tagged ? pasid.get(this.#regs, PASID) : NO_PASID;
-    const flags = tagged
-      ? (!write && execute.get(this.#regs, PASID) !== 0 ? Access.EXECUTE : 0) |
-        (privileged.get(this.#regs, PASID) !== 0 ? Access.PRIVILEGED : 0)
-      : 0;
-    const result = write
-      ? this.fn.dma.write(at.hi, at.lo, chunk, value, flags)
-      : this.fn.dma.read(at.hi, at.lo, chunk, value, flags);
-    if (epoch !== this.#epoch) return false;
-    if (result === MemTx.OK) return true;
-    StatusWord.fields.result.set(this.#regs, STATUS, result);
-    StatusWord.fields.failedWrite.set(this.#regs, STATUS, write ? 1 : 0);
-    this.#regs[Reg.FAIL_LO >>> 2] = at.lo;
-    this.#regs[Reg.FAIL_HI >>> 2] = at.hi;
-    return false;
-  }
-
   #reg(offset: number): number {
     return this.#regs[offset >>> 2]! >>> 0;
   }
 
-  #described(): Record<string, unknown> {
+  #described(resumed: boolean): Record<string, unknown> {
     const tagged = PasidWord.fields.valid.get(this.#regs, PASID) !== 0;
     return {
       operation: Ctrl.fields.command.get(this.#regs, Reg.CTRL >>> 2) === Operation.FILL ? 'fill' : 'copy',
@@ -246,11 +170,14 @@ export class DmaEngine implements Device {
       source: hex(this.#reg(Reg.SRC_HI), this.#reg(Reg.SRC_LO)),
       target: hex(this.#reg(Reg.DST_HI), this.#reg(Reg.DST_LO)),
       length: this.#reg(Reg.LEN),
+      ...(resumed ? { resumed } : {}),
     };
   }
 
   #cancel(): void {
-    this.#epoch++;
+    this.#transfer.cancel();
+    this.#channel?.cancel();
+    this.#waiting = false;
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;
     StatusWord.fields.busy.set(this.#regs, STATUS, 0);
@@ -293,10 +220,15 @@ export class DmaEngine implements Device {
     into.record('ctrl', Ctrl, this.#regs, Reg.CTRL >>> 2);
     into.record('status', StatusWord, this.#regs, STATUS);
     into.record('pasid', PasidWord, this.#regs, PASID);
+    if (this.#tlb !== undefined) {
+      into.value('waitsForPage', this.#waiting);
+      this.#tlb.inspect(into.child('deviceTlb'));
+    }
   }
 
   [Symbol.dispose](): void {
     this.#cancel();
+    this.#tlb?.[Symbol.dispose]();
     this.fn.bus?.unplug(this.fn);
   }
 }

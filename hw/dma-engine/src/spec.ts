@@ -67,6 +67,8 @@ export const EngineError = {
   ADDRESS: 3,
   /** Memory refused a read or a write: see `result`, `failedWrite` and FAIL. */
   MEMORY: 4,
+  /** A page was requested, and refused or not there after all: see `failedWrite` and FAIL. */
+  PAGE: 5,
 } as const;
 
 /** Who the requests claim to come from. */

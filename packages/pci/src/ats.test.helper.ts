@@ -125,11 +125,11 @@ export function tlbSetup({ pri = false, allocation, capacity, ...options }: TlbS
   /** Reads 4 bytes through the channel: the result, and what came. */
   const read = (address: number, pasid = NO_PASID, flags = 0): [number, number] => {
     const out = new Uint8Array(4);
-    const result = channel.read(Math.floor(address / 2 ** 32), address % 2 ** 32 | 0, out, pasid, flags);
+    const result = channel.read(Math.floor(address / 2 ** 32), (address % 2 ** 32) | 0, out, pasid, flags);
     return [result, out[0]!];
   };
   const write = (address: number, value: number, pasid = NO_PASID): number =>
-    channel.write(Math.floor(address / 2 ** 32), address % 2 ** 32 | 0, new Uint8Array(4).fill(value), pasid);
+    channel.write(Math.floor(address / 2 ** 32), (address % 2 ** 32) | 0, new Uint8Array(4).fill(value), pasid);
   const memory = (address: number, value?: number): number => {
     const bytes = new Uint8Array(1).fill(value ?? 0);
     if (value === undefined) addressSpace.read(0, address, bytes);
@@ -137,7 +137,7 @@ export function tlbSetup({ pri = false, allocation, capacity, ...options }: TlbS
     return bytes[0]!;
   };
   const flush = (pasid: number, address: number, shift = 12, global = false): boolean =>
-    tlb.invalidate(pasid, global, Math.floor(address / 2 ** 32), address % 2 ** 32 | 0, shift, () => undefined);
+    tlb.invalidate(pasid, global, Math.floor(address / 2 ** 32), (address % 2 ** 32) | 0, shift, () => undefined);
   return { root: root satisfies PciBus, fn, iommu, tlb, channel, clock, messages, resumed, read, write, memory, flush };
 }
 
