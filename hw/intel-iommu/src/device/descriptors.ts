@@ -1,6 +1,6 @@
 /** Decoding and executing invalidation descriptors (VT-d 6.5.2, vtd.md 5.2 to 5.9). */
 import { MemTx, NO_PASID } from '@remora/core';
-import type { RecordType } from '@remora/bits';
+import type { Field, RecordType } from '@remora/bits';
 import {
   ContextCacheDescriptor,
   DescriptorType,
@@ -22,6 +22,7 @@ import {
 import { baseMaskHi, baseMaskLo } from './address.js';
 import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
+import type { DeviceTlbInvalidations } from './device-tlb-invalidation.js';
 import type { VtdEnvironment } from './environment.js';
 import type { EventInterrupt } from './event-interrupt.js';
 import type { Invalidator } from './invalidate.js';
@@ -55,6 +56,7 @@ export class Descriptors {
   readonly #state: UnitState;
   readonly #masks: ReservedMasks;
   readonly #invalidator: Invalidator;
+  readonly #deviceTlbs: DeviceTlbInvalidations;
   readonly #completion: EventInterrupt;
   readonly #environment: VtdEnvironment;
   /** Q-T8: descriptors of type 8 are accepted and do nothing. */
@@ -68,6 +70,7 @@ export class Descriptors {
     state: UnitState,
     masks: ReservedMasks,
     invalidator: Invalidator,
+    deviceTlbs: DeviceTlbInvalidations,
     completion: EventInterrupt,
     environment: VtdEnvironment,
     anyPasidDeviceTlb: boolean,
@@ -78,6 +81,7 @@ export class Descriptors {
     this.#state = state;
     this.#masks = masks;
     this.#invalidator = invalidator;
+    this.#deviceTlbs = deviceTlbs;
     this.#completion = completion;
     this.#environment = environment;
     this.#anyPasidDeviceTlb = anyPasidDeviceTlb;
@@ -123,9 +127,41 @@ export class Descriptors {
       case DescriptorType.PASID_DEVICE_TLB:
         return this.#pasidDeviceTlb(words);
       default:
-        // A page group response goes to a device; nothing below this unit takes one.
-        return PageGroupResponseDescriptor.hasReserved(words, 0) ? QueueError.RESERVED_FIELD : DESCRIPTOR_DONE;
+        return this.#pageGroupResponse(words);
     }
+  }
+
+  /**
+   * Whether a descriptor has to wait for functions that have not completed device-TLB invalidations: a wait for all of them, another
+   * invalidation if the function has MIP pending.
+   */
+  isBlocked(words: Int32Array): boolean {
+    if (this.#deviceTlbs.idle) return false;
+    switch (this.typeOf(words)) {
+      case DescriptorType.WAIT:
+        return true;
+      case DescriptorType.DEVICE_TLB:
+        return this.#isFull(words, DeviceTlbDescriptor.fields.sid.get(words, 0), DeviceTlbDescriptor.fields.mip);
+      case DescriptorType.PASID_DEVICE_TLB:
+        return this.#isFull(
+          words,
+          PasidDeviceTlbDescriptor.fields.sid.get(words, 0),
+          PasidDeviceTlbDescriptor.fields.mip,
+        );
+      default:
+        return false;
+    }
+  }
+
+  #isFull(words: Int32Array, sourceId: number, mip: Field): boolean {
+    return this.#deviceTlbs.isFull(this.#throttleId(words, sourceId), mip.get(words, 0));
+  }
+
+  /** PFSID lies in the same bits of both types of descriptor. */
+  #throttleId(words: Int32Array, sourceId: number): number {
+    const { pfsidHigh, pfsidLow } = DeviceTlbDescriptor.fields;
+    if (!this.#caps.invalidationThrottle) return sourceId;
+    return (pfsidHigh.get(words, 0) << 4) | pfsidLow.get(words, 0);
   }
 
   /** Which types the mode and the capabilities offer (vtd.md 5.1, rule 4). */
@@ -222,6 +258,17 @@ export class Descriptors {
     const hi = shift >= 64 ? 0 : words[3]! & baseMaskHi(shift);
     const lo = shift >= 64 ? 0 : words[2]! & ~0xfff & baseMaskLo(shift);
     this.#invalidator.deviceTlb(sourceId, pasid, hi, lo, shift, global);
+    this.#deviceTlbs.send(sourceId, this.#throttleId(words, sourceId), pasid, global, hi, lo, shift);
+  }
+
+  /** The unit matches nothing: the response goes to whom it names (vtd.md 7.4). */
+  #pageGroupResponse(words: Int32Array): number {
+    if (PageGroupResponseDescriptor.hasReserved(words, 0)) return QueueError.RESERVED_FIELD;
+    const fields = PageGroupResponseDescriptor.fields;
+    const pasid = fields.pp.get(words, 0) === 1 ? fields.pasid.get(words, 0) : NO_PASID;
+    const endpoint = this.#environment.endpoint?.(fields.rid.get(words, 0));
+    endpoint?.pageResponse(pasid, fields.prgi.get(words, 0), fields.rc.get(words, 0));
+    return DESCRIPTOR_DONE;
   }
 
   #interruptEntryCache(words: Int32Array): number {
@@ -237,6 +284,10 @@ export class Descriptors {
     return DESCRIPTOR_DONE;
   }
 
+  /**
+   * A page request is in its queue, or answered, before whoever made it goes on: there is nothing left to drain (PD) that the wait could
+   * find.
+   */
   #wait(words: Int32Array): number {
     if (violates(this.#masks.wait, words, 0)) return QueueError.RESERVED_FIELD;
     const fields = WaitDescriptor.fields;

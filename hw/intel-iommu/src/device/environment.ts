@@ -1,4 +1,5 @@
-import type { Ledger, MemoryPort } from '@remora/core';
+import type { Ledger, MemoryPort, VirtualClock } from '@remora/core';
+import type { AtsEndpoint } from '@remora/iommu';
 
 /** What a VT-d unit is given. */
 export interface VtdEnvironment {
@@ -10,6 +11,16 @@ export interface VtdEnvironment {
   sendMsi(hi: number, lo: number, data: number): void;
   readonly ledger?: Ledger;
   readonly propagation?: VtdPropagation;
+  /**
+   * The function that has this requester id now, if it is there and has a device TLB. Absent: nothing has one, and invalidations are done
+   * when they are sent.
+   */
+  endpoint?(requesterId: number): AtsEndpoint | undefined;
+  /**
+   * Measures how long a function takes to complete an invalidation. Absent: one that is not there times out at once, and others have all
+   * the time they need.
+   */
+  readonly clock?: VirtualClock;
   /** Sees each fault (a FaultRecord without F, 4 words, reused) before overflow and compression decide about it. */
   faultOffered?(record: Int32Array): void;
   /** Sees each fault that an FPD bit suppressed. */

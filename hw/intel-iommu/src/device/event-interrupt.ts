@@ -6,7 +6,7 @@ const IM = 0x8000_0000 | 0;
 const IP = 0x4000_0000;
 
 /**
- * One event interrupt (VT-d 5.1.6): fault events or invalidation completions. Four registers: control, data, address, upper
+ * One event interrupt (VT-d 5.1.6): fault events, invalidation completions or page requests. Four registers: control, data, address, upper
  * address, from `base`.
  */
 export class EventInterrupt {
@@ -14,7 +14,11 @@ export class EventInterrupt {
   readonly #environment: VtdEnvironment;
   readonly #control: number;
 
-  constructor(registers: RegisterFile, environment: VtdEnvironment, base: typeof Reg.FECTL | typeof Reg.IECTL) {
+  constructor(
+    registers: RegisterFile,
+    environment: VtdEnvironment,
+    base: typeof Reg.FECTL | typeof Reg.IECTL | typeof Reg.PECTL,
+  ) {
     this.#registers = registers;
     this.#environment = environment;
     this.#control = base;

@@ -127,6 +127,12 @@ export class Invalidator {
     }
   }
 
+  /** A page request: the page is forgotten, whichever stage translates it. Nobody beyond the unit is told. */
+  page(domain: number, pasid: number, hi: number, lo: number): void {
+    this.#pasidTranslations(PasidIotlbGranularity.PAGE, domain, pasid, hi, lo, 0);
+    this.#iotlb.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, PAGE_SHIFT);
+  }
+
   /** All IRTEs. */
   interruptEntries(): void {
     this.#interruptEntries.invalidateAll();

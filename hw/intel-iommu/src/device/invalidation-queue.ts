@@ -44,6 +44,8 @@ export class InvalidationQueue {
   #tailIsChecked = false;
   #lastType = 0;
   #running = false;
+  /** At the head is a wait that has been fetched, and cannot be executed before functions have answered. */
+  #waiting = false;
 
   constructor(
     behaviour: Behaviour,
@@ -65,6 +67,7 @@ export class InvalidationQueue {
     this.#bytes = 0;
     this.#tail = 0;
     this.#lastType = 0;
+    this.#waiting = false;
   }
 
   /** GCMD.QIE was set: latches IQA and starts at head 0; what is before the tail already is processed at once. */
@@ -87,6 +90,7 @@ export class InvalidationQueue {
     if (this.#behaviour.queueDisableNeedsWait && !idle) return false;
     this.#registers.set(Reg.IQH, 0);
     this.#state.queueEnabled = false;
+    this.#waiting = false;
     return true;
   }
 
@@ -107,6 +111,7 @@ export class InvalidationQueue {
     if (this.#running) return;
     this.#running = true;
     this.#tailIsChecked = false;
+    this.#waiting = false;
     try {
       let steps = 0;
       while (this.#isOpen() && this.#tailIsValid() && this.#registers.get(Reg.IQH) !== this.#tail) {
@@ -115,6 +120,13 @@ export class InvalidationQueue {
     } finally {
       this.#running = false;
     }
+  }
+
+  /** A function did not answer in time: a wait that has been fetched is aborted, so that it never completes (vtd.md 5.1). */
+  giveUpWait(): void {
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    this.#advance();
   }
 
   /** Whether descriptors are processed at all. Any of them may end that: its status word may be written to the unit itself. */
@@ -162,11 +174,20 @@ export class InvalidationQueue {
     this.#lastType = this.#descriptors.typeOf(words);
     const mode = this.#modeProblem(this.#lastType);
     if (mode !== QueueError.NONE) return this.#stop(mode);
+    if (this.#descriptors.isBlocked(words)) {
+      this.#waiting = this.#lastType === DescriptorType.WAIT;
+      return false;
+    }
     const result = this.#execute(words, head);
     if (result !== DESCRIPTOR_DONE) return this.#stop(result);
     if (!this.#state.queueEnabled) return false;
-    registers.set(Reg.IQH, head + bytes >= this.#bytes ? 0 : head + bytes);
+    this.#advance();
     return true;
+  }
+
+  #advance(): void {
+    const next = this.#registers.get(Reg.IQH) + (this.#wide ? WIDE_BYTES : NARROW_BYTES);
+    this.#registers.set(Reg.IQH, next >= this.#bytes ? 0 : next);
   }
 
   #execute(words: Int32Array, head: number): number {

@@ -8,6 +8,7 @@ import type { EventInterrupt } from './event-interrupt.js';
 import type { FaultRecording } from './fault-recording.js';
 import type { GlobalCommands } from './global-command.js';
 import type { InvalidationQueue } from './invalidation-queue.js';
+import type { PageRequestQueue } from './page-request-queue.js';
 import type { RegisterCommands } from './register-commands.js';
 import type { RegisterFile } from './register-file.js';
 import { isWideRegister } from './register-map.js';
@@ -20,6 +21,8 @@ export interface RegisterEffects {
   readonly faults: FaultRecording;
   readonly faultEvent: EventInterrupt;
   readonly completionEvent: EventInterrupt;
+  readonly pageEvent: EventInterrupt;
+  readonly pageQueue: PageRequestQueue;
   readonly queue: InvalidationQueue;
   readonly global: GlobalCommands;
   readonly commands: RegisterCommands;
@@ -138,6 +141,12 @@ export class RegisterBlock {
         return;
       case Reg.IECTL:
         effects.completionEvent.controlWritten();
+        return;
+      case Reg.PRS:
+        effects.pageQueue.statusWritten();
+        return;
+      case Reg.PECTL:
+        effects.pageEvent.controlWritten();
         return;
       case this.#caps.iotlbBase + 12:
         effects.commands.iotlbCommandWritten();

@@ -1,4 +1,13 @@
-import { GlobalCommand, Reg, VERSION, VCCAP_PAS, WINDOW_BYTES, type VirtualCommandLayout } from '../spec/index.js';
+import {
+  GlobalCommand,
+  PAGE_QUEUE_OFFSET_MASK,
+  Prs,
+  Reg,
+  VERSION,
+  VCCAP_PAS,
+  WINDOW_BYTES,
+  type VirtualCommandLayout,
+} from '../spec/index.js';
 import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 import { RegisterFile } from './register-file.js';
@@ -44,6 +53,17 @@ export function registerMap(caps: Capabilities, behaviour: Behaviour, vcmd: Virt
   file.define64(Reg.IQERCD, 0, 0);
   file.define64(Reg.IRTA, 0, 0, -1, ~0x7f0);
 
+  if (caps.pageRequests) {
+    file.define64(Reg.PQH, 0, 0, 0, PAGE_QUEUE_OFFSET_MASK);
+    file.define64(Reg.PQT, 0, 0, 0, PAGE_QUEUE_OFFSET_MASK);
+    file.define64(Reg.PQA, 0, 0, -1, ~0xff8);
+    file.define32(Reg.PRS, 0, 0, Prs.PPR | Prs.PRO);
+    file.define32(Reg.PECTL, MASKED, MASKED);
+    file.define32(Reg.PEDATA, 0, -1);
+    file.define32(Reg.PEADDR, 0, MESSAGE_ADDRESS);
+    file.define32(Reg.PEUADDR, 0, upperAddress);
+  }
+
   for (let record = 0; record < caps.faultRecords; record++) {
     file.define32(caps.faultRecordBase + record * 16 + 12, 0, 0, MASKED);
   }
@@ -69,6 +89,9 @@ export function isWideRegister(offset: number, caps: Capabilities, vcmd: Virtual
     case Reg.IQA:
     case Reg.IQERCD:
     case Reg.IRTA:
+    case Reg.PQH:
+    case Reg.PQT:
+    case Reg.PQA:
       return true;
     default:
       return (

@@ -3,7 +3,13 @@
  * IOMMU. This file composes; behaviour is in the files beside it.
  */
 import type { Inspector, MmioOps, Translation } from '@remora/core';
-import { Iotlb, type AtsCompletion, type AtsStatus, type RemappedInterrupt } from '@remora/iommu';
+import {
+  Iotlb,
+  type AtsCompletion,
+  type AtsStatus,
+  type PageRequest,
+  type RemappedInterrupt,
+} from '@remora/iommu';
 import type { VtdConfig } from '../config/index.js';
 import { Reg, Ttm, virtualCommandLayout, WINDOW_BYTES } from '../spec/index.js';
 import { AtsRequests } from './ats-requests.js';
@@ -11,6 +17,7 @@ import { QEMU_10_2, SPECIFICATION, type Behaviour } from './behaviour.js';
 import { Capabilities } from './capabilities.js';
 import { ContextCache } from './context-cache.js';
 import { Descriptors } from './descriptors.js';
+import { DeviceTlbInvalidations } from './device-tlb-invalidation.js';
 import type { VtdEnvironment } from './environment.js';
 import { EventInterrupt } from './event-interrupt.js';
 import { FaultRecording } from './fault-recording.js';
@@ -22,6 +29,8 @@ import { InterruptRemapping } from './interrupt-remapping.js';
 import { InvalidationQueue } from './invalidation-queue.js';
 import { Invalidator } from './invalidate.js';
 import { Lookup } from './lookup.js';
+import { PageRequestQueue } from './page-request-queue.js';
+import { PageRequests } from './page-requests.js';
 import { PasidEntryCache } from './pasid-entry-cache.js';
 import { RegisterBlock } from './register-block.js';
 import { RegisterCommands } from './register-commands.js';
@@ -64,6 +73,8 @@ export class VtdUnit {
   readonly #block: RegisterBlock;
   readonly #translator: Translator;
   readonly #ats: AtsRequests;
+  readonly #pageRequests: PageRequests;
+  readonly #deviceTlbs: DeviceTlbInvalidations;
   readonly #interruptEntries = new InterruptEntryCache();
   readonly #interrupts: InterruptRemapping;
 
@@ -106,6 +117,7 @@ export class VtdUnit {
     const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL);
     const completionEvent = new EventInterrupt(registers, environment, Reg.IECTL);
     this.#faults = new FaultRecording(registers, caps, behaviour, environment, faultEvent);
+    this.#deviceTlbs = new DeviceTlbInvalidations(registers, behaviour, this.#faults, environment);
     const descriptors = new Descriptors(
       caps,
       behaviour,
@@ -113,15 +125,31 @@ export class VtdUnit {
       state,
       masks,
       this.#invalidator,
+      this.#deviceTlbs,
       completionEvent,
       environment,
       config['quirk-any-pasid-device-tlb'],
     );
     this.#queue = new InvalidationQueue(behaviour, registers, state, this.#faults, descriptors, environment);
+    this.#deviceTlbs.serves(this.#queue);
+    const pageEvent = new EventInterrupt(registers, environment, Reg.PECTL);
+    const pageQueue = new PageRequestQueue(registers, memory, pageEvent);
+    this.#pageRequests = new PageRequests(
+      caps,
+      behaviour,
+      state,
+      this.#lookup,
+      this.#invalidator,
+      pageQueue,
+      this.#faults,
+      environment,
+    );
     this.#block = new RegisterBlock(caps, behaviour, layout, registers, environment, {
       faults: this.#faults,
       faultEvent,
       completionEvent,
+      pageEvent,
+      pageQueue,
       queue: this.#queue,
       global: new GlobalCommands(caps, behaviour, registers, state, this.#queue, this.#invalidator, propagation),
       commands: new RegisterCommands(caps, behaviour, registers, state, this.#invalidator),
@@ -160,6 +188,7 @@ export class VtdUnit {
   reset(): void {
     this.registers.reset();
     this.#state.reset();
+    this.#deviceTlbs.reset();
     this.#queue.reset();
     this.#faults.restart();
     this.#invalidator.everything();
@@ -191,6 +220,11 @@ export class VtdUnit {
   /** Whether a translated request (AT = 2) may go to memory as it is; see AtsRequests.translated. */
   translatedRequest(requesterId: number, pasid: number, hi: number, lo: number, access: number): AtsStatus {
     return this.#ats.translated(requesterId, pasid, hi | 0, lo | 0, access);
+  }
+
+  /** Takes a page request; false if it is refused. See PageRequests.take. */
+  pageRequest(request: PageRequest): boolean {
+    return this.#pageRequests.take(request);
   }
 
   /**

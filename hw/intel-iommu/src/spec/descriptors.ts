@@ -98,7 +98,7 @@ export const PasidCacheGranularity = { DOMAIN: 0, PASID: 1, GLOBAL: 3 } as const
 
 export const PasidDeviceTlbDescriptor = record('vtd.inv-pasid-device-tlb', 'VT-d 6.5.2.6', BYTES, {
   type: bits(3, 0),
-  mipLow: bits(8, 4),
+  mip: bits(8, 4),
   typeHigh: bits(11, 9),
   pfsidLow: bits(15, 12),
   sid: bits(31, 16),
