@@ -1,7 +1,7 @@
 // The model answers every shipped recording as the recorded unit did: nothing differs, nothing is excused, nothing is skipped.
 import { basename } from 'node:path';
 import test from 'ava';
-import { replayFile, shippedRecordings } from '@remora/tools';
+import { randomRecordings, replayFile, shippedRecordings } from '@remora/tools';
 
 interface Expected {
   readonly operations: number;
@@ -24,10 +24,45 @@ const EXPECTED: Readonly<Record<string, Expected>> = {
   V72flt: { operations: 660, compared: { RESET: 1, R: 95, T: 323, TF: 52, F: 52, IRQ: 25, MW: 125 } },
 };
 
+/** Programs of 350 random cases each. */
+const RANDOM: Readonly<Record<string, Expected>> = {
+  'flt-1': {
+    operations: 12957,
+    compared: { RESET: 1, R: 5169, T: 320, TF: 826, I: 31, IF: 94, F: 907, FPD: 1, IRQ: 283, MW: 826 },
+  },
+  'leg-1': {
+    operations: 14163,
+    compared: { RESET: 1, R: 5966, T: 580, TF: 1132, F: 1086, FPD: 46, IRQ: 179, MW: 611 },
+  },
+  'leg39dt-1': {
+    operations: 10228,
+    compared: { RESET: 1, R: 4445, T: 390, TF: 636, I: 34, IF: 89, F: 708, FPD: 13, IRQ: 281, MW: 484 },
+  },
+  'legcm-1': {
+    operations: 10678,
+    compared: { RESET: 1, R: 4609, T: 360, TF: 722, I: 37, IF: 80, F: 735, FPD: 61, IRQ: 164, MW: 489 },
+  },
+  'slt-1': {
+    operations: 19101,
+    compared: { RESET: 1, R: 8055, T: 433, TF: 1389, F: 1361, FPD: 28, IRQ: 446, MW: 934 },
+  },
+  'snoop-1': {
+    operations: 17256,
+    compared: { RESET: 1, R: 7091, T: 531, TF: 1211, F: 1167, FPD: 44, IRQ: 409, MW: 763 },
+  },
+};
+
+test('the recordings of random programs are the ones listed here', t => {
+  t.deepEqual(
+    randomRecordings().map(file => basename(file, '.trace.gz')),
+    Object.keys(RANDOM),
+  );
+});
+
 for (const file of shippedRecordings()) {
   const name = basename(file, '.trace.gz');
   test(`${name} replays without a mismatch`, async t => {
-    const { operations, compared } = EXPECTED[name]!;
+    const { operations, compared } = { ...EXPECTED, ...RANDOM }[name]!;
     t.deepEqual(await replayFile(file), {
       file,
       operations,

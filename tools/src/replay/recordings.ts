@@ -4,10 +4,24 @@ import { fileURLToPath } from 'node:url';
 /** The folder of the recordings that this package ships: beside `src` in the repository and beside `dist` when installed. */
 const FOLDER = fileURLToPath(new URL('../../recordings/', import.meta.url));
 
-/** Paths of the shipped recordings, in order of their names. */
+/** Paths of the recordings of guests (Linux, QEMU's own tests), in order of their names. */
+export function guestRecordings(): string[] {
+  return recordingsIn(FOLDER);
+}
+
+/** Paths of the recordings of random programs, in order of their names. */
+export function randomRecordings(): string[] {
+  return recordingsIn(`${FOLDER}fuzz/`);
+}
+
+/** Paths of all recordings that this package ships. */
 export function shippedRecordings(): string[] {
-  return readdirSync(FOLDER)
+  return [...guestRecordings(), ...randomRecordings()];
+}
+
+function recordingsIn(folder: string): string[] {
+  return readdirSync(folder)
     .filter(name => name.endsWith('.trace.gz'))
     .sort()
-    .map(name => `${FOLDER}${name}`);
+    .map(name => `${folder}${name}`);
 }
