@@ -14,12 +14,20 @@ export interface PhysicalVtd extends PhysicalIommu {
  * reached only through registers, queue and tables in host memory. `options` are intel-iommu's.
  */
 export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIommuPlatform) => PhysicalVtd {
-  return ({ addressSpace, pages, ledger, mapMmio, sendMsi, faultMessage }) => {
+  return ({ addressSpace, pages, ledger, clock, functionAt, mapMmio, sendMsi, faultMessage }) => {
     const name = 'host/vtd';
     const propagation = { translationChanged: () => spaces.update() };
     const config = vtdConfig({ nesting: true, ...options }, 'iommu');
-    const unit = new VtdUnit(config, { name, memory: addressSpace, ledger, sendMsi, propagation });
-    const spaces = new VtdAddressSpaces(unit, addressSpace, { name, ledger });
+    const unit: VtdUnit = new VtdUnit(config, {
+      name,
+      memory: addressSpace,
+      ledger,
+      clock,
+      sendMsi,
+      propagation,
+      endpoint: requesterId => spaces.endpoint(requesterId),
+    });
+    const spaces: VtdAddressSpaces = new VtdAddressSpaces(unit, addressSpace, { name, ledger, functionAt });
     mapMmio(VTD_BASE, Region.mmio(`${name}-registers`, unit.mmioBytes, unit.mmio));
     const registers = new MemoryMappedRegisters(addressSpace, VTD_BASE);
     const driver = new VtdHostDriver(registers, addressSpace, pages, {

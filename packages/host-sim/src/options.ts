@@ -1,7 +1,7 @@
 /** What a simulated host is made of. */
 import type { AddressSpace, Device, Inspector, Ledger, Ram, Region, VirtualClock } from '@remora/core';
 import type { HostIommuDriver } from '@remora/iommu';
-import type { PciDeviceContext, PciIommuOps } from '@remora/pci';
+import type { PciDeviceContext, PciFunction, PciIommuOps } from '@remora/pci';
 import type { KernelKnobs } from './kernel/knobs.js';
 import type { KernelPages } from './memory/kernel-pages.js';
 
@@ -14,6 +14,9 @@ export interface HostIommuPlatform {
   /** Pages for the driver's tables and queues. */
   readonly pages: KernelPages;
   readonly ledger: Ledger;
+  readonly clock: VirtualClock;
+  /** The host's function that has a requester id now. */
+  readonly functionAt: (requesterId: number) => PciFunction | undefined;
   /** Maps the unit's registers. */
   mapMmio(base: number, region: Region): void;
   /** Where a message of the unit itself goes. */

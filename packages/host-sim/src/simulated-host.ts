@@ -15,7 +15,7 @@ import {
   VirtualClock,
 } from '@remora/core';
 import type { HostIommuFault } from '@remora/iommu';
-import { formatBdf, parseBdf, PciBus, type PciFunction, pciSetupIommu } from '@remora/pci';
+import { formatBdf, functionByRequesterId, parseBdf, PciBus, type PciFunction, pciSetupIommu } from '@remora/pci';
 import { PhysicalDevice } from './devices/physical-device.js';
 import { HostInterrupts } from './kernel/interrupts.js';
 import { IommuGroup } from './kernel/iommu-group.js';
@@ -188,10 +188,20 @@ export class SimulatedHost implements Disposable {
       addressSpace: this.addressSpace,
       pages: this.#pages,
       ledger: this.ledger,
+      clock: this.clock,
+      functionAt: requesterId => this.#functionAt(requesterId),
       mapMmio: (base, region) => this.#root.add(base, region, 1),
       sendMsi: (hi, lo, data) => this.#kernel.interrupts.deliver(-1, hi, lo, data),
       faultMessage: { hi: 0, lo: vector.address, data: vector.data },
     };
+  }
+
+  #functionAt(requesterId: number): PciFunction | undefined {
+    for (const bus of this.#buses.values()) {
+      const found = functionByRequesterId(bus, requesterId);
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
 
   #bus(number: number): PciBus {

@@ -5,7 +5,7 @@
  * Reference: Intel VT-d; for propagation RFC v3.1 [A01 - A22].
  */
 import { ConfigError, logger, Region, type Device, type Inspector, type ResetPhase } from '@remora/core';
-import { pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
+import { functionByRequesterId, pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
 import type { VtdConfig } from '../config/index.js';
 import { VtdAddressSpaces } from './pci-adapter.js';
 import { HostPropagation } from './propagation/host-propagation.js';
@@ -42,12 +42,15 @@ export class IntelIommu implements Device {
       ledger,
       ...(config.propagation ? { propagation: this.propagation } : {}),
       sendMsi: (hi, lo, data) => context.msi(hi, lo, data),
+      endpoint: requesterId => this.spaces.endpoint(requesterId),
+      clock: context.clock,
     });
     this.spaces = new VtdAddressSpaces(this.unit, addressSpace, {
       name: context.name,
       ledger,
       wantsNesting: config['x-scalable-mode'] === 'modern',
       ...(config.propagation ? { hosted: this.propagation } : {}),
+      functionAt: requesterId => functionByRequesterId(context.rootBus, requesterId),
       facts: {
         registerBase: VTD_BASE,
         hostAddressWidth: config['aw-bits'],

@@ -12,13 +12,26 @@ import {
   type TxAttrs,
   WHOLE_SPACE,
 } from '@remora/core';
-import type { HostIOMMUContext, RemappedInterrupt } from '@remora/iommu';
-import type { IommuFacts, PciBus, PciIommuOps } from '@remora/pci';
+import {
+  type AtsCompletion,
+  type AtsEndpoint,
+  AtsStatus,
+  type HostIOMMUContext,
+  type PageRequest,
+  type RemappedInterrupt,
+} from '@remora/iommu';
+import type { IommuFacts, PciBus, PciFunction, PciIommuOps } from '@remora/pci';
 import { passesThrough } from './pass-through.js';
 import type { VtdUnit } from './unit.js';
 
 /** Refused without a fault record. */
 const UNSUPPORTED_REQUEST = -1;
+
+/** A function that a host lends: the flushes of the host's own IOMMU cover its device TLB. */
+const LENT: AtsEndpoint = {
+  invalidate: () => true,
+  pageResponse: () => undefined,
+};
 
 /** Told when a host-backed function appears below the unit, and before it goes. */
 export interface HostedFunctionSink {
@@ -62,6 +75,8 @@ export interface VtdAddressSpacesOptions {
   /** Hosts are asked to nest the guest's first stage (modern mode). */
   readonly wantsNesting?: boolean;
   readonly hosted?: HostedFunctionSink;
+  /** The function below the unit that has a requester id now. */
+  readonly functionAt?: (requesterId: number) => PciFunction | undefined;
   /** For firmware tables. */
   readonly facts?: IommuFacts;
 }
@@ -137,6 +152,47 @@ export class VtdAddressSpaces implements PciIommuOps {
     return true;
   }
 
+  translationRequest(
+    requesterId: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    access: number,
+    out: AtsCompletion,
+  ): AtsStatus {
+    const status = this.#unit.translationRequest(requesterId, pasid, hi, lo, access, out);
+    const { name, ledger } = this.#options;
+    if (ledger?.on === true) {
+      ledger.add(name, 'translation-request', {
+        requesterId,
+        pasid,
+        hi: hi >>> 0,
+        lo: lo >>> 0,
+        access,
+        status,
+        ...(status === AtsStatus.OK
+          ? { toHi: out.hi >>> 0, toLo: out.lo >>> 0, shift: out.shift, granted: out.access }
+          : {}),
+      });
+    }
+    return status;
+  }
+
+  translatedRequest(requesterId: number, pasid: number, hi: number, lo: number, access: number): AtsStatus {
+    return this.#unit.translatedRequest(requesterId, pasid, hi, lo, access);
+  }
+
+  pageRequest(request: PageRequest): boolean {
+    return this.#unit.pageRequest(request);
+  }
+
+  /** Where the unit's messages to a function go: undefined if it is not there, or takes none. */
+  endpoint(requesterId: number): AtsEndpoint | undefined {
+    const fn = this.#options.functionAt?.(requesterId);
+    if (fn?.ats !== undefined) return fn.ats;
+    return fn !== undefined && this.#isLent(fn) ? LENT : undefined;
+  }
+
   /** To be called after whatever changes which functions are translated: TE, the root pointer, context and PASID entries. */
   update(): void {
     for (const mapped of this.#mapped) this.#update(mapped);
@@ -153,6 +209,11 @@ export class VtdAddressSpaces implements PciIommuOps {
       toLo: out.lo >>> 0,
       shift: out.shift,
     });
+  }
+
+  /** Whether a host stands behind a function: one that nests, or one that follows its map. */
+  #isLent({ hostContextOf, bus, devfn }: PciFunction): boolean {
+    return hostContextOf !== undefined || this.#mapped.some(each => each.bus === bus && each.devfn === devfn);
   }
 
   #mappedFunction(bus: PciBus, devfn: number): MappedFunction {
