@@ -19,8 +19,8 @@ const QEMU_PASIDS = 8;
 /** Width in bits of the PASIDs that the configuration offers; 0 if none. */
 export function pasidBits(config: VtdConfig): number {
   if (config['pasid-bits'] > 0) return config['pasid-bits'];
-  if (config['x-scalable-mode'] === 'modern' || config.nesting) return WIDE_PASIDS;
-  return config['x-pasid-mode'] ? QEMU_PASIDS : 0;
+  if (config['x-pasid-mode']) return QEMU_PASIDS;
+  return config['x-scalable-mode'] === 'modern' || config.nesting ? WIDE_PASIDS : 0;
 }
 
 /** The ways to write `x-scalable-mode`. */
