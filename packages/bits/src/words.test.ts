@@ -1,6 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { bigOf, frameHi, frameLo, frameOf, hex, hiOf, loOf, numberOf } from './words.js';
+import { bigOf, frameHi, frameLo, frameOf, hex, hiOf, isAligned, loOf, numberOf } from './words.js';
 
 test('words of numbers and BigInts', t => {
   t.deepEqual([hiOf(0x12_3456_7890), loOf(0x12_3456_7890)], [0x12, 0x34567890]);
@@ -39,6 +39,14 @@ test('words, BigInts and frames convert into each other', t => {
       t.is(bigOf(frameHi(frame), frameLo(frame)), (value >> 12n) << 12n);
     }),
   );
+});
+
+test('alignment, at every power of two', t => {
+  for (let shift = 0; shift < 64; shift++) {
+    const value = 1n << BigInt(shift);
+    for (let asked = 0; asked <= 64; asked++) t.is(isAligned(hiOf(value) | 0, loOf(value) | 0, asked), asked <= shift);
+  }
+  t.true(isAligned(0, 0, 64));
 });
 
 test('hexadecimal without leading zeros', t => {

@@ -50,7 +50,15 @@ export function frameHi(frame: number): number {
 
 /** The low word of the byte address of page frame `frame`. */
 export function frameLo(frame: number): number {
-  return ((frame % 0x10_0000) << 12) >>> 0;
+  // A shift takes the number modulo 2^32, however large it is; a remainder of doubles is a call.
+  return (frame << 12) >>> 0;
+}
+
+/** Whether `(hi, lo)` is a multiple of `2 ** shift`; `shift` is 0 .. 64. */
+export function isAligned(hi: number, lo: number, shift: number): boolean {
+  const lowMask = shift >= 32 ? -1 : (1 << shift) - 1;
+  const highMask = shift >= 64 ? -1 : shift > 32 ? (1 << (shift - 32)) - 1 : 0;
+  return (lo & lowMask) === 0 && (hi & highMask) === 0;
 }
 
 /** `(hi, lo)` in hexadecimal, without leading zeros: `0x1234`. For messages. */

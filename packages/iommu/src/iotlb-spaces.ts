@@ -18,6 +18,10 @@ export class AddressSpaces {
   /** By index, which is asid - base. */
   readonly #names: AddressSpaceName[] = [];
   readonly #indexOf = new Map<number, number>();
+  /** What was asked for last, by kind, and its index (-1: nothing): flushes come in rows for one address space. */
+  readonly #lastDomain = new Int32Array(4);
+  readonly #lastPasid = new Int32Array(4);
+  readonly #lastIndex = new Int32Array(4).fill(-1);
   #group = new Int32Array(64);
   /** 0 = nothing cached. */
   #tag = new Int32Array(64);
@@ -51,13 +55,23 @@ export class AddressSpaces {
   }
 
   intern(domain: number, pasid: number, kind: number): number {
+    const last = this.#lastIndex[kind] ?? -1;
+    if (last >= 0 && this.#lastDomain[kind] === domain && this.#lastPasid[kind] === pasid) return this.#base + last;
+    const index = this.#intern(domain, pasid, kind);
+    this.#lastDomain[kind] = domain;
+    this.#lastPasid[kind] = pasid;
+    this.#lastIndex[kind] = index;
+    return this.#base + index;
+  }
+
+  #intern(domain: number, pasid: number, kind: number): number {
     if (!within(domain, 0, MAX_DOMAIN) || !within(pasid, -1, MAX_PASID) || !within(kind, 0, 4)) {
       throw new RangeError(`not an address space: domain ${domain}, PASID ${pasid}, kind ${kind}`);
     }
     const groupKey = domain * 4 + kind;
     const key = groupKey * PASID_VALUES + pasid + 1;
     const known = this.#indexOf.get(key);
-    if (known !== undefined) return this.#base + known;
+    if (known !== undefined) return known;
     const index = this.#names.length;
     this.#names.push({ domain, pasid, kind });
     this.#indexOf.set(key, index);
@@ -65,7 +79,7 @@ export class AddressSpaces {
     const group = this.#internGroup(groupKey);
     this.#group[index] = group;
     this.#members[group]!.push(this.#base + index);
-    return this.#base + index;
+    return index;
   }
 
   isCurrent(asid: number): boolean {
@@ -130,6 +144,7 @@ export class AddressSpaces {
     this.#base += this.#names.length;
     this.#names.length = 0;
     this.#indexOf.clear();
+    this.#lastIndex.fill(-1);
     this.#groupOf.clear();
     this.#members = [];
     this.#groupFlushed.fill(0);

@@ -164,7 +164,7 @@ export class InvalidationQueue {
     const registers = this.#registers;
     const head = registers.get(Reg.IQH);
     const bytes = this.#wide ? WIDE_BYTES : NARROW_BYTES;
-    words.fill(0);
+    if (!this.#wide) words.fill(0, NARROW_BYTES / 4);
     // The queue is aligned to a page, but may span pages beyond a 4 GiB boundary.
     const lo = (this.#baseLo >>> 0) + head;
     const carry = lo > 0xffff_ffff ? 1 : 0;

@@ -1,4 +1,5 @@
 /** A second-stage domain of a host's VT-d unit, and the first stages nested over it. */
+import { isAligned } from '@remora/bits';
 import { Errno } from '@remora/core';
 import type { HostIommuDomain, Stage1Config, Stage1Flush } from '@remora/iommu';
 import { Granularity, PasidEntry, PasidIotlbGranularity } from '../spec/index.js';
@@ -29,6 +30,8 @@ export class VtdHostDomain implements HostIommuDomain {
   readonly #table: PageTable;
   /** PASIDs bound on each attached function. */
   readonly #bound = new Map<number, Set<number>>();
+  /** The descriptor of a first-stage flush. */
+  readonly #flush = new Int32Array(8);
   #disposed = false;
 
   constructor(unit: HostUnit, id: number, table: PageTable) {
@@ -138,17 +141,18 @@ export class VtdHostDomain implements HostIommuDomain {
     let shift = EVERYTHING_SHIFT;
     if (flush.granularity === 'address') {
       if (flush.granuleShift < 12 || flush.granuleShift > 63 || flush.granules < 1) return -Errno.EINVAL;
-      shift = Math.min(EVERYTHING_SHIFT, flush.granuleShift + Math.ceil(Math.log2(flush.granules)));
-      if (!aligned(flush.hi, flush.lo, shift)) return -Errno.ERANGE;
+      shift = Math.min(EVERYTHING_SHIFT, flush.granuleShift + log2Above(flush.granules));
+      if (!isAligned(flush.hi, flush.lo, shift)) return -Errno.ERANGE;
       // The whole space has no address mask; it is the PASID.
       if (shift < EVERYTHING_SHIFT) range = { hi: flush.hi, lo: flush.lo, addressMask: shift - 12, leaf: flush.leaf };
     }
     const granularity = range === undefined ? PasidIotlbGranularity.PASID : PasidIotlbGranularity.PAGE;
-    const batch = [pasidIotlbDescriptor(granularity, this.id, flush.pasid, range)];
-    if (this.#driver.hasDeviceTlb(requesterId)) {
-      batch.push(pasidDeviceTlbDescriptor(requesterId, flush.pasid, range?.hi ?? 0, range?.lo ?? 0, shift));
-    }
-    return this.#driver.invalidate(...batch);
+    const translations = pasidIotlbDescriptor(granularity, this.id, flush.pasid, range, this.#flush);
+    if (!this.#driver.hasDeviceTlb(requesterId)) return this.#driver.invalidate(translations);
+    return this.#driver.invalidate(
+      translations,
+      pasidDeviceTlbDescriptor(requesterId, flush.pasid, range?.hi ?? 0, range?.lo ?? 0, shift),
+    );
   }
 
   /** The PASID entries of an attached function, decoded, in ascending order. */
@@ -226,17 +230,15 @@ export class VtdHostDomain implements HostIommuDomain {
   }
 }
 
+/** log2 of a count, rounded up. */
+function log2Above(count: number): number {
+  return count === 1 ? 0 : Math.ceil(Math.log2(count));
+}
+
 /** The smallest address mask whose aligned range holds all of these pages. */
 function maskFor(iovaFrame: number, pages: number): number {
   const last = iovaFrame + pages - 1;
   let mask = 0;
   while (Math.floor(iovaFrame / 2 ** mask) !== Math.floor(last / 2 ** mask)) mask++;
   return mask;
-}
-
-/** Whether `(hi, lo)` is a multiple of `2 ** shift`. */
-function aligned(hi: number, lo: number, shift: number): boolean {
-  const lowMask = shift >= 32 ? -1 : (1 << shift) - 1;
-  const highMask = shift >= 64 ? -1 : shift > 32 ? (1 << (shift - 32)) - 1 : 0;
-  return (lo & lowMask) === 0 && (hi & highMask) === 0;
 }

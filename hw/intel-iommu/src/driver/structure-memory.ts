@@ -16,16 +16,16 @@ export class StructureMemory {
 
   /** Reads `count` words from word `word` of the run of pages that starts at `frame` into `out[at ..]`. */
   load(frame: number, word: number, out: Int32Array, at: number, count: number): void {
-    const page = frame + Math.floor(word / 1024);
-    if (this.#port.load(frameHi(page), frameLo(page) + (word % 1024) * 4, out, at, count) !== MemTx.OK) {
+    const page = frame + (word >>> 10);
+    if (this.#port.load(frameHi(page), frameLo(page) + ((word & 0x3ff) << 2), out, at, count) !== MemTx.OK) {
       throw new Error(`cannot read a structure at frame 0x${page.toString(16)}`);
     }
   }
 
   /** Writes `count` words from `from[at ..]`. */
   store(frame: number, word: number, from: Int32Array, at: number, count: number): void {
-    const page = frame + Math.floor(word / 1024);
-    if (this.#port.store(frameHi(page), frameLo(page) + (word % 1024) * 4, from, at, count) !== MemTx.OK) {
+    const page = frame + (word >>> 10);
+    if (this.#port.store(frameHi(page), frameLo(page) + ((word & 0x3ff) << 2), from, at, count) !== MemTx.OK) {
       throw new Error(`cannot write a structure at frame 0x${page.toString(16)}`);
     }
   }

@@ -76,6 +76,19 @@ export class Mmio {
     }
     this.#depth++;
     try {
+      const length = bytes.length;
+      // Nearly every access is one register of a width that the device has.
+      if (
+        (length === 4 || length === 8) &&
+        offset % length === 0 &&
+        length >= this.#validMin &&
+        length <= this.#validMax &&
+        length >= this.#implMin &&
+        length <= this.#implMax
+      ) {
+        this.#whole(offset, bytes, length, write, attrs);
+        return MemTx.OK;
+      }
       for (let done = 0; done < bytes.length;) {
         const from = offset + done;
         let size = floorPowerOfTwo(Math.min(bytes.length - done, this.#validMax));
@@ -87,6 +100,20 @@ export class Mmio {
       return MemTx.OK;
     } finally {
       this.#depth--;
+    }
+  }
+
+  /** An access that is valid and implemented as it is: 4 or 8 bytes. */
+  #whole(offset: number, bytes: Uint8Array, length: number, write: boolean, attrs: TxAttrs): void {
+    const words = this.#words;
+    if (!write) {
+      this.#fetch(offset, length, attrs);
+      putWord(bytes, 0, words[0]!);
+      if (length === 8) putWord(bytes, 4, words[1]!);
+    } else if (length === 8) {
+      this.#ops.write64!(offset, wordAt(bytes, 4), wordAt(bytes, 0), attrs);
+    } else {
+      this.#ops.write(offset, wordAt(bytes, 0), 4, attrs);
     }
   }
 
@@ -149,6 +176,18 @@ function checkSizes(what: string, sizes: { readonly min: number; readonly max: n
     throw new RangeError(`${what}: {min: ${min}, max: ${max}} are not access sizes (1, 2, 4, 8)`);
   }
   return { min, max };
+}
+
+/** The 4 bytes from `at` on as an unsigned number, little-endian. */
+function wordAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+function putWord(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word;
+  bytes[at + 1] = word >>> 8;
+  bytes[at + 2] = word >>> 16;
+  bytes[at + 3] = word >>> 24;
 }
 
 /** The largest of 1, 2, 4, 8 that is not above `size`. */

@@ -2,8 +2,9 @@
  * BIND and CACHE_INVALIDATE of RFC v3.1 as the kernel reads them: every field is judged before anything happens. Errnos: vsva.md
  * 3.8, 3.10 and 3.13, decisions.md.
  */
+import { isAligned } from '@remora/bits';
 import { Errno } from '@remora/core';
-import { type Stage1Config, Stage1Flush, Stage1Format } from '@remora/iommu';
+import { type Stage1Config, type Stage1Flush, Stage1Format } from '@remora/iommu';
 import {
   IOMMU_UAPI_VERSION,
   IommuCache,
@@ -17,6 +18,7 @@ import {
   IommuInvPasidInfo,
   IommuSvaGpasidFlag,
   IommuSvaVtdFlag,
+  type WideField,
 } from '@remora/uapi';
 import { PASID_LIMIT } from './pasid-space.js';
 
@@ -26,11 +28,11 @@ const ALL_CACHES = IommuCache.IOTLB | IommuCache.DEV_IOTLB | IommuCache.PASID;
 const SMALLEST_GRANULE_SHIFT = 12;
 
 /** The caches for which each granularity makes sense (vsva.md 3.8). */
-const ALLOWED_CACHES: ReadonlyMap<number, number> = new Map([
-  [IommuInvGranularity.DOMAIN, IommuCache.IOTLB | IommuCache.PASID],
-  [IommuInvGranularity.PASID, ALL_CACHES],
-  [IommuInvGranularity.ADDR, IommuCache.IOTLB | IommuCache.DEV_IOTLB],
-]);
+const ALLOWED_CACHES: Partial<Record<number, number>> = {
+  [IommuInvGranularity.DOMAIN]: IommuCache.IOTLB | IommuCache.PASID,
+  [IommuInvGranularity.PASID]: ALL_CACHES,
+  [IommuInvGranularity.ADDR]: IommuCache.IOTLB | IommuCache.DEV_IOTLB,
+};
 
 export interface BindRequest {
   readonly pasid: number;
@@ -76,79 +78,75 @@ export function readPasid(view: DataView, at: number): number {
   return pasid === 0 || pasid >= PASID_LIMIT ? -Errno.EINVAL : pasid;
 }
 
+/** The PASID of a flush that names none: all that are bound. */
+export const EVERY_PASID = -1;
+
 /**
- * The flushes that struct iommu_cache_invalidate_info at `at` asks for, or a negated errno. Where it names no PASID, all of `bound`
- * are meant. What a unit flushes for one PASID includes its device TLBs and its cached PASID entry.
+ * Reads the flush that struct iommu_cache_invalidate_info at `at` asks for into `flush`; its PASID may be EVERY_PASID. 0, or a negated errno.
+ * What a unit flushes for one PASID includes its device TLBs and its cached PASID entry. A guest flushes often: nothing is allocated.
  */
-export function readFlushes(view: DataView, at: number, bound: readonly number[]): Stage1Flush[] | number {
+export function readFlush(view: DataView, at: number, flush: Stage1Flush): number {
   const { fields } = IommuCacheInvalidateInfo;
   if (fields.version.get(view, at) !== IOMMU_UAPI_VERSION) return -Errno.EINVAL;
   if (IommuCacheInvalidateInfo.hasPadding(view, at)) return -Errno.EINVAL;
   const caches = fields.cache.get(view, at);
   const granularity = fields.granularity.get(view, at);
-  const allowed = ALLOWED_CACHES.get(granularity);
-  if (allowed === undefined || caches === 0 || (caches & ~allowed) !== 0) return -Errno.EINVAL;
+  const allowed = ALLOWED_CACHES[granularity] ?? 0;
+  if (caches === 0 || (caches & ~allowed) !== 0) return -Errno.EINVAL;
   const info = at + fields.info.offset;
-  if (granularity === IommuInvGranularity.DOMAIN) return bound.map(pasid => flushOf(pasid));
-  if (granularity === IommuInvGranularity.PASID) return readPasidFlush(view, info);
-  return readAddressFlushes(view, info, bound);
+  if (granularity === IommuInvGranularity.ADDR) return readAddressFlush(view, info, flush);
+  flush.granularity = 'pasid';
+  flush.leaf = false;
+  flush.pasid = EVERY_PASID;
+  return granularity === IommuInvGranularity.PASID ? readPasidFlush(view, info, flush) : 0;
 }
 
-function readPasidFlush(view: DataView, at: number): Stage1Flush[] | number {
+function readPasidFlush(view: DataView, at: number, flush: Stage1Flush): number {
   const { fields } = IommuInvPasidInfo;
   const flags = fields.flags.get(view, at);
   // This architecture has no id of its own for an address space: ARCHID alone names nothing.
   if ((flags & ~(IommuInvPasidFlag.PASID | IommuInvPasidFlag.ARCHID)) !== 0) return -Errno.EINVAL;
   if ((flags & IommuInvPasidFlag.PASID) === 0) return -Errno.EINVAL;
-  const pasid = fields.pasid.number(view, at);
-  return pasid >= PASID_LIMIT ? -Errno.EINVAL : [flushOf(pasid)];
+  return readPasidOf(view, at, fields.pasid, flush);
 }
 
-function readAddressFlushes(view: DataView, at: number, bound: readonly number[]): Stage1Flush[] | number {
+/** The PASID that a flush names. */
+function readPasidOf(view: DataView, at: number, field: WideField, flush: Stage1Flush): number {
+  const pasid = field.lo(view, at);
+  if (field.hi(view, at) !== 0 || pasid >= PASID_LIMIT) return -Errno.EINVAL;
+  flush.pasid = pasid;
+  return 0;
+}
+
+function readAddressFlush(view: DataView, at: number, flush: Stage1Flush): number {
   const { fields } = IommuInvAddrInfo;
   const flags = fields.flags.get(view, at);
   const known = IommuInvAddrFlag.PASID | IommuInvAddrFlag.ARCHID | IommuInvAddrFlag.LEAF;
   if ((flags & ~known) !== 0) return -Errno.EINVAL;
   const named = (flags & IommuInvAddrFlag.PASID) !== 0;
   if (!named && (flags & IommuInvAddrFlag.ARCHID) !== 0) return -Errno.EINVAL;
-  const pasid = fields.pasid.number(view, at);
-  if (named && pasid >= PASID_LIMIT) return -Errno.EINVAL;
+  if (!named) flush.pasid = EVERY_PASID;
+  else if (readPasidOf(view, at, fields.pasid, flush) !== 0) return -Errno.EINVAL;
   const granuleShift = shiftOf(fields.granule_size.hi(view, at), fields.granule_size.lo(view, at));
   const granules = fields.nb_granules.number(view, at);
-  if (granuleShift === undefined || granuleShift < SMALLEST_GRANULE_SHIFT || granules === 0) return -Errno.EINVAL;
-  const shift = granuleShift + Math.ceil(Math.log2(granules));
+  if (granuleShift < SMALLEST_GRANULE_SHIFT || granules === 0) return -Errno.EINVAL;
+  const shift = granuleShift + (granules === 1 ? 0 : Math.ceil(Math.log2(granules)));
   if (shift > 64) return -Errno.EINVAL;
   const hi = fields.addr.hi(view, at);
   const lo = fields.addr.lo(view, at);
-  if (!alignedTo(hi, lo, shift)) return -Errno.ERANGE;
-  return (named ? [pasid] : bound).map(which => {
-    const flush = flushOf(which);
-    flush.granularity = 'address';
-    flush.leaf = (flags & IommuInvAddrFlag.LEAF) !== 0;
-    flush.hi = hi;
-    flush.lo = lo;
-    flush.granuleShift = granuleShift;
-    flush.granules = granules;
-    return flush;
-  });
+  if (!isAligned(hi, lo, shift)) return -Errno.ERANGE;
+  flush.granularity = 'address';
+  flush.leaf = (flags & IommuInvAddrFlag.LEAF) !== 0;
+  flush.hi = hi;
+  flush.lo = lo;
+  flush.granuleShift = granuleShift;
+  flush.granules = granules;
+  return 0;
 }
 
-function flushOf(pasid: number): Stage1Flush {
-  const flush = new Stage1Flush();
-  flush.pasid = pasid;
-  return flush;
-}
-
-/** log2 of a power of two; undefined for anything else. */
-function shiftOf(hi: number, lo: number): number | undefined {
-  if (hi !== 0 && lo !== 0) return undefined;
+/** log2 of a power of two; -1 for anything else. */
+function shiftOf(hi: number, lo: number): number {
   const word = hi === 0 ? lo : hi;
-  const shift = 31 - Math.clz32(word);
-  if (word === 0 || word !== 2 ** shift) return undefined;
-  return hi === 0 ? shift : shift + 32;
-}
-
-function alignedTo(hi: number, lo: number, shift: number): boolean {
-  if (shift < 32) return lo % 2 ** shift === 0;
-  return lo === 0 && hi % 2 ** Math.min(shift - 32, 32) === 0;
+  if ((hi !== 0 && lo !== 0) || word === 0 || (word & (word - 1)) !== 0) return -1;
+  return 31 - Math.clz32(word) + (hi === 0 ? 0 : 32);
 }

@@ -2,7 +2,7 @@
 import { frameHi, frameLo, frameOf } from '@remora/bits';
 import { Access, Errno } from '@remora/core';
 import type { IoctlArgument } from '@remora/host';
-import type { HostIommuDomain } from '@remora/iommu';
+import { type HostIommuDomain, Stage1Flush } from '@remora/iommu';
 import {
   IommuGpasidBindData,
   type UapiVariant,
@@ -31,7 +31,7 @@ import type { IommuGroup } from './iommu-group.js';
 import { iovaRanges } from './iova-ranges.js';
 import type { Kernel } from './kernel.js';
 import { Stage1Bindings } from './stage1-bindings.js';
-import { readBind, readFlushes, readPasid } from './stage1-requests.js';
+import { EVERY_PASID, readBind, readFlush, readPasid } from './stage1-requests.js';
 import { userBytes, userStruct } from './user.js';
 
 /**
@@ -52,6 +52,7 @@ export class Type1 {
   readonly #groups: IommuGroup[] = [];
   /** Which meaning ioctls 122 and 123 have. */
   readonly #uapi: UapiVariant;
+  readonly #flush = new Stage1Flush();
 
   /** Takes `domain` over; `owner` is the process that opened the container. */
   constructor(kernel: Kernel, owner: HostProcess, domain: HostIommuDomain, type: number, uapi: UapiVariant) {
@@ -252,18 +253,24 @@ export class Type1 {
     if (VfioIommuType1CacheInvalidate.fields.flags.get(header) !== 0 || !this.nested) return -Errno.EINVAL;
     const view = userBytes(argument, VfioIommuType1CacheInvalidate.size);
     if (typeof view === 'number') return view;
-    const flushes = readFlushes(view, VfioIommuType1CacheInvalidate.fields.cache_info.offset, this.#bindings.bound);
-    if (typeof flushes === 'number') return flushes;
+    const flush = this.#flush;
+    const refused = readFlush(view, VfioIommuType1CacheInvalidate.fields.cache_info.offset, flush);
+    if (refused !== 0) return refused;
+    if (flush.pasid !== EVERY_PASID) return this.#flushOne(flush);
     let result = 0;
-    for (const flush of flushes) {
-      const error = this.#bindings.flush(flush);
+    for (const pasid of this.#bindings.bound) {
+      flush.pasid = pasid;
+      const error = this.#flushOne(flush);
       if (result === 0) result = error;
-      this.#kernel.note('flush', {
-        domain: this.domain.id,
-        pasid: flush.pasid,
-        granularity: flush.granularity,
-        result: error,
-      });
+    }
+    return result;
+  }
+
+  #flushOne(flush: Stage1Flush): number {
+    const result = this.#bindings.flush(flush);
+    if (this.#kernel.ledger.on) {
+      const { pasid, granularity } = flush;
+      this.#kernel.note('flush', { domain: this.domain.id, pasid, granularity, result });
     }
     return result;
   }

@@ -92,39 +92,47 @@ function attributeFlags(stage1: VtdStage1, quirks: VfioQuirks): number {
   return quirks.attributeFlags === true && flags !== 0 ? 1 : flags;
 }
 
-/** Encodes flushes into one buffer, again and again: a guest flushes far too often to allocate each time. */
+/** Encodes flushes into buffers that are used again and again: a guest flushes far too often to allocate, or to write what stays the same. */
 export class FlushBytes {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
+  readonly #pasid: Uint8Array;
+  readonly #pasidView: DataView;
+  readonly #address: Uint8Array;
+  readonly #addressView: DataView;
 
   constructor(quirks: VfioQuirks) {
     const size = quirks.flushArgsz === true ? LITERAL_FLUSH_BYTES : VfioIommuType1CacheInvalidate.size;
-    this.#bytes = new Uint8Array(size);
-    this.#view = viewOf(this.#bytes);
+    this.#pasid = flushHeader(size, IommuInvGranularity.PASID);
+    this.#pasidView = viewOf(this.#pasid);
+    IommuInvPasidInfo.fields.flags.set(this.#pasidView, IommuInvPasidFlag.PASID, INFO);
+    this.#address = flushHeader(size, IommuInvGranularity.ADDR);
+    this.#addressView = viewOf(this.#address);
   }
 
   /** CACHE_INVALIDATE of the first stage; valid until the next call. */
   encode(flush: Stage1Flush): Uint8Array {
-    const view = this.#view;
-    this.#bytes.fill(0);
-    VfioIommuType1CacheInvalidate.fields.argsz.set(view, this.#bytes.length);
-    const header = IommuCacheInvalidateInfo.fields;
-    header.version.set(view, IOMMU_UAPI_VERSION, CACHE_INFO);
-    header.cache.set(view, IommuCache.IOTLB, CACHE_INFO);
     if (flush.granularity === 'pasid') {
-      header.granularity.set(view, IommuInvGranularity.PASID, CACHE_INFO);
-      IommuInvPasidInfo.fields.flags.set(view, IommuInvPasidFlag.PASID, INFO);
-      IommuInvPasidInfo.fields.pasid.set(view, 0, flush.pasid, INFO);
-      return this.#bytes;
+      IommuInvPasidInfo.fields.pasid.set(this.#pasidView, 0, flush.pasid, INFO);
+      return this.#pasid;
     }
-    header.granularity.set(view, IommuInvGranularity.ADDR, CACHE_INFO);
+    const view = this.#addressView;
     const info = IommuInvAddrInfo.fields;
     info.flags.set(view, IommuInvAddrFlag.PASID | (flush.leaf ? IommuInvAddrFlag.LEAF : 0), INFO);
     info.pasid.set(view, 0, flush.pasid, INFO);
     info.addr.set(view, flush.hi, flush.lo, INFO);
     const shift = flush.granuleShift;
-    info.granule_size.set(view, shift < 32 ? 0 : 2 ** (shift - 32), shift < 32 ? 2 ** shift : 0, INFO);
+    info.granule_size.set(view, shift < 32 ? 0 : 1 << (shift - 32), shift < 32 ? 1 << shift : 0, INFO);
     info.nb_granules.setWide(view, flush.granules, INFO);
-    return this.#bytes;
+    return this.#address;
   }
+}
+
+function flushHeader(size: number, granularity: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  const view = viewOf(bytes);
+  VfioIommuType1CacheInvalidate.fields.argsz.set(view, size);
+  const header = IommuCacheInvalidateInfo.fields;
+  header.version.set(view, IOMMU_UAPI_VERSION, CACHE_INFO);
+  header.cache.set(view, IommuCache.IOTLB, CACHE_INFO);
+  header.granularity.set(view, granularity, CACHE_INFO);
+  return bytes;
 }

@@ -15,7 +15,8 @@ export class Stage1Flusher {
   readonly #ledger: Ledger;
   readonly #source: string;
   readonly #flush = new Stage1Flush();
-  readonly #done: HostIOMMUContext[] = [];
+  /** Contexts that this flush has called; what lies beyond is of earlier ones. */
+  readonly #served: HostIOMMUContext[] = [];
 
   constructor(
     functions: HostedFunctions,
@@ -58,20 +59,26 @@ export class Stage1Flusher {
   /** One call per host context that has the PASID bound in that domain: the host flushes for all of its devices. */
   #send(domain: number, pasid: number): number {
     this.#flush.pasid = pasid;
-    this.#done.length = 0;
+    let served = 0;
     let first = 0;
     for (const hosted of this.#functions.all) {
       const cached = hosted.pasids.get(pasid);
       if (cached === undefined || !this.#cache.isCurrent(cached) || cached.domain !== domain) continue;
       if (!cached.bound && !(pasid === 0 && this.#config['quirk-flushes-pasid0'])) continue;
       if (!this.#config['quirk-call-per-device']) {
-        if (this.#done.includes(hosted.context)) continue;
-        this.#done.push(hosted.context);
+        if (this.#isServed(hosted.context, served)) continue;
+        this.#served[served++] = hosted.context;
       }
       const result = this.#call(hosted.context, hosted.requesterId, pasid);
       if (result < 0) first ||= result;
     }
     return first;
+  }
+
+  /** Whether `context` is among the first `count` of those that were called. */
+  #isServed(context: HostIOMMUContext, count: number): boolean {
+    for (let i = 0; i < count; i++) if (this.#served[i] === context) return true;
+    return false;
   }
 
   #call(context: HostIOMMUContext, requesterId: number, pasid: number): number {
