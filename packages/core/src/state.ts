@@ -1,5 +1,5 @@
 /** State of a machine: what its devices write when it is saved, and read when it is loaded. */
-export type { Section, StateValue } from './state/section.js';
+export type { StateSection, StateValue } from './state/section.js';
 export { sectionBytes, sectionFrom } from './state/section-bytes.js';
 export { StateError } from './state/state-error.js';
 export { StateReader, type IntegerRange } from './state/state-reader.js';

@@ -34,6 +34,15 @@ export interface PhysicalIommu extends Partial<Disposable> {
   inspect?(into: Inspector): void;
 }
 
+/** Makes a host's physical IOMMU. */
+export interface HostIommuFactory {
+  (platform: HostIommuPlatform): PhysicalIommu;
+  /** What makes another one like it, by name, with `options`: a host that is saved needs it. */
+  readonly model?: string;
+  /** Text, numbers and truth values. */
+  readonly options?: Readonly<Record<string, unknown>>;
+}
+
 export interface HostDevice {
   /** `0000:3f:00.0`. */
   readonly at: string;
@@ -51,7 +60,7 @@ export interface SimulatedHostOptions {
   readonly seed?: number;
   readonly devices?: readonly HostDevice[];
   /** Without one, VFIO lends nothing. */
-  readonly iommu?: (platform: HostIommuPlatform) => PhysicalIommu;
+  readonly iommu?: HostIommuFactory;
   /** Departures from the kernel that RFC v3.1 was written for. */
   readonly kernel?: Partial<KernelKnobs>;
   readonly clock?: VirtualClock;

@@ -8,8 +8,11 @@ import {
   type Device,
   type Inspector,
   Ledger,
+  NO_PASID,
   Ram,
   Region,
+  type StateReader,
+  type StateWriter,
   trackDisposable,
   untrackDisposable,
   VirtualClock,
@@ -21,7 +24,7 @@ import { HostInterrupts } from './kernel/interrupts.js';
 import { IommuGroup } from './kernel/iommu-group.js';
 import { Kernel } from './kernel/kernel.js';
 import { DEFAULT_KNOBS, type KernelKnobs } from './kernel/knobs.js';
-import { PasidSpace } from './kernel/pasid-space.js';
+import { PASID_LIMIT, PasidSpace } from './kernel/pasid-space.js';
 import { Frames } from './memory/frames.js';
 import { KernelPages } from './memory/kernel-pages.js';
 import { ProcessMemory } from './memory/process-memory.js';
@@ -139,6 +142,33 @@ export class SimulatedHost implements Disposable {
       interrupts: this.#kernel.interrupts.inUse,
       iommu: this.iommu?.describe?.() ?? null,
     };
+  }
+
+  /**
+   * What of the host is neither in its description nor established by whoever runs on it: which PASIDs come next, and the faults that
+   * were recorded. Its hardware's caches are not saved: another host's are empty.
+   */
+  save(into: StateWriter): void {
+    this.#takeFaults();
+    into.integer('next-pasid', this.#kernel.pasids.position);
+    into.list('faults', this.#faults, (each, { requesterId, pasid, hi, lo, write, reason }) => {
+      each.integer('requester', requesterId).integer('pasid', pasid).integer('hi', hi).integer('lo', lo);
+      each.flag('write', write).integer('reason', reason);
+    });
+  }
+
+  load(from: StateReader): void {
+    this.#kernel.pasids.position = from.integer('next-pasid', { max: PASID_LIMIT });
+    const anything = { min: -(2 ** 31), max: 2 ** 32 - 1 };
+    const faults = from.list('faults').map(each => ({
+      requesterId: each.integer('requester', { max: 0xffff }),
+      pasid: each.integer('pasid', { min: NO_PASID }),
+      hi: each.integer('hi', anything),
+      lo: each.integer('lo', anything),
+      write: each.flag('write'),
+      reason: each.integer('reason'),
+    }));
+    this.#faults.splice(0, this.#faults.length, ...faults);
   }
 
   inspect(into: Inspector): void {

@@ -1,5 +1,13 @@
 /** One device of a machine from its creation to its end, with what it plugged into the machine's buses. */
-import { ConfigError, Lifecycle, type Device, type Inspector, type ResetPhase } from '@remora/core';
+import {
+  ConfigError,
+  Lifecycle,
+  type Device,
+  type Inspector,
+  type ResetPhase,
+  type StateReader,
+  type StateWriter,
+} from '@remora/core';
 import type { DeviceServices, PciBus, PciDeviceContext, PciFunction, SystemDeviceContext } from '@remora/pci';
 import { located } from './config-error.js';
 import type { PlannedDevice } from './plan.js';
@@ -70,6 +78,31 @@ export class AssembledDevice implements Device {
     into.value('driver', this.plan.kind.id);
     into.value('config', this.plan.config);
     if (this.life.state === 'realized') this.device.inspect?.(into);
+  }
+
+  /** @throws StateError if it cannot be saved. */
+  save(into: StateWriter): void {
+    const { device } = this;
+    if (device.save === undefined || device.load === undefined)
+      throw into.refusal(`"${this.plan.kind.id}" has no save and load: a machine with it cannot be saved`);
+    into.list('functions', this.#functions, (each, fn) => {
+      fn.save(each);
+    });
+    device.save(into.child('state', device.stateVersion ?? 1));
+  }
+
+  /** Configuration spaces, from the section that `save` wrote. */
+  loadFunctions(from: StateReader): void {
+    const functions = from.list('functions');
+    if (functions.length !== this.#functions.length)
+      throw from.problem('functions', `${functions.length} found, ${this.#functions.length} expected`);
+    for (const [index, fn] of this.#functions.entries()) fn.load(functions[index]!);
+  }
+
+  /** The device's own state, from the same section. */
+  load(from: StateReader): void {
+    const { device } = this;
+    device.load?.(from.child('state', device.stateVersion ?? 1));
   }
 
   [Symbol.dispose](): void {

@@ -3,6 +3,7 @@ import { bdf, ConfigError, properties, required, string, type Plugin } from '@re
 import { SimulatedHost, type HostDevice, type SimulatedHostOptions } from '@remora/host-sim';
 import { DeviceKinds, type AnyDeviceKind } from '@remora/pci';
 import { located } from './config-error.js';
+import { plainOptions, type DescribedDevice, type HostDescription } from './description.js';
 import { Kinds } from './device-kinds.js';
 import { parseSpec, type DeviceSpec } from './device-spec.js';
 import { Host, hostScope } from './host.js';
@@ -32,11 +33,31 @@ export function createHost(options: HostOptions = {}): Host<SimulatedHost> {
   try {
     const kinds = new Kinds<AnyDeviceKind>('device', scope.all(DeviceKinds));
     const physical = devices.map((spec, index) => physicalDevice(`devices[${index}]`, spec, kinds));
-    return new Host(new SimulatedHost({ ...simulated, devices: physical }), scope);
+    const host = new SimulatedHost({ ...simulated, devices: physical });
+    return new Host(host, scope, () => describeHost(options, host));
   } catch (failure) {
     scope[Symbol.dispose]();
     throw failure;
   }
+}
+
+function describeHost(options: HostOptions, host: SimulatedHost): HostDescription | string {
+  const { plugins = [], devices = [], memory, seed, iommu } = options;
+  if (iommu !== undefined && iommu.model === undefined) return 'its physical IOMMU does not say which model it is';
+  return {
+    ...(memory === undefined ? {} : { memory }),
+    ...(seed === undefined ? {} : { seed }),
+    kernel: plainOptions('host.kernel', host.knobs),
+    ...(iommu?.model === undefined
+      ? {}
+      : { iommu: { model: iommu.model, options: plainOptions('host.iommu', iommu.options) } }),
+    plugins: [...new Set(plugins.map(plugin => plugin.name))],
+    devices: devices.map((spec, index): DescribedDevice => {
+      const path = `host.devices[${index}]`;
+      const { driver, options: given } = parseSpec(path, spec);
+      return { driver, options: plainOptions(path, given) };
+    }),
+  };
 }
 
 function physicalDevice(path: string, spec: DeviceSpec, kinds: Kinds<AnyDeviceKind>): HostDevice {

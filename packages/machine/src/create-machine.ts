@@ -4,6 +4,7 @@ import { MachineProcess, RecordingSyscalls, type HostSyscalls } from '@remora/ho
 import { BoardKinds, DeviceKinds, type AnyDeviceKind, type BoardKind } from '@remora/pci';
 import { located } from './config-error.js';
 import { Kinds } from './device-kinds.js';
+import { plainOptions } from './description.js';
 import { parseSpec, type DeviceSpec } from './device-spec.js';
 import { Host } from './host.js';
 import { Machine } from './machine.js';
@@ -19,6 +20,8 @@ export interface MachineOptions {
   readonly plugins?: readonly Plugin[];
   /** In any order. */
   readonly devices?: readonly DeviceSpec[];
+  /** Ids of the devices in the order in which to realize them: that of a machine whose state will be loaded. */
+  readonly order?: readonly string[];
   /** Default: the host's, or one of its own. */
   readonly ledger?: Ledger;
   /** Stands between the machine and the host's system calls: a recorder, or a test that makes calls fail. */
@@ -43,12 +46,17 @@ export function createMachine(host: Host | HostSyscalls | undefined, options: Ma
     const kinds = new Kinds<AnyDeviceKind>('device', scope.all(DeviceKinds));
     const spec = parseSpec('board', options.board);
     const kind = boards.find('board', spec.driver);
+    const config = located('board', [kind.id, name], () => kind.properties.parse('board', spec.options));
     const board = located('board', [kind.id, name], () => {
-      const config = kind.properties.parse('board', spec.options);
       const ram = allocateRam(kind.ramBytes(config), process);
       return kind.create({ name, ram, clock, ledger }, config);
     });
-    return new Machine({ name, scope, board, kinds, clock, ledger, host: level, process }, options.devices ?? []);
+    const asked = {
+      board: { driver: kind.id, options: plainOptions('board', config) },
+      plugins: [...new Set((options.plugins ?? []).map(plugin => plugin.name))],
+    };
+    const { order, devices = [] } = options;
+    return new Machine({ name, scope, board, kinds, clock, ledger, host: level, process, asked, order }, devices);
   } catch (failure) {
     scope[Symbol.dispose]();
     throw failure;

@@ -1,5 +1,5 @@
 /** Machines with a name: what `remora run NAME` and `remora run FILE.ts` start. */
-import { ConfigError } from '@remora/core';
+import { ConfigError, type StateReader, type StateWriter } from '@remora/core';
 import type { Machine } from './machine.js';
 
 export interface MachineRequest {
@@ -16,6 +16,14 @@ export interface MachineStep {
   run(): void;
 }
 
+/** The software of a machine's guest. */
+export interface MachineGuest {
+  /** What it does, in order; they run one after the other. */
+  readonly steps: readonly MachineStep[];
+  /** Writes what it remembers outside the machine's memory. Without it a machine can be saved, but its guest cannot go on elsewhere. */
+  save?(into: StateWriter): void;
+}
+
 export interface MachineDefinition {
   /** `remora run NAME`. */
   readonly name: string;
@@ -25,6 +33,11 @@ export interface MachineDefinition {
   create(request: MachineRequest): Machine;
   /** What the guest of the started machine does, in order; they run one after the other. */
   steps?(machine: Machine, request: MachineRequest): readonly MachineStep[];
+  /**
+   * Instead of `steps`: a guest that can be saved. It begins on a started machine; or, with `from`, it goes on where `save` left it, on a
+   * machine whose state has been loaded, and touches nothing before its next step.
+   */
+  guest?(machine: Machine, request: MachineRequest, from?: StateReader): MachineGuest;
   /** Id of the step after which `remora walk` looks at the tables; default: the last one. */
   readonly settled?: string;
   /** Whether `remora run` replays the shipped recordings, too. */

@@ -1,6 +1,7 @@
 /** The level above machines: a host that lends them processes, memory and devices, and the plug-ins that all of them share. */
 import type { Inspector, Ledger, Plugin, VirtualClock } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
+import type { HostDescription } from './description.js';
 import { pluginModules } from './plugins.js';
 import { Scope } from './scope.js';
 
@@ -19,12 +20,23 @@ export class Host<P extends HostPlatform = HostPlatform> implements Disposable {
   /** Scope of the plug-ins that every machine of this host has. */
   readonly scope: Scope;
   readonly #names = new Set<string>();
+  readonly #describe: () => HostDescription | string;
 
   /** Takes `platform` over: it is closed with the host. `scope` is made by hostScope. */
-  constructor(platform: P, scope: Scope = hostScope()) {
+  constructor(
+    platform: P,
+    scope: Scope = hostScope(),
+    describe: () => HostDescription | string = () => 'its host was not made by createHost()',
+  ) {
+    this.#describe = describe;
     this.platform = platform;
     this.scope = scope;
     scope.own(platform);
+  }
+
+  /** What it is made of now; or why that cannot be told, so that it cannot be made again from a file. */
+  get description(): HostDescription | string {
+    return this.#describe();
   }
 
   get clock(): VirtualClock {

@@ -8,10 +8,13 @@ import {
   type AddressSpace,
   type Device,
   type Ledger,
+  type StateReader,
+  type StateWriter,
   type VirtualClock,
 } from '@remora/core';
 import type { MachineProcess } from '@remora/host';
 import {
+  formatDevfn,
   PLATFORM_REQUESTER,
   type AnyDeviceKind,
   type Board,
@@ -21,9 +24,11 @@ import {
 } from '@remora/pci';
 import { AssembledDevice, type DeviceSurroundings } from './assembled-device.js';
 import { ConfigurationSpaces } from './configuration-spaces.js';
+import { plainOptions, type DescribedDevice, type MachineDescription } from './description.js';
 import type { Kinds } from './device-kinds.js';
 import type { DeviceSpec } from './device-spec.js';
 import type { Host } from './host.js';
+import { loadMachine, resumeMachine, saveMachine, type ResumedBy } from './machine-state.js';
 import { planDevices, type PlannedDevice, type Surroundings } from './plan.js';
 import type { Scope } from './scope.js';
 import { Slots } from './slots.js';
@@ -38,6 +43,10 @@ export interface MachineParts {
   readonly ledger: Ledger;
   readonly host: Host | undefined;
   readonly process: MachineProcess | undefined;
+  /** Board and plug-ins, as they were asked for. */
+  readonly asked: Pick<MachineDescription, 'board' | 'plugins'>;
+  /** Ids in the order of realization, where that has to be the one of another machine. */
+  readonly order?: readonly string[] | undefined;
 }
 
 export class Machine implements Disposable {
@@ -53,6 +62,7 @@ export class Machine implements Disposable {
   readonly config: ConfigurationSpaces;
   readonly #scope: Scope;
   readonly #kinds: Kinds<AnyDeviceKind>;
+  readonly #asked: MachineParts['asked'];
   readonly #around: DeviceSurroundings;
   readonly #slots = new Slots();
   readonly #boardLife: Lifecycle;
@@ -74,6 +84,7 @@ export class Machine implements Disposable {
     this.#boardLife = this.#scope.own(new Lifecycle(board));
     this.#boardLife.realize();
     this.#kinds = parts.kinds;
+    this.#asked = parts.asked;
     this.#around = {
       machine: parts.name,
       services: { clock, ledger },
@@ -90,7 +101,10 @@ export class Machine implements Disposable {
     for (const fn of board.rootBus.functions) {
       if (fn !== undefined) this.#slots.take(board.name, board.rootBus.name, fn.devfn, `"${fn.name}"`);
     }
-    for (const plan of planDevices(specs, index => `devices[${index}]`, this.#surroundings())) this.#add(plan);
+    const plans = planDevices(specs, index => `devices[${index}]`, this.#surroundings());
+    const { order } = parts;
+    if (order !== undefined) plans.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
+    for (const plan of plans) this.#add(plan);
   }
 
   /** System memory, as a processor sees it. */
@@ -194,6 +208,40 @@ export class Machine implements Disposable {
     return this.#find(id).functions;
   }
 
+  /** What it is made of now. @throws StateError if a device has options that are not plain data. */
+  get description(): MachineDescription {
+    const { host } = this;
+    const described = host?.description ?? (this.process === undefined ? undefined : 'its host is not a simulated one');
+    return {
+      name: this.name,
+      ...this.#asked,
+      devices: this.#devices.map(describe),
+      ...(described === undefined ? {} : { host: described }),
+    };
+  }
+
+  /**
+   * Writes the state of board and devices; RAM is not in it (see saveState). To be called between two accesses; changes nothing.
+   * @throws StateError naming what cannot be saved.
+   */
+  save(into: StateWriter): void {
+    this.#assert('started');
+    this.#caused('save', {}, () => saveMachine(into, this.clock, this.board, this.#devices));
+  }
+
+  /**
+   * Takes what `save` wrote of a machine of the same shape; RAM has been loaded, and this machine reset. Returns what stands again
+   * outside it.
+   * @throws StateError for what cannot be: what was loaded until then stays.
+   */
+  load(from: StateReader): readonly ResumedBy[] {
+    this.#assert('started');
+    return this.#caused('load', {}, () => {
+      loadMachine(from, this.clock, this.board, this.#devices);
+      return resumeMachine(this.#devices);
+    });
+  }
+
   /** Everything there is to see, as a tree: to print, or to compare. */
   inspect(): Inspector {
     const into = new Inspector();
@@ -265,4 +313,11 @@ export class Machine implements Disposable {
     const state = this.#scope.closed ? 'closed' : this.#started ? 'started' : 'assembled';
     if (state !== expected) throw new Error(`${this.name} is ${state}, not ${expected}`);
   }
+}
+
+/** With its id and place, which it may have been given here. */
+function describe({ name, plan }: AssembledDevice): DescribedDevice {
+  const { kind, config, place } = plan;
+  const at = place === undefined ? {} : { bus: place.bus, addr: formatDevfn(place.devfn) };
+  return { driver: kind.id, options: { id: name, ...at, ...plainOptions(`devices.${name}`, config) } };
 }

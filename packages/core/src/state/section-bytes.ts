@@ -2,21 +2,21 @@
  * Sections as bytes, little-endian: the same tree gives the same bytes. A section is its version (u16) and the number of its fields
  * (u32), then each field: its name, a tag and the value.
  */
-import { emptySection, type Section, type StateValue } from './section.js';
+import { emptySection, type StateSection, type StateValue } from './section.js';
 import { StateError } from './state-error.js';
 
 const Tag = { FALSE: 0, TRUE: 1, NUMBER: 2, TEXT: 3, BYTES: 4, WORDS: 5, SECTION: 6, LIST: 7 } as const;
 /** Sections in sections. */
 const MAX_DEPTH = 32;
 
-export function sectionBytes(section: Section): Uint8Array {
+export function sectionBytes(section: StateSection): Uint8Array {
   const out = new Output();
   putSection(out, section);
   return out.taken();
 }
 
 /** The tree in `bytes`, all of them. @throws StateError at `path` if that is not what they are. */
-export function sectionFrom(bytes: Uint8Array, path: string): Section {
+export function sectionFrom(bytes: Uint8Array, path: string): StateSection {
   const input = new Input(bytes, path);
   const section = takeSection(input, 0);
   if (!input.atEnd) throw input.broken();
@@ -118,7 +118,7 @@ class Input {
   }
 }
 
-function putSection(out: Output, section: Section): void {
+function putSection(out: Output, section: StateSection): void {
   out.u16(section.version);
   out.u32(section.fields.size);
   for (const [name, value] of section.fields) {
@@ -154,7 +154,7 @@ function putValue(out: Output, value: StateValue): void {
   }
 }
 
-function takeSection(input: Input, depth: number): Section {
+function takeSection(input: Input, depth: number): StateSection {
   if (depth > MAX_DEPTH) throw input.broken();
   const section = emptySection(input.u16());
   // The number is only believed as far as there are bytes.
@@ -183,7 +183,7 @@ function takeValue(input: Input, depth: number): StateValue {
     case Tag.SECTION:
       return takeSection(input, depth + 1);
     case Tag.LIST: {
-      const list: Section[] = [];
+      const list: StateSection[] = [];
       for (let left = input.u32(); left > 0; left--) list.push(takeSection(input, depth + 1));
       return list;
     }

@@ -1,5 +1,5 @@
 import type { Timer, VirtualClock } from '../clock.js';
-import { kindOf, type Section, type StateValue } from './section.js';
+import { kindOf, type StateSection, type StateValue } from './section.js';
 import { StateError } from './state-error.js';
 
 export interface IntegerRange {
@@ -14,13 +14,13 @@ export interface IntegerRange {
  * names the place; `done` is called by whoever made the reader, and finds what nobody asked for.
  */
 export class StateReader {
-  readonly #section: Section;
+  readonly #section: StateSection;
   readonly #path: string;
   readonly #taken = new Set<string>();
-  readonly #children: StateReader[] = [];
+  readonly #children: [name: string, child: StateReader][] = [];
 
   /** @throws StateError if the section is of a version above `newest`. */
-  constructor(section: Section, path = '', newest = 1) {
+  constructor(section: StateSection, path = '', newest = 1) {
     this.#section = section;
     this.#path = path;
     if (section.version > newest) {
@@ -95,7 +95,7 @@ export class StateReader {
   child(name: string, newest = 1): StateReader {
     const value = this.#take(name);
     if (!isSection(value)) return this.#mismatch(name, value, 'a section');
-    return this.#below(value, this.pathOf(name), newest);
+    return this.#below(name, value, this.pathOf(name), newest);
   }
 
   /** A part that may be absent. */
@@ -107,7 +107,7 @@ export class StateReader {
   list(name: string, most = 2 ** 20, newest = 1): StateReader[] {
     const value = this.#take(name);
     if (!Array.isArray(value) || value.length > most) return this.#mismatch(name, value, `a list of at most ${most}`);
-    return value.map((each: Section, index) => this.#below(each, `${this.pathOf(name)}[${index}]`, newest));
+    return value.map((each: StateSection, index) => this.#below(name, each, `${this.pathOf(name)}[${index}]`, newest));
   }
 
   has(name: string): boolean {
@@ -118,12 +118,12 @@ export class StateReader {
     return [...this.#section.fields.keys()];
   }
 
-  /** @throws StateError for the first value, here or below, that nobody asked for. */
-  done(): void {
+  /** @throws StateError for the first value, here or below, that nobody asked for; those directly here that are `exempt` do not count. */
+  done(exempt: (name: string) => boolean = () => false): void {
     for (const name of this.#section.fields.keys()) {
-      if (!this.#taken.has(name)) throw this.problem(name, 'is unknown to this Remora');
+      if (!this.#taken.has(name) && !exempt(name)) throw this.problem(name, 'is unknown to this Remora');
     }
-    for (const child of this.#children) child.done();
+    for (const [name, child] of this.#children) if (!exempt(name)) child.done();
   }
 
   /** What is wrong with `name`; to be thrown. */
@@ -143,9 +143,9 @@ export class StateReader {
     return value;
   }
 
-  #below(section: Section, path: string, newest: number): StateReader {
+  #below(name: string, section: StateSection, path: string, newest: number): StateReader {
     const child = new StateReader(section, path, newest);
-    this.#children.push(child);
+    this.#children.push([name, child]);
     return child;
   }
 
@@ -154,6 +154,6 @@ export class StateReader {
   }
 }
 
-function isSection(value: StateValue): value is Section {
+function isSection(value: StateValue): value is StateSection {
   return typeof value === 'object' && 'version' in value;
 }

@@ -1,5 +1,5 @@
 import type { Timer } from '../clock.js';
-import { emptySection, type Section, type StateValue } from './section.js';
+import { emptySection, type StateSection, type StateValue } from './section.js';
 import { StateError } from './state-error.js';
 
 /**
@@ -7,10 +7,10 @@ import { StateError } from './state-error.js';
  * copied. QEMU: VMStateDescription.
  */
 export class StateWriter {
-  readonly section: Section;
+  readonly section: StateSection;
   readonly #path: string;
 
-  constructor(section: Section = emptySection(1), path = '') {
+  constructor(section: StateSection = emptySection(1), path = '') {
     this.section = section;
     this.#path = path;
   }
@@ -58,7 +58,7 @@ export class StateWriter {
 
   /** A section for each of `items`, in order. */
   list<T>(name: string, items: Iterable<T>, write: (into: StateWriter, item: T) => void, version = 1): this {
-    const sections: Section[] = [];
+    const sections: StateSection[] = [];
     for (const item of items) {
       const section = emptySection(version);
       write(new StateWriter(section, `${this.pathOf(name)}[${sections.length}]`), item);

@@ -40,6 +40,15 @@ export class PasidSpace {
     this.#next = 1 + new Random(seed).below(PASID_LIMIT - 1);
   }
 
+  /** Where the search for a free PASID begins. */
+  get position(): number {
+    return this.#next;
+  }
+
+  set position(pasid: number) {
+    this.#next = pasid;
+  }
+
   /** One more container of `owner`. */
   enter(owner: PasidOwner): void {
     const account = this.#accounts.get(owner);

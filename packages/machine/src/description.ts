@@ -1,0 +1,81 @@
+/** What a machine is made of, as plain data: enough to assemble one of the same shape, in another process or on another day. */
+import { StateError } from '@remora/core';
+
+/** A board, or a device with its id and place, with all options that it has now. */
+export interface DescribedDevice {
+  readonly driver: string;
+  /** Text, numbers and truth values by option name; what was left to the kind's default is left out. */
+  readonly options: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** A simulated host. */
+export interface HostDescription {
+  readonly memory?: number;
+  readonly seed?: number;
+  readonly kernel: Readonly<Record<string, string | number | boolean>>;
+  /** The physical IOMMU's model and options; absent if there is none. */
+  readonly iommu?: { readonly model: string; readonly options: Readonly<Record<string, string | number | boolean>> };
+  readonly plugins: readonly string[];
+  readonly devices: readonly DescribedDevice[];
+}
+
+export interface MachineDescription {
+  readonly name: string;
+  readonly board: DescribedDevice;
+  /** By name, without those of its host. */
+  readonly plugins: readonly string[];
+  /** In the order in which they were realized. */
+  readonly devices: readonly DescribedDevice[];
+  /** The host that it runs on; a text says why that cannot be described. Absent without a host. */
+  readonly host?: HostDescription | string;
+}
+
+/** Options as plain data; what is undefined is left out. @throws StateError at `path` for a value that is none. */
+export function plainOptions(path: string, config: unknown): DescribedDevice['options'] {
+  const plain: Record<string, string | number | boolean> = {};
+  for (const [name, value] of Object.entries((config ?? {}) as Record<string, unknown>)) {
+    if (value === undefined) continue;
+    if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
+      throw new StateError(`${path}.${name}`, `${typeof value} is no text, number or truth value: it cannot be saved`);
+    plain[name] = value;
+  }
+  return plain;
+}
+
+/**
+ * The first difference between what is here and what state was saved of: where, and what is there and here. Undefined if there is none;
+ * hosts and the machine's own name do not count.
+ */
+export function differenceOf(here: MachineDescription, saved: MachineDescription): StateError | undefined {
+  const board = deviceDifference('board', here.board, saved.board);
+  if (board !== undefined) return board;
+  const ours = new Map(here.devices.map(device => [String(device.options['id']), device]));
+  const theirs = new Map(saved.devices.map(device => [String(device.options['id']), device]));
+  for (const [id, device] of theirs) {
+    const known = ours.get(id);
+    if (known === undefined)
+      return new StateError(`devices.${id}`, `the state has a "${device.driver}" that is not here`);
+    const difference = deviceDifference(`devices.${id}`, known, device);
+    if (difference !== undefined) return difference;
+  }
+  for (const [id, device] of ours) {
+    if (!theirs.has(id)) return new StateError(`devices.${id}`, `the "${device.driver}" here is not in the state`);
+  }
+  return undefined;
+}
+
+function deviceDifference(path: string, here: DescribedDevice, saved: DescribedDevice): StateError | undefined {
+  if (here.driver !== saved.driver)
+    return new StateError(path, `"${saved.driver}" in the state, "${here.driver}" here`);
+  for (const name of new Set([...Object.keys(saved.options), ...Object.keys(here.options)])) {
+    const [found, expected] = [saved.options[name], here.options[name]];
+    if (found !== expected)
+      return new StateError(`${path}.${name}`, `${shown(found)} in the state, ${shown(expected)} here`);
+  }
+  return undefined;
+}
+
+function shown(value: string | number | boolean | undefined): string {
+  if (value === undefined) return 'not given';
+  return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
+}
