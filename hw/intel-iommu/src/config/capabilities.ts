@@ -73,6 +73,7 @@ export function extendedCapabilityRegister(config: VtdConfig): Int32Array {
     ssads: Number(config['x-ssads']),
     smpwcs: Number(config['x-smpwcs']),
     eafs: Number(config['x-eafs']),
+    ers: Number(config['x-ers']),
     rps: Number(config['x-rps']),
   });
 }

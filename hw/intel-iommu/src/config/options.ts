@@ -49,6 +49,10 @@ export const vtdOptions = properties(
     'x-ssads': bool(false, 'ECAP.SSADS: accessed and dirty bits in the second stage.'),
     'x-eafs': bool(false, 'ECAP.EAFS: extended accessed bits in the first stage.'),
     'x-rps': bool(false, 'ECAP.RPS: a context entry chooses the PASID of requests without PASID.'),
+    'x-ers': bool(
+      false,
+      'ECAP.ERS: translation requests may ask to execute; means something for requests with a PASID only.',
+    ),
     'x-pds': bool(true, 'ECAP.PDS, where `svm` is offered: a wait descriptor drains page requests.'),
     'x-nwfs': bool(true, 'ECAP.NWFS, where `svm` is offered: a translation request may say that it will not write.'),
     'x-dit': bool(

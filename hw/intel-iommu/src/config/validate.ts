@@ -26,7 +26,16 @@ export function pasidBits(config: VtdConfig): number {
 /** The ways to write `x-scalable-mode`. */
 const SCALABLE_MODE_NAMES = ['x-scalable-mode', 'xScalableMode', 'scalable-mode', 'scalableMode'] as const;
 /** Capabilities that only scalable mode has. */
-const SCALABLE_ONLY = ['x-flts', 'pasid-bits', 'x-pasid-mode', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const;
+const SCALABLE_ONLY = [
+  'x-flts',
+  'pasid-bits',
+  'x-pasid-mode',
+  'x-smpwcs',
+  'x-ssads',
+  'x-eafs',
+  'x-rps',
+  'x-ers',
+] as const;
 
 /** The options of intel-iommu: each checked by itself, then all together. */
 export const vtdProperties: Schema<VtdConfig> = {
@@ -111,7 +120,7 @@ function checkCompatible(config: VtdConfig, path: string): void {
   }
   if (config['fault-records'] !== 1) refuse(path, 'fault-records', `QEMU 10.2 has one: ${advice}`);
   if (config['pasid-bits'] > 0) refuse(path, 'pasid-bits', 'QEMU 10.2 has x-pasid-mode=on in its place, for 8 bits');
-  for (const option of ['svm', 'x-dit', 'x-pi', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps'] as const) {
+  for (const option of ['svm', 'x-dit', 'x-pi', 'x-smpwcs', 'x-ssads', 'x-eafs', 'x-rps', 'x-ers'] as const) {
     if (config[option]) refuse(path, option, `QEMU 10.2 does not offer it: ${advice}`);
   }
   if (config['x-pasid-mode'] && config['device-iotlb']) {

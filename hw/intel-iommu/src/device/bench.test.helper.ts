@@ -20,7 +20,7 @@ import {
   Ttm,
   WaitDescriptor,
 } from '../spec/index.js';
-import type { VtdPropagation } from './environment.js';
+import type { VtdEnvironment, VtdPropagation } from './environment.js';
 import { VtdUnit } from './unit.js';
 
 /** RAM of a bench; what is beyond answers a decode error. */
@@ -64,6 +64,9 @@ class BenchMemory implements MemoryPort {
   }
 }
 
+/** What a unit on a bench has around it beside memory: functions with device TLBs, and time. */
+export type Surroundings = Pick<VtdEnvironment, 'endpoint' | 'clock'>;
+
 /** What became of a request. */
 export type Outcome =
   { readonly to: number; readonly shift: number; readonly access: number } | { readonly fault: number };
@@ -83,7 +86,7 @@ export class Bench {
   #queueTail = 0;
   #descriptorBytes = 16;
 
-  constructor(options: Partial<VtdConfig> = {}, propagation?: VtdPropagation) {
+  constructor(options: Partial<VtdConfig> = {}, propagation?: VtdPropagation, surroundings: Surroundings = {}) {
     this.unit = new VtdUnit(vtdConfig(options), {
       name: 'bench',
       memory: this.memory,
@@ -91,6 +94,7 @@ export class Bench {
       faultOffered: record => this.offered.push(FaultRecord.fields.fr.get(record, 0)),
       faultSuppressed: reason => this.suppressed.push(reason),
       ...(propagation === undefined ? {} : { propagation }),
+      ...surroundings,
     });
   }
 
@@ -237,8 +241,13 @@ export interface Tables {
 }
 
 /** A unit in legacy mode with translation on; RID has an empty second-stage table of `levels` levels. */
-export function legacyBench(options: Partial<VtdConfig> = {}, context: Values = {}, levels = 4): Tables {
-  const bench = new Bench(options);
+export function legacyBench(
+  options: Partial<VtdConfig> = {},
+  context: Values = {},
+  levels = 4,
+  surroundings: Surroundings = {},
+): Tables {
+  const bench = new Bench(options, undefined, surroundings);
   const root = bench.page();
   const contexts = bench.page();
   const second = bench.page();
@@ -273,8 +282,9 @@ export function scalableBench(
   entry: Values = {},
   context: Values = {},
   propagation?: VtdPropagation,
+  surroundings: Surroundings = {},
 ): ScalableTables {
-  const bench = new Bench(options, propagation);
+  const bench = new Bench(options, propagation, surroundings);
   const root = bench.page();
   const contexts = bench.page();
   const directory = bench.page();
