@@ -34,7 +34,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/machine': {
     folder: 'packages/machine',
     imports: [...L3, '@remora/host-sim'],
-    outside: ['inversify', 'reflect-metadata'],
+    // State files are compressed and have a checksum.
+    outside: ['inversify', 'reflect-metadata', 'node:crypto', 'node:fs', 'node:zlib'],
   },
   '@hw/intel-iommu': { folder: 'hw/intel-iommu', imports: L3, outside: [] },
   '@hw/vfio-pci': { folder: 'hw/vfio-pci', imports: L3, outside: [] },
