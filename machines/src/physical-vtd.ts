@@ -1,8 +1,11 @@
 import { Region } from '@remora/core';
-import type { HostIommuPlatform, PhysicalIommu } from '@remora/host-sim';
+import type { HostIommuFactory, PhysicalIommu } from '@remora/host-sim';
 import { PasidEntry, VTD_BASE, VtdAddressSpaces, VtdUnit } from '@hw/intel-iommu';
 import { vtdConfig, type VtdConfig } from '@hw/intel-iommu/config';
 import { MemoryMappedRegisters, VtdHostDriver } from '@hw/intel-iommu/driver';
+
+/** What state files call it. */
+export const PHYSICAL_VTD = 'vtd';
 
 /** A physical unit whose model can be looked at. */
 export interface PhysicalVtd extends PhysicalIommu {
@@ -13,8 +16,8 @@ export interface PhysicalVtd extends PhysicalIommu {
  * A host's physical VT-d unit, which nests, and the kernel's driver for it: the same model and the same driver that a guest has,
  * reached only through registers, queue and tables in host memory. `options` are intel-iommu's.
  */
-export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIommuPlatform) => PhysicalVtd {
-  return ({ addressSpace, pages, ledger, clock, functionAt, mapMmio, sendMsi, faultMessage }) => {
+export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory {
+  const create: HostIommuFactory = ({ addressSpace, pages, ledger, clock, functionAt, mapMmio, sendMsi, faultMessage }): PhysicalVtd => {
     const name = 'host/vtd';
     const propagation = { translationChanged: () => spaces.update() };
     const config = vtdConfig({ nesting: true, ...options }, 'iommu');
@@ -39,4 +42,5 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): (platform: HostIo
     });
     return { unit, driver, pci: spaces, describe: () => driver.describe(), inspect: into => unit.inspect(into) };
   };
+  return Object.assign(create, { model: PHYSICAL_VTD, options });
 }
