@@ -163,6 +163,8 @@ export interface Behaviour {
   readonly updateUnsnooped: boolean;
   /** PASID entries are cached; otherwise they are read for each request. */
   readonly pasidsCached: boolean;
+  /** Non-leaf paging entries are cached; otherwise each walk starts at the root. */
+  readonly pagingStructuresCached: boolean;
   /**
    * 0: translations are cached by domain and PASID. Otherwise by requester (see RequesterIotlb), at most this many; they are found
    * without a look at the context entry in legacy mode.
@@ -233,6 +235,7 @@ export const SPECIFICATION: Behaviour = {
   dirtyAfterAccessed: true,
   updateUnsnooped: false,
   pasidsCached: true,
+  pagingStructuresCached: true,
   requesterTranslations: 0,
   contextDomainCompared: true,
   hitsIgnorePermission: false,
@@ -299,6 +302,7 @@ export const QEMU_10_2: Behaviour = {
   dirtyAfterAccessed: false,
   updateUnsnooped: true,
   pasidsCached: false,
+  pagingStructuresCached: false,
   requesterTranslations: 1024,
   contextDomainCompared: false,
   hitsIgnorePermission: true,

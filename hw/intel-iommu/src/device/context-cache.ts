@@ -17,6 +17,8 @@ export const Ctx = {
   TABLE_LO: 5,
   /** Scalable: the PASID of requests without PASID. */
   RID_PASID: 6,
+  /** Legacy: the paging-structure cache's id of the second stage's address space. */
+  SECOND_SPACE: 6,
   /** Legacy: the IOTLB's address-space id. */
   ASID: 7,
 } as const;

@@ -1,5 +1,6 @@
 /** The first-stage walk, alone or nested over a second stage (VT-d 3.6, 3.8, vtd.md 3.8, 3.9, 4.6). */
 import { Access, MemTx, type MemoryPort } from '@remora/core';
+import type { PagingStructureCache } from '@remora/iommu';
 import { Fault, Fs, Pgtt } from '../spec/index.js';
 import { baseMaskHi, baseMaskLo, inInterruptRange, levelShift, overlapsInterruptRange, tableIndex } from './address.js';
 import type { Behaviour, SecondStageFaults } from './behaviour.js';
@@ -20,6 +21,8 @@ const ADDRESS_LO = ~0xfff;
 /** Bits 12:0 of a large leaf are attributes. */
 const LARGE_ATTRIBUTES = 0x1fff;
 const READ_WRITE = Fs.RW | Fs.US;
+/** A mark of the paging-structure cache, beside R/W and U/S: XD was met. */
+const EXECUTE_DISABLED = 1;
 
 export class FirstStageWalk {
   /** Results of the last walk that returned 0: output page, log2 of its size, Access bits and marks granted. */
@@ -31,6 +34,7 @@ export class FirstStageWalk {
   readonly #behaviour: Behaviour;
   readonly #memory: MemoryPort;
   readonly #second: SecondStageWalk;
+  readonly #structures: PagingStructureCache | undefined;
   readonly #faults: SecondStageFaults;
   readonly #entry = new Int32Array(2);
   readonly #reservedHi: number;
@@ -38,8 +42,15 @@ export class FirstStageWalk {
   #atHi = 0;
   #atLo = 0;
 
-  constructor(caps: Capabilities, behaviour: Behaviour, memory: MemoryPort, second: SecondStageWalk) {
+  constructor(
+    caps: Capabilities,
+    behaviour: Behaviour,
+    memory: MemoryPort,
+    second: SecondStageWalk,
+    structures: PagingStructureCache | undefined,
+  ) {
     this.#caps = caps;
+    this.#structures = structures;
     this.#behaviour = behaviour;
     this.#memory = memory;
     this.#second = second;
@@ -62,7 +73,18 @@ export class FirstStageWalk {
     let tableLo = pe[record + Pe.FS_LO]!;
     let path = READ_WRITE;
     let executeDisable = 0;
-    for (let level = levels; ; level--) {
+    let level = levels;
+    const structures = this.#structures;
+    const space = pe[record + Pe.FIRST_SPACE]!;
+    const known = structures === undefined ? -1 : structures.lookup(space, levels, hi, lo);
+    if (known >= 0) {
+      tableHi = structures!.tableHi(known);
+      tableLo = structures!.tableLo(known);
+      path = structures!.marks(known) & READ_WRITE;
+      executeDisable = structures!.marks(known) & EXECUTE_DISABLED;
+      level = structures!.level(known) - 1;
+    }
+    for (; ; level--) {
       const entryLo = tableLo | (tableIndex(level, hi, lo) << 3);
       const located = this.#locate(pe, record, nested, tableHi, entryLo, level === levels);
       if (located !== 0) return located;
@@ -86,6 +108,8 @@ export class FirstStageWalk {
       if (failure !== 0) return failure;
       tableHi = high & ADDRESS_HI;
       tableLo = low & ADDRESS_LO;
+      const marks = executeDisable === 0 ? path : path | EXECUTE_DISABLED;
+      structures?.insert(space, level, hi, lo, tableHi, tableLo, marks);
     }
   }
 
@@ -163,7 +187,9 @@ export class FirstStageWalk {
       (flags & PeFlag.SSADE) === 0 ? AdUpdate.OFF : (flags & PeFlag.PWSNP) === 0 ? AdUpdate.UNSNOOPED : AdUpdate.ON;
     const rootHi = pe[record + Pe.SS_HI]!;
     const rootLo = pe[record + Pe.SS_LO]!;
-    const reason = second.walk(rootHi, rootLo, pe[record + Pe.SS_LEVELS]!, hi, lo, access, this.#faults, ad, final);
+    const levels = pe[record + Pe.SS_LEVELS]!;
+    const space = pe[record + Pe.SECOND_SPACE]!;
+    const reason = second.walk(rootHi, rootLo, levels, hi, lo, access, this.#faults, ad, final, space);
     if (reason !== 0) return reason;
     this.#atHi = second.hi | (hi & ~baseMaskHi(second.shift));
     this.#atLo = second.lo | (lo & ~baseMaskLo(second.shift));

@@ -1,5 +1,5 @@
 /** What invalidations remove from the unit's own caches (vtd.md 5.11). Descriptors and register commands both end here. */
-import type { Iotlb } from '@remora/iommu';
+import type { Iotlb, PagingStructureCache } from '@remora/iommu';
 import { Granularity, PasidCacheGranularity, PasidIotlbGranularity } from '../spec/index.js';
 import type { Behaviour } from './behaviour.js';
 import type { ContextCache } from './context-cache.js';
@@ -23,6 +23,7 @@ export class Invalidator {
   readonly #pasids: PasidEntryCache;
   readonly #iotlb: Iotlb;
   readonly #byRequester: RequesterIotlb | undefined;
+  readonly #structures: PagingStructureCache | undefined;
   readonly #interruptEntries: InterruptEntryCache;
   readonly #propagation: VtdPropagation | undefined;
 
@@ -31,6 +32,7 @@ export class Invalidator {
     contexts: ContextCache,
     pasids: PasidEntryCache,
     iotlb: Iotlb,
+    structures: PagingStructureCache | undefined,
     interruptEntries: InterruptEntryCache,
     propagation: VtdPropagation | undefined,
     byRequester: RequesterIotlb | undefined,
@@ -39,6 +41,7 @@ export class Invalidator {
     this.#contexts = contexts;
     this.#pasids = pasids;
     this.#iotlb = iotlb;
+    this.#structures = structures;
     this.#interruptEntries = interruptEntries;
     this.#propagation = propagation;
     this.#byRequester = byRequester;
@@ -50,6 +53,7 @@ export class Invalidator {
     this.#pasids.invalidateAll();
     this.#iotlb.invalidateAll();
     this.#byRequester?.invalidateAll();
+    this.#structures?.invalidateAll();
   }
 
   /** `granularity` is a Granularity. Returns what propagation returned. */
@@ -74,18 +78,26 @@ export class Invalidator {
     return this.#propagation?.pasidCacheInvalidate?.(granularity, domain, pasid) ?? 0;
   }
 
-  /** `granularity` is a Granularity; the range is 2^mask pages around (hi, lo). */
+  /** `granularity` is a Granularity; the range is 2^mask pages around (hi, lo); `leaf` (IH) if only leaf entries changed. */
   iotlb(granularity: number, domain: number, hi: number, lo: number, mask: number, leaf: boolean): number {
     const iotlb = this.#iotlb;
+    const structures = this.#structures;
     if (granularity === Granularity.GLOBAL) {
       iotlb.invalidateAll();
       this.#byRequester?.invalidateAll();
+      structures?.invalidateAll();
     } else if (granularity === Granularity.DOMAIN) {
       iotlb.invalidateDomain(domain);
       this.#byRequester?.invalidateDomain(domain);
+      structures?.invalidateDomain(domain);
     } else if (this.#byRequester !== undefined) {
       this.#byRequester.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, rangeShift(mask));
     } else {
+      structures?.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, rangeShift(mask), leaf);
+      if (!leaf) {
+        structures?.invalidateDomain(domain, TlbKind.FIRST_STAGE);
+        structures?.invalidateDomain(domain, TlbKind.NESTED);
+      }
       iotlb.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, rangeShift(mask));
       // The address is a second-stage input, which says nothing about these.
       iotlb.invalidateDomain(domain, TlbKind.FIRST_STAGE);
@@ -94,7 +106,7 @@ export class Invalidator {
     return this.#propagation?.iotlbInvalidate?.(granularity, domain, hi, lo, mask, leaf) ?? 0;
   }
 
-  /** `granularity` is a PasidIotlbGranularity; the range is 2^mask pages around (hi, lo). */
+  /** `granularity` is a PasidIotlbGranularity; the range is 2^mask pages around (hi, lo); `leaf` (IH) if only leaf entries changed. */
   pasidIotlb(
     granularity: number,
     domain: number,
@@ -105,6 +117,7 @@ export class Invalidator {
     leaf: boolean,
   ): number {
     this.#pasidTranslations(granularity, domain, pasid, hi, lo, mask);
+    this.#pasidStructures(granularity, domain, pasid, hi, lo, mask, leaf);
     return this.#propagation?.pasidIotlbInvalidate?.(granularity, domain, pasid, hi, lo, mask, leaf) ?? 0;
   }
 
@@ -131,6 +144,32 @@ export class Invalidator {
   page(domain: number, pasid: number, hi: number, lo: number): void {
     this.#pasidTranslations(PasidIotlbGranularity.PAGE, domain, pasid, hi, lo, 0);
     this.#iotlb.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, PAGE_SHIFT);
+    this.#pasidStructures(PasidIotlbGranularity.PAGE, domain, pasid, hi, lo, 0, false);
+    this.#structures?.invalidateDomainPages(domain, TlbKind.SECOND_STAGE, hi, lo, PAGE_SHIFT, false);
+  }
+
+  #pasidStructures(
+    granularity: number,
+    domain: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    mask: number,
+    leaf: boolean,
+  ): void {
+    const structures = this.#structures;
+    const pages = granularity !== PasidIotlbGranularity.PASID;
+    // First-stage dead ends are never cached: leaves alone concern nothing here.
+    if (structures === undefined || (pages && leaf)) return;
+    const first = structures.space(domain, pasid, TlbKind.FIRST_STAGE);
+    const nested = structures.space(domain, pasid, TlbKind.NESTED);
+    if (pages) {
+      structures.invalidatePages(first, hi, lo, rangeShift(mask), false);
+      structures.invalidatePages(nested, hi, lo, rangeShift(mask), false);
+    } else {
+      structures.invalidateSpace(first);
+      structures.invalidateSpace(nested);
+    }
   }
 
   /** All IRTEs. */

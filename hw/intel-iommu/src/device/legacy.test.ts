@@ -185,6 +185,7 @@ test('SNP is allowed in leaves with snoop control', t => {
   t.is(bench.fault(0x5000), 0);
   const table = tableAddress(bench, second, 2);
   bench.flip(table, 11);
+  bench.command(GlobalCommand.SRTP);
   t.is(bench.fault(0x5000 + 0x1000), 0x0c);
   t.not(leaf, table);
 });

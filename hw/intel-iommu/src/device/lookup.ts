@@ -1,12 +1,12 @@
 /** Context and PASID entries through the unit's caches: what a missing invalidation leaves stale. */
-import type { Iotlb } from '@remora/iommu';
+import type { Iotlb, PagingStructureCache } from '@remora/iommu';
 import type { Capabilities } from './capabilities.js';
 import { ContextEntry, pasidLimit, PasidEntry, Pgtt, ScalableContextEntry, TranslationType } from '../spec/index.js';
 import { Ctx, CtxFlag, type ContextCache } from './context-cache.js';
 import { Pe, PeFlag, type PasidEntryCache } from './pasid-entry-cache.js';
 import type { TableReader } from './table-reader.js';
 
-/** The IOTLB's kinds of entry. */
+/** Kinds of address space, of the IOTLB and the paging-structure cache. */
 export const TlbKind = { SECOND_STAGE: 0, FIRST_STAGE: 1, NESTED: 2 } as const;
 
 const PAGE_MASK = ~0xfff;
@@ -17,10 +17,19 @@ export class Lookup {
   readonly #caps: Capabilities;
   readonly #reader: TableReader;
   readonly #iotlb: Iotlb;
+  readonly #structures: PagingStructureCache | undefined;
   readonly #entry = new Int32Array(16);
 
-  constructor(caps: Capabilities, reader: TableReader, contexts: ContextCache, pasids: PasidEntryCache, iotlb: Iotlb) {
+  constructor(
+    caps: Capabilities,
+    reader: TableReader,
+    contexts: ContextCache,
+    pasids: PasidEntryCache,
+    iotlb: Iotlb,
+    structures: PagingStructureCache | undefined,
+  ) {
     this.#caps = caps;
+    this.#structures = structures;
     this.#reader = reader;
     this.contexts = contexts;
     this.pasids = pasids;
@@ -49,8 +58,7 @@ export class Lookup {
     table[at + Ctx.EXTENT] = fields.aw.get(entry, 0) + 2;
     table[at + Ctx.TABLE_HI] = entry[1]!;
     table[at + Ctx.TABLE_LO] = entry[0]! & PAGE_MASK;
-    table[at + Ctx.RID_PASID] = 0;
-    table[at + Ctx.ASID] = this.legacyAsid(table, at);
+    this.#nameLegacy(table, at);
     return 0;
   }
 
@@ -105,17 +113,46 @@ export class Lookup {
     words[record + Pe.FS_HI] = entry[5]!;
     words[record + Pe.FS_LO] = entry[4]! & PAGE_MASK;
     words[record + Pe.FS_LEVELS] = fields.fspm.get(entry, 0) + 4;
-    words[record + Pe.ASID] = this.pasidAsid(record);
+    this.#namePasid(record);
     return record;
   }
 
-  /** The IOTLB's id for a legacy context record; ids are interned anew when the IOTLB has run out of them. */
-  legacyAsid(table: Int32Array, at: number): number {
-    return this.#iotlb.asid(table[at + Ctx.DOMAIN]!, -1, TlbKind.SECOND_STAGE);
+  /** Interns a legacy context record's address space anew where a cache has run out of ids since. */
+  renewLegacy(table: Int32Array, at: number): void {
+    if (this.#iotlb.isCurrent(table[at + Ctx.ASID]!) && this.#isNamed(table[at + Ctx.SECOND_SPACE]!)) return;
+    this.#nameLegacy(table, at);
+  }
+
+  /** The same for a PASID record. */
+  renewPasid(record: number): void {
+    const words = this.pasids.words;
+    const named = this.#isNamed(words[record + Pe.SECOND_SPACE]!) && this.#isNamed(words[record + Pe.FIRST_SPACE]!);
+    if (!named || !this.#iotlb.isCurrent(words[record + Pe.ASID]!)) this.#namePasid(record);
+  }
+
+  #isNamed(space: number): boolean {
+    return this.#structures === undefined || this.#structures.isCurrent(space);
+  }
+
+  #nameLegacy(table: Int32Array, at: number): void {
+    const domain = table[at + Ctx.DOMAIN]!;
+    table[at + Ctx.ASID] = this.#iotlb.asid(domain, -1, TlbKind.SECOND_STAGE);
+    table[at + Ctx.SECOND_SPACE] = this.#structures?.space(domain, -1, TlbKind.SECOND_STAGE) ?? 0;
+  }
+
+  #namePasid(record: number): void {
+    const words = this.pasids.words;
+    const domain = words[record + Pe.DOMAIN]!;
+    const pasid = words[record + Pe.PASID]!;
+    words[record + Pe.ASID] = this.#pasidAsid(record);
+    // Second-stage tables belong to the domain whoever walks them.
+    words[record + Pe.SECOND_SPACE] = this.#structures?.space(domain, -1, TlbKind.SECOND_STAGE) ?? 0;
+    const kind = words[record + Pe.PGTT] === Pgtt.NESTED ? TlbKind.NESTED : TlbKind.FIRST_STAGE;
+    words[record + Pe.FIRST_SPACE] = this.#structures?.space(domain, pasid, kind) ?? 0;
   }
 
   /** The IOTLB's id for a PASID record: second-stage translations belong to the domain, others to the PASID in it. */
-  pasidAsid(record: number): number {
+  #pasidAsid(record: number): number {
     const words = this.pasids.words;
     const domain = words[record + Pe.DOMAIN]!;
     const pasid = words[record + Pe.PASID]!;

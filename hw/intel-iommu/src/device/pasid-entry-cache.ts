@@ -20,6 +20,9 @@ export const Pe = {
   FS_LEVELS: 11,
   /** The IOTLB's address-space id. */
   ASID: 12,
+  /** The paging-structure cache's ids of the address spaces of either stage. */
+  SECOND_SPACE: 13,
+  FIRST_SPACE: 14,
 } as const;
 const WORDS = 16;
 

@@ -1,5 +1,6 @@
 /** The second-stage walk (VT-d 3.7, vtd.md 3.7, 3.9, 4.5). */
 import { Access, MemTx, type MemoryPort } from '@remora/core';
+import type { PagingStructureCache } from '@remora/iommu';
 import { Fault, Ss } from '../spec/index.js';
 import {
   baseMaskHi,
@@ -37,6 +38,8 @@ export class SecondStageWalk {
   readonly #caps: Capabilities;
   readonly #behaviour: Behaviour;
   readonly #memory: MemoryPort;
+  /** Marks: the R and W that are left. */
+  readonly #structures: PagingStructureCache | undefined;
   readonly #entry = new Int32Array(2);
   /** High-word reserved bits, of tables and of leaves: address bits at and above the host width, and bit 62. */
   readonly #tableReservedHi: number;
@@ -45,10 +48,16 @@ export class SecondStageWalk {
   readonly #tableReserved: Int32Array;
   readonly #leafReserved: Int32Array;
 
-  constructor(caps: Capabilities, behaviour: Behaviour, memory: MemoryPort) {
+  constructor(
+    caps: Capabilities,
+    behaviour: Behaviour,
+    memory: MemoryPort,
+    structures: PagingStructureCache | undefined,
+  ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
     this.#memory = memory;
+    this.#structures = structures;
     const lenient = behaviour.lenientLeaves;
     this.#tableReservedHi = (ADDRESS_HI & (-1 << (caps.haw - 32))) | RESERVED_62;
     this.#leafReservedHi = lenient && caps.deviceTlb ? this.#tableReservedHi & ~RESERVED_62 : this.#tableReservedHi;
@@ -61,7 +70,8 @@ export class SecondStageWalk {
 
   /**
    * Translates (hi, lo) by the table of `levels` levels at the byte address (rootHi, rootLo). `access` has the Access bits READ and
-   * WRITE. `final` if the result is where a request goes, so that the interrupt range is refused. Returns 0 or the fault reason.
+   * WRITE. `final` if the result is where a request goes, so that the interrupt range is refused. `space`: the address space whose
+   * tables these are, by the paging-structure cache. Returns 0 or the fault reason.
    */
   walk(
     rootHi: number,
@@ -73,6 +83,7 @@ export class SecondStageWalk {
     faults: SecondStageFaults,
     ad: number,
     final: boolean,
+    space: number,
   ): number {
     if (isBeyond(hi, this.#caps.inputWidth(levels))) return faults.width;
     const entry = this.#entry;
@@ -81,7 +92,16 @@ export class SecondStageWalk {
     let tableHi = rootHi;
     let tableLo = rootLo;
     let granted = PERMISSIONS;
-    for (let level = levels; ; level--) {
+    let level = levels;
+    const structures = this.#structures;
+    const known = structures === undefined ? -1 : structures.lookup(space, levels, hi, lo);
+    if (known >= 0) {
+      tableHi = structures!.tableHi(known);
+      tableLo = structures!.tableLo(known);
+      granted = structures!.marks(known);
+      level = structures!.level(known) - 1;
+    }
+    for (; ; level--) {
       const entryLo = tableLo | (tableIndex(level, hi, lo) << 3);
       const result = memory.load(tableHi, entryLo, entry, 0, 2);
       const low = entry[0]!;
@@ -103,6 +123,7 @@ export class SecondStageWalk {
       }
       tableHi = high & ADDRESS_HI;
       tableLo = low & ADDRESS_LO;
+      structures?.insert(space, level, hi, lo, tableHi, tableLo, granted);
     }
   }
 

@@ -165,9 +165,10 @@ export class Translator {
       this.#legacyReasons,
       AdUpdate.OFF,
       true,
+      table[at + Ctx.SECOND_SPACE]!,
     );
     if (reason !== 0) return this.#refuse(reason, fpd, true);
-    if (!this.#iotlb.isCurrent(asid)) table[at + Ctx.ASID] = this.#lookup.legacyAsid(table, at);
+    this.#lookup.renewLegacy(table, at);
     return this.#fromSecond(table[at + Ctx.ASID]!, table[at + Ctx.DOMAIN]!, out);
   }
 
@@ -248,7 +249,7 @@ export class Translator {
         ? this.#walkSecond(pe, record, flags)
         : this.#first.walk(pe, record, this.#hi, this.#lo, this.#access);
     if (reason !== 0) return this.#refuse(reason, fpd, true);
-    if (!this.#iotlb.isCurrent(pe[record + Pe.ASID]!)) pe[record + Pe.ASID] = this.#lookup.pasidAsid(record);
+    this.#lookup.renewPasid(record);
     const asid = pe[record + Pe.ASID]!;
     const domain = pe[record + Pe.DOMAIN]!;
     if (pgtt === Pgtt.SECOND_STAGE) return this.#fromSecond(asid, domain, out);
@@ -268,6 +269,7 @@ export class Translator {
       this.#behaviour.scalableSecondStage,
       flags & PeFlag.SSADE ? snooped : AdUpdate.OFF,
       true,
+      pe[record + Pe.SECOND_SPACE]!,
     );
   }
 

@@ -5,6 +5,7 @@
 import type { Inspector, MmioOps, Translation } from '@remora/core';
 import {
   Iotlb,
+  PagingStructureCache,
   type AtsCompletion,
   type AtsStatus,
   type PageRequest,
@@ -43,6 +44,11 @@ import { UnitState } from './state.js';
 import { TableReader } from './table-reader.js';
 import { Translator } from './translate.js';
 import { VirtualCommands } from './virtual-command.js';
+
+/** Non-leaf paging entries that are cached: 16 GiB of 4 KiB pages, at two ways and 128 KiB. */
+const PAGING_STRUCTURES = 8192;
+/** Pages are mapped by entries of levels 1 to 3. */
+const LARGEST_LEAF = 3;
 
 export class VtdUnit {
   readonly config: VtdConfig;
@@ -103,12 +109,16 @@ export class VtdUnit {
     this.#inspectingReader = new TableReader(caps, behaviour, memory, state, masks);
     const contexts = new ContextCache();
     const pasids = new PasidEntryCache();
-    this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb);
+    const structures = behaviour.pagingStructuresCached
+      ? new PagingStructureCache(PAGING_STRUCTURES, LARGEST_LEAF)
+      : undefined;
+    this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb, structures);
     this.#invalidator = new Invalidator(
       behaviour,
       contexts,
       pasids,
       this.#iotlb,
+      structures,
       this.#interruptEntries,
       propagation,
       byRequester,
@@ -157,8 +167,8 @@ export class VtdUnit {
     });
     this.mmio = this.#block.ops;
 
-    const second = new SecondStageWalk(caps, behaviour, memory);
-    const first = new FirstStageWalk(caps, behaviour, memory, second);
+    const second = new SecondStageWalk(caps, behaviour, memory, structures);
+    const first = new FirstStageWalk(caps, behaviour, memory, second, structures);
     this.#translator = new Translator(
       caps,
       behaviour,
