@@ -34,6 +34,7 @@ export const Errno = {
   ERANGE: 34,
   EOVERFLOW: 75,
   EOPNOTSUPP: 95,
+  ETIMEDOUT: 110,
 } as const;
 
 const NAMES = new Map<number, string>(Object.entries(Errno).map(([name, value]) => [value, name]));

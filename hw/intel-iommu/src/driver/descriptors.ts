@@ -155,6 +155,8 @@ export interface PageGroupResponse {
   /** 0 success, 1 invalid request, 15 failure. */
   readonly code: number;
   readonly group: number;
+  /** The request was the last of its group, which older revisions want to be told. */
+  readonly last?: boolean;
 }
 
 export function pageGroupResponseDescriptor(response: PageGroupResponse): Int32Array {
@@ -164,6 +166,7 @@ export function pageGroupResponseDescriptor(response: PageGroupResponse): Int32A
     rc: response.code,
     rid: response.requesterId,
     prgi: response.group,
+    lpig: Number(response.last ?? false),
   });
 }
 

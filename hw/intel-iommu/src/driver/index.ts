@@ -7,6 +7,8 @@ export * from './host-driver.js';
 export * from './invalidation-queue.js';
 export * from './invalidations.js';
 export * from './page-allocator.js';
+export { PageRequestQueue } from './page-requests.js';
+export type { PageRequestHandler, PageRequestOptions, VtdPageRequest } from './page-requests.js';
 export * from './page-table.js';
 export { PasidDirectory } from './pasid-directory.js';
 export * from './registers.js';

@@ -48,8 +48,15 @@ export class InvalidationQueue {
   readonly #qword = new Int32Array(2);
   /** Words 2 and 3 are the address of the status word. */
   readonly #wait = waitDescriptor({ statusData: STATUS_DONE, statusHi: 0, statusLo: 0 });
+  readonly #drainingWait = waitDescriptor({
+    statusData: STATUS_DONE,
+    statusHi: 0,
+    statusLo: 0,
+    drainPageRequests: true,
+  });
   #tail = 0;
   #failure: QueueFailure | undefined;
+  #timedOut: number | undefined;
 
   /** @throws Error if there are no pages for the queue. */
   constructor(registers: VtdRegisters, memory: MemoryPort, pages: PageAllocator, options: InvalidationQueueOptions) {
@@ -85,6 +92,11 @@ export class InvalidationQueue {
     return this.#failure;
   }
 
+  /** Requester id of the function that last let a device-TLB invalidation time out; undefined while none did. */
+  get timedOut(): number | undefined {
+    return this.#timedOut;
+  }
+
   /** First frame of the queue. */
   get frame(): number {
     return this.#frame;
@@ -111,16 +123,26 @@ export class InvalidationQueue {
 
   /**
    * Queues `descriptors` and a wait, and lets the unit work until the wait is done. 0; -EINVAL if the unit refused one (`failure` says
-   * which; with `recovers` the rest of the batch is done all the same); -EIO if the wait is never completed.
+   * which; with `recovers` the rest of the batch is done all the same); -ETIMEDOUT if a function did not complete an invalidation in time and
+   * the wait was given up (`timedOut`); -EIO if the wait is never completed.
    */
   submit(...descriptors: readonly Int32Array[]): number {
+    return this.#submit(descriptors, this.#wait);
+  }
+
+  /** As submit; the wait also drains page requests (PD). */
+  submitDraining(...descriptors: readonly Int32Array[]): number {
+    return this.#submit(descriptors, this.#drainingWait);
+  }
+
+  #submit(descriptors: readonly Int32Array[], wait: Int32Array): number {
     if (descriptors.length + 2 > this.entries)
       throw new RangeError(`more than ${this.entries - 2} descriptors in a batch`);
     const first = this.#tail;
     for (const descriptor of descriptors) this.#put(descriptor);
     const slot = this.#tail;
     this.#setStatus(slot, STATUS_PENDING);
-    this.#put(this.#waitFor(slot));
+    this.#put(this.#waitFor(slot, wait));
     this.ring();
     return this.#await(first, slot);
   }
@@ -144,10 +166,25 @@ export class InvalidationQueue {
     if ((this.#registers.read32(Reg.FSTS) & Fsts.IQE) === 0) return false;
     const index = this.#noteFailure();
     this.#setStatus(index, STATUS_PENDING);
-    this.#store(index, this.#waitFor(index));
+    this.#store(index, this.#waitFor(index, this.#wait));
     this.#registers.write32(Reg.FSTS, Fsts.IQE);
     // QEMU goes on only when the tail is written; elsewhere this says nothing new.
     this.ring();
+    return true;
+  }
+
+  /**
+   * Lets a queue go on that stopped because a function did not complete an invalidation, and forgets completions that came too late
+   * (vtd.md 5.10). False if neither had happened.
+   */
+  recoverFromTimeout(): boolean {
+    const status = this.#registers.read32(Reg.FSTS) & (Fsts.ITE | Fsts.ICE);
+    if (status === 0) return false;
+    if ((status & Fsts.ITE) !== 0) {
+      this.#registers.read64(Reg.IQERCD, this.#qword);
+      this.#timedOut = QueueErrorRecord.fields.itesid.get(this.#qword, 0);
+    }
+    this.#registers.write32(Reg.FSTS, status);
     return true;
   }
 
@@ -164,7 +201,13 @@ export class InvalidationQueue {
     for (let tries = 0; tries < PATIENCE; tries++) {
       this.#memory.load(this.#statusFrame, slot, this.#status, 0, 1);
       if (this.#status[0] === STATUS_DONE) return refused ? -Errno.EINVAL : 0;
-      if ((this.#registers.read32(Reg.FSTS) & Fsts.IQE) === 0) continue;
+      const errors = this.#registers.read32(Reg.FSTS);
+      if ((errors & (Fsts.ITE | Fsts.ICE)) !== 0) {
+        if (!this.recovers) return -Errno.EIO;
+        this.recoverFromTimeout();
+        if (this.#isGivenUp(slot)) return -Errno.ETIMEDOUT;
+      }
+      if ((errors & Fsts.IQE) === 0) continue;
       const index = this.#noteFailure();
       // A descriptor of an earlier batch is someone else's mistake; the queue stays as it is unless it is to be repaired.
       refused ||= this.#within(index, first, slot);
@@ -172,6 +215,12 @@ export class InvalidationQueue {
       this.recover();
     }
     return -Errno.EIO;
+  }
+
+  /** Whether the unit went past the wait in `slot` without completing it. */
+  #isGivenUp(slot: number): boolean {
+    this.#memory.load(this.#statusFrame, slot, this.#status, 0, 1);
+    return this.#status[0] !== STATUS_DONE && this.head === (slot + 1) % this.entries;
   }
 
   /** Whether a slot lies in the run from `first` to `last`, around the end of the queue if need be. */
@@ -188,12 +237,12 @@ export class InvalidationQueue {
     return index;
   }
 
-  /** The wait that completes `slot`; one descriptor for all slots, to be stored at once. */
-  #waitFor(slot: number): Int32Array {
+  /** `wait`, made to complete `slot`; one descriptor for all slots, to be stored at once. */
+  #waitFor(slot: number, wait: Int32Array): Int32Array {
     const frame = this.#statusFrame + Math.floor(slot / 1024);
-    this.#wait[2] = frameLo(frame) + (slot % 1024) * 4;
-    this.#wait[3] = frameHi(frame);
-    return this.#wait;
+    wait[2] = frameLo(frame) + (slot % 1024) * 4;
+    wait[3] = frameHi(frame);
+    return wait;
   }
 
   #setStatus(slot: number, value: number): void {

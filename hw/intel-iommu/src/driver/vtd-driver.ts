@@ -13,6 +13,7 @@ import {
   InterruptTableAddress,
   PasidCacheGranularity,
   PasidEntry,
+  PasidIotlbGranularity,
   Pgtt,
   Reg,
   RootTableAddress,
@@ -25,9 +26,11 @@ import { ContextTables } from './context-tables.js';
 import type { ContextValues, PasidValues, ScalableContextValues } from './entry-values.js';
 import { takeFaultRecords, type VtdFault } from './fault-log.js';
 import { GlobalCommands, poll } from './global-command.js';
+import { pasidDeviceTlbDescriptor, pasidIotlbDescriptor, waitDescriptor } from './descriptors.js';
 import { InvalidationQueue } from './invalidation-queue.js';
-import { VtdInvalidations } from './invalidations.js';
+import { EVERYTHING_SHIFT, VtdInvalidations } from './invalidations.js';
 import type { PageAllocator } from './page-allocator.js';
+import { type PageRequestOptions, PageRequestQueue } from './page-requests.js';
 import { directorySize, PasidDirectory } from './pasid-directory.js';
 import type { VtdRegisters } from './registers.js';
 import { VirtualCommands } from './virtual-command.js';
@@ -66,6 +69,7 @@ export class VtdDriver extends VtdInvalidations {
   readonly #context = new Int32Array(ScalableContextEntry.words);
   #tables: ContextTables | undefined;
   #ownQueue: InvalidationQueue | undefined;
+  #pageRequests: PageRequestQueue | undefined;
 
   /** Reads the unit's capabilities and what is enabled. @throws Error if no unit answers, or it lacks the mode that is asked for. */
   constructor(registers: VtdRegisters, memory: MemoryPort, pages: PageAllocator, options: VtdDriverOptions = {}) {
@@ -177,8 +181,36 @@ export class VtdDriver extends VtdInvalidations {
     if (this.#commands.status() & GlobalCommand.CFI) this.#commands.disable(GlobalCommand.CFI);
   }
 
+  /**
+   * Sets the page request queue up, after the root table and before functions get at it (vtd.md 11.4); with `message` its events are
+   * unmasked. @throws Error if the unit takes no page requests, or there are no pages.
+   */
+  enablePageRequests(options: Omit<PageRequestOptions, 'respond'>, message?: EventMessage): PageRequestQueue {
+    if (!this.capabilities.ecap.prs) throw new Error('VT-d: the unit takes no page requests');
+    this.#pageRequests = new PageRequestQueue(this.#registers, this.#memory, this.pages, {
+      ...options,
+      respond: response => this.pageGroupResponse(response),
+    });
+    this.#pageRequests.enable();
+    if (message !== undefined) this.#pageRequests.enableEvents(message.hi, message.lo, message.data);
+    return this.#pageRequests;
+  }
+
+  /** The page request queue, while there is one. @throws Error otherwise. */
+  get pageRequests(): PageRequestQueue {
+    if (this.#pageRequests === undefined) throw new Error('VT-d: page requests are not enabled');
+    return this.#pageRequests;
+  }
+
+  /** The functions with PRE must not request pages any more. */
+  disablePageRequests(): void {
+    this.#pageRequests?.disable();
+    this.#pageRequests = undefined;
+  }
+
   /** Translation, interrupt remapping and the queue off, in this order. */
   stop(): void {
+    this.disablePageRequests();
     if (this.#commands.status() & GlobalCommand.TE) this.disableTranslation();
     if (this.#commands.status() & GlobalCommand.IRE) this.#commands.disable(GlobalCommand.IRE);
     if (this.queued) this.disableQueue();
@@ -255,6 +287,12 @@ export class VtdDriver extends VtdInvalidations {
       : ContextEntry.fields.tt.get(this.#context, 0) === TranslationType.ATS;
   }
 
+  /** Whether the function's context entry lets it request pages. */
+  requestsPages(requesterId: number): boolean {
+    if (!this.scalable || !this.tables.read(requesterId, this.#context)) return false;
+    return ScalableContextEntry.fields.pre.get(this.#context, 0) === 1;
+  }
+
   // Entries together with the flushes that Linux gives.
 
   /** Writes a context entry and flushes what a caching unit may hold of the old one (11.3, 11.4). On failure the entry is absent again. */
@@ -323,11 +361,39 @@ export class VtdDriver extends VtdInvalidations {
     let status = this.flushPasid(did.get(entry, 0), pasid);
     if (status === 0 && secondStage) status = this.iotlbInvalidate(Granularity.DOMAIN, did.get(entry, 0));
     if (status === 0 && this.hasDeviceTlb(requesterId)) status = this.pasidDeviceTlbInvalidate(requesterId, pasid);
+    if (status === 0) status = this.drainPageRequests(requesterId, did.get(entry, 0), pasid, secondStage);
     if (status !== 0) {
       this.writePasidEntry(requesterId, pasid, entry);
       return status;
     }
     return 0;
+  }
+
+  /**
+   * Sees to it that no request for a PASID that is gone comes after this, from a function that requests pages (vtd.md 11.6). Whatever is
+   * queued is handled. 0, or a negated errno.
+   */
+  drainPageRequests(requesterId: number, domain: number, pasid: number, secondStage = false): number {
+    const requests = this.#pageRequests;
+    if (requests === undefined || !this.requestsPages(requesterId)) return 0;
+    const flush = secondStage
+      ? this.iotlbDescriptor(Granularity.DOMAIN, domain)
+      : pasidIotlbDescriptor(PasidIotlbGranularity.PASID, domain, pasid);
+    const batch = [
+      waitDescriptor({ fence: true }),
+      flush,
+      pasidDeviceTlbDescriptor(requesterId, pasid, 0, 0, EVERYTHING_SHIFT),
+    ];
+    requests.handle();
+    for (;;) {
+      const { queue } = this;
+      const status = this.capabilities.ecap.pds ? queue.submitDraining(...batch) : queue.submit(...batch);
+      if (status !== 0) return status;
+      // What was dropped because the queue was full may come again.
+      const overflowed = requests.overflowing;
+      requests.handle();
+      if (!overflowed) return 0;
+    }
   }
 
   // Virtual commands, faults.
