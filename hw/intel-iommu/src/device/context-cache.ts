@@ -22,7 +22,9 @@ export const Ctx = {
   /** Legacy: the IOTLB's address-space id. */
   ASID: 7,
 } as const;
-const WORDS = 8;
+/** Of a record. */
+export const CTX_WORDS = 8;
+const WORDS = CTX_WORDS;
 
 /** Bits of FLAGS. */
 export const CtxFlag = { FPD: 1, PASS_THROUGH: 2, DTE: 4, PASIDE: 8, PRE: 0x10, RID_PRIV: 0x20 } as const;
@@ -82,6 +84,15 @@ export class ContextCache {
     for (let devfn = 0, at = 0; at < table.length; devfn++, at += WORDS) {
       if (((devfn ^ sourceId) & mask & 0xff) !== 0) continue;
       if (anyDomain || table[at + Ctx.DOMAIN] === domain) table[at] = 0;
+    }
+  }
+
+  /** Copies of the valid records, with the requester id in the place of the generation. For state. */
+  *records(): Generator<Int32Array> {
+    for (const id of this.requesters()) {
+      const record = this.table(id).slice(this.at(id), this.at(id) + WORDS);
+      record[Ctx.STAMP] = id;
+      yield record;
     }
   }
 

@@ -1,7 +1,7 @@
 /**
  * Device-TLB invalidations on their way: sent to the function, awaited, timed out (VT-d 6.5.2.5, 6.5.2.6, vtd.md 5.1, 5.5, 7.5).
  */
-import type { Timer } from '@remora/core';
+import type { StateReader, StateWriter, Timer } from '@remora/core';
 import { Fsts, QueueErrorRecord, Reg } from '../spec/index.js';
 import type { Behaviour } from './behaviour.js';
 import type { VtdEnvironment } from './environment.js';
@@ -152,6 +152,48 @@ export class DeviceTlbInvalidations {
     });
     // Without a clock there is nothing to wait for.
     if (clock === undefined && absent) this.#timedOut(sent);
+  }
+
+  /** Those that are awaited, oldest first. A late completion of one that timed out before is not told from nothing afterwards. */
+  save(into: StateWriter, now: number): void {
+    into.list('outstanding', this.#outstanding, (each, sent) => {
+      each.integer('requester', sent.requesterId).integer('throttle', sent.throttleId).integer('pasid', sent.pasid);
+      each.flag('global', sent.global).integer('hi', sent.hi).integer('lo', sent.lo).integer('shift', sent.shift);
+      each.timer('timeout', sent.timer, now);
+    });
+  }
+
+  load(from: StateReader): void {
+    this.reset();
+    this.#outstanding = from.list('outstanding').map(each => {
+      const sent = new SentInvalidation(this.#completed);
+      sent.requesterId = each.integer('requester', { max: 0xffff });
+      sent.throttleId = each.integer('throttle', { max: 0xffff });
+      sent.pasid = each.integer('pasid', { min: -1, max: 2 ** 20 - 1 });
+      sent.global = each.flag('global');
+      sent.hi = each.integer('hi', { min: -(2 ** 31), max: 2 ** 32 - 1 });
+      sent.lo = each.integer('lo', { min: -(2 ** 31), max: 2 ** 32 - 1 });
+      sent.shift = each.integer('shift', { min: 12, max: 64 });
+      sent.state = AWAITED;
+      const { clock } = this.#environment;
+      sent.timer = clock && each.timer('timeout', clock, () => this.#timedOut(sent));
+      sent.deadline = sent.timer?.deadline;
+      return sent;
+    });
+  }
+
+  /**
+   * Sends again what is awaited, for functions do not keep whom they owe a completion: doing it twice changes nothing. Returns how many
+   * that were.
+   */
+  sendAgain(): number {
+    const awaited = this.#outstanding;
+    for (const sent of awaited) {
+      const { requesterId, pasid, global, hi, lo, shift } = sent;
+      const fn = this.#environment.endpoint?.(requesterId);
+      if (fn?.invalidate(pasid, global, hi, lo, shift, sent.completed) === true) sent.completed();
+    }
+    return awaited.length;
   }
 
   readonly #completed = (sent: SentInvalidation): void => {

@@ -1,4 +1,4 @@
-import { Access, NO_PASID } from '@remora/core';
+import { Access, NO_PASID, type StateReader, type StateWriter } from '@remora/core';
 import {
   Fault,
   FaultRecord,
@@ -136,6 +136,15 @@ export class FaultRecording {
     for (let index = 0; index < this.#caps.faultRecords; index++) if (this.#isPending(index)) return;
     this.#registers.update(Reg.FSTS, Fsts.PPF, 0);
     if (this.#behaviour.recordClearEndsEvent) this.statusWritten();
+  }
+
+  /** Which record is filled next; the records themselves are registers. */
+  save(into: StateWriter): void {
+    into.integer('next', this.#next);
+  }
+
+  load(from: StateReader): void {
+    this.#next = from.integer('next', { max: this.#caps.faultRecords - 1 });
   }
 
   #isQualified(reason: number): boolean {

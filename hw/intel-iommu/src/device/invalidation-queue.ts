@@ -1,5 +1,5 @@
 /** The invalidation queue: fetching, errors, restart (VT-d 6.5, vtd.md 5.1). */
-import { MemTx } from '@remora/core';
+import { MemTx, type StateReader, type StateWriter } from '@remora/core';
 import {
   DescriptorType,
   Fsts,
@@ -20,6 +20,9 @@ import type { UnitState } from './state.js';
 const NARROW_BYTES = 16;
 const WIDE_BYTES = 32;
 const MISALIGNED = 0x10;
+const LARGEST_QUEUE = 4096 << 7;
+/** A whole word, of either sign. */
+const WORD = { min: -(2 ** 31), max: 2 ** 32 - 1 };
 /**
  * Descriptors that one register write sets off at most: the largest queue once. Status words may be written to IQT, so that a queue
  * could feed itself for ever; what is left then waits for the next write of IQT.
@@ -68,6 +71,25 @@ export class InvalidationQueue {
     this.#tail = 0;
     this.#lastType = 0;
     this.#waiting = false;
+  }
+
+  /** What IQA said when the queue was enabled, and how far it was got. @throws StateError while a descriptor is being executed. */
+  save(into: StateWriter): void {
+    if (this.#running) throw into.refusal('a descriptor is being executed: a machine is saved between two accesses');
+    into.integer('base-hi', this.#baseHi).integer('base-lo', this.#baseLo).integer('bytes', this.#bytes);
+    into.flag('wide', this.#wide).integer('tail', this.#tail).integer('last-type', this.#lastType);
+    into.flag('waiting', this.#waiting);
+  }
+
+  load(from: StateReader): void {
+    this.#baseHi = from.integer('base-hi', WORD);
+    this.#baseLo = from.integer('base-lo', WORD);
+    this.#bytes = from.integer('bytes', { max: LARGEST_QUEUE });
+    this.#wide = from.flag('wide');
+    this.#tail = from.integer('tail', WORD);
+    this.#tailIsChecked = false;
+    this.#lastType = from.integer('last-type', { max: 0x7f });
+    this.#waiting = from.flag('waiting');
   }
 
   /** GCMD.QIE was set: latches IQA and starts at head 0; what is before the tail already is processed at once. */

@@ -24,7 +24,9 @@ export const Pe = {
   SECOND_SPACE: 13,
   FIRST_SPACE: 14,
 } as const;
-const WORDS = 16;
+/** Of a record. */
+export const PE_WORDS = 16;
+const WORDS = PE_WORDS;
 
 /** Bits of FLAGS. */
 export const PeFlag = { FPD: 1, SRE: 2, WPE: 4, EAFE: 8, SSADE: 0x10, PWSNP: 0x20 } as const;
