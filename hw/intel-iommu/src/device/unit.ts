@@ -2,7 +2,7 @@
  * A VT-d remapping unit: registers, tables, queue, faults. The same class is a guest's vIOMMU and, with `nesting=on`, a host's physical
  * IOMMU. This file composes; behaviour is in the files beside it.
  */
-import type { Inspector, MmioOps, Translation } from '@remora/core';
+import type { Inspector, MmioOps, StateReader, StateWriter, Translation } from '@remora/core';
 import {
   Iotlb,
   PagingStructureCache,
@@ -15,6 +15,7 @@ import type { VtdConfig } from '../config/index.js';
 import { Reg, Ttm, virtualCommandLayout, WINDOW_BYTES } from '../spec/index.js';
 import { AtsRequests } from './ats-requests.js';
 import { QEMU_10_2, SPECIFICATION, type Behaviour } from './behaviour.js';
+import { loadCaches, saveCaches, type UnitCaches } from './cache-state.js';
 import { Capabilities } from './capabilities.js';
 import { ContextCache } from './context-cache.js';
 import { Descriptors } from './descriptors.js';
@@ -68,6 +69,7 @@ export class VtdUnit {
   readonly #state = new UnitState();
   readonly #lookup: Lookup;
   readonly #iotlb: Iotlb;
+  readonly #caches: UnitCaches;
   /** Takes the IOTLB's place in the compatible profile. */
   readonly #byRequester: RequesterIotlb | undefined;
   readonly #reader: TableReader;
@@ -113,6 +115,13 @@ export class VtdUnit {
       ? new PagingStructureCache(PAGING_STRUCTURES, LARGEST_LEAF)
       : undefined;
     this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb, structures);
+    this.#caches = {
+      lookup: this.#lookup,
+      iotlb: this.#iotlb,
+      byRequester,
+      structures,
+      interruptEntries: this.#interruptEntries,
+    };
     this.#invalidator = new Invalidator(
       behaviour,
       contexts,
@@ -204,6 +213,37 @@ export class VtdUnit {
     this.#invalidator.everything();
     this.#invalidator.interruptEntries();
     this.#environment.propagation?.reset?.();
+  }
+
+  /** Registers, latches, caches and what is awaited, between two accesses. */
+  save(into: StateWriter): void {
+    into.words('registers', this.registers.words);
+    this.#state.save(into.child('latched'));
+    this.#queue.save(into.child('queue'));
+    this.#faults.save(into.child('faults'));
+    this.#deviceTlbs.save(into.child('device-tlbs'), this.#environment.clock?.now ?? 0);
+    saveCaches(into.child('caches'), this.#caches);
+  }
+
+  /** As `save` wrote it, into a unit that was reset. Nothing is sent, and nobody told. @throws StateError if it is of another unit. */
+  load(from: StateReader): void {
+    const { words } = this.registers;
+    const initial = words.slice();
+    from.words('registers', words);
+    for (const at of [Reg.CAP, Reg.CAP + 4, Reg.ECAP, Reg.ECAP + 4]) {
+      if (words[at >>> 2] === initial[at >>> 2]) continue;
+      throw from.problem('registers', 'CAP and ECAP are of a unit with other capabilities');
+    }
+    this.#state.load(from.child('latched'));
+    this.#queue.load(from.child('queue'));
+    this.#faults.load(from.child('faults'));
+    this.#deviceTlbs.load(from.child('device-tlbs'));
+    loadCaches(from.child('caches'), this.#caches, this.#state.ttm);
+  }
+
+  /** What functions below owe is asked for again. Returns how much that was. */
+  resume(): number {
+    return this.#deviceTlbs.sendAgain();
   }
 
   /**
