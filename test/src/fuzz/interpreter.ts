@@ -6,7 +6,7 @@ import type { FuzzMemory } from './fuzz-memory.js';
 import type { Request } from './naive/translate.js';
 import { descriptorWords } from './descriptor-words.js';
 import type { Operation, Program, Who } from './program.js';
-import { invalidation, moveLeaf, moveLookup } from './remap.js';
+import { invalidation, moveLeaf, moveLookup, moveTable } from './remap.js';
 import { Rig } from './rig.js';
 import { DOMAINS, PAGES, PASIDS, RIDS, World } from './world.js';
 
@@ -142,8 +142,8 @@ class Interpreter {
     const other = { ...one, address: BigInt.asUintN(64, one.address ^ neighbour) };
     this.#rig.request(one);
     this.#rig.request(other);
-    if ((gene >>> 2) % 3 === 0) moveLookup(this.#world, one, gene >>> 4);
-    else moveLeaf(this.#world, one, gene >>> 4);
+    const moves = [moveLookup, moveLeaf, moveTable];
+    moves[(gene >>> 2) % 3]!(this.#world, one, gene >>> 4);
     const words = invalidation(this.#world, one, other.address, gene);
     if (words !== undefined && queue.enabled) {
       if (queue.stopped) this.#recover(1);
@@ -154,7 +154,7 @@ class Interpreter {
       const domain = Number((low >> 16n) & 0xffffn);
       const [source, functionMask] = [Number((low >> 32n) & 0xffffn), Number((low >> 48n) & 3n)];
       if ((low & 0xfn) === 1n) this.#rig.contextCommand(granularity, domain, source, functionMask);
-      else this.#rig.iotlbCommand(granularity, domain, high & ~0xfffn, Number(high & 0x3fn));
+      else this.#rig.iotlbCommand(granularity, domain, high & ~0xfffn, Number(high & 0x3fn), (high & 0x40n) !== 0n);
     }
     this.#rig.request(one);
     this.#rig.request(other);
@@ -170,7 +170,7 @@ class Interpreter {
     }
     if (how % 3 === 1 && !queue.enabled && !scalable) {
       this.#rig.contextCommand(1, 0, 0, 0);
-      this.#rig.iotlbCommand(1, 0, 0n, 0);
+      this.#rig.iotlbCommand(1, 0, 0n, 0, false);
       return;
     }
     this.#rig.command(naive.enabled, queue.enabled, naive.root | (BigInt(naive.mode) << 10n));
@@ -227,7 +227,13 @@ class Interpreter {
         rig.contextCommand(gene % 4, DOMAINS[(gene >>> 2) % 3]!, RIDS[(gene >>> 4) % 3]!, (gene >>> 6) % 4);
         break;
       default:
-        rig.iotlbCommand(gene % 4, DOMAINS[(gene >>> 2) % 3]!, PAGES[(gene >>> 4) % PAGES.length]!, (gene >>> 8) % 24);
+        rig.iotlbCommand(
+          gene % 4,
+          DOMAINS[(gene >>> 2) % 3]!,
+          PAGES[(gene >>> 4) % PAGES.length]!,
+          (gene >>> 8) % 24,
+          gene >= 0x8000,
+        );
     }
   }
 

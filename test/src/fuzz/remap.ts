@@ -32,6 +32,18 @@ export function moveLeaf(world: World, { rid, pasid, address }: Request, gene: n
   world.memory.putQuad(leaf.address, entry ^ (((1n + BigInt(gene % 7)) << 30n) & ADDRESS));
 }
 
+/** Makes an entry above the last one on a request's way lead elsewhere, or nowhere, or permit less. */
+export function moveTable(world: World, { rid, pasid, address }: Request, gene: number): void {
+  const tables = pathOf(world, rid, pasid, address)
+    .slice(0, -1)
+    .filter(({ kind }) => kind === 'first' || kind === 'second');
+  const table = tables[(gene >>> 2) % tables.length];
+  if (table === undefined) return;
+  const [one, other] = table.kind === 'first' ? world.firsts : world.seconds;
+  const changes = [one!.root ^ other!.root, 2n, 3n, 4n];
+  world.memory.putQuad(table.address, world.memory.quad(table.address)! ^ changes[gene % changes.length]!);
+}
+
 /** Bends the context entry or the PASID entry on a request's way, so that it is in order still and yet another one. */
 export function moveLookup(world: World, { rid, pasid, address }: Request, gene: number): void {
   const kind = world.mode === 'legacy' || gene % 2 === 0 ? 'context' : 'pasid';
@@ -60,7 +72,8 @@ export function invalidation(
   const domain = (gene % 8 === 0 ? tag.domain ^ 1n : tag.domain) << 16n;
   const pasid = (gene % 8 === 1 ? tag.pasid ^ 1n : tag.pasid) << 32n;
   const mask = BigInt((gene >>> 4) % 4 === 0 ? (gene >>> 6) % 19 : (gene >>> 6) % 4);
-  const pages = (around & ~0xfffn) | mask;
+  const hint = (gene >>> 9) % 2 === 0 ? 0x40n : 0n;
+  const pages = (around & ~0xfffn) | hint | mask;
   const source = BigInt(request.rid ^ ((gene >>> 3) % 4 === 0 ? (gene >>> 5) & 7 : 0)) << 32n;
   const device = 0x31n | domain | source | (BigInt((gene >>> 7) & 3) << 48n);
   const kinds: (readonly [bigint, bigint])[] = [

@@ -150,12 +150,13 @@ export class Rig {
     this.#settle();
   }
 
-  iotlbCommand(granularity: number, domain: number, address: bigint, mask: number): void {
-    this.#write64(IVA, address | BigInt(mask));
+  /** `hint`: IVA.IH. */
+  iotlbCommand(granularity: number, domain: number, address: bigint, mask: number, hint: boolean): void {
+    this.#write64(IVA, address | BigInt(mask) | (hint ? 0x40n : 0n));
     this.#write64(IOTLB, ((0x8n << 28n) | (BigInt(granularity) << 28n) | BigInt(domain)) << 32n);
     let performed = this.#commandsAreOpen ? granularity : 0;
     if (performed === 3 && mask > this.facts.maxAddressMask) performed = 0;
-    if (performed !== 0) this.naive.shadow.iotlb(performed, domain, address, mask);
+    if (performed !== 0) this.naive.shadow.iotlb(performed, domain, address, mask, hint);
     this.#equal('IOTLB.IAIG, IVT', Number(this.read64(IOTLB) >> 57n) & 0x43, performed);
     if (performed !== 0) this.#coverage.hit(`IOTLB ${performed}`);
     this.#settle();

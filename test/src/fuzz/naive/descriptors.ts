@@ -62,7 +62,7 @@ export function executeDescriptor(
       shadow.contextCache(granularity, domain, field(first, 47, 32), field(first, 49, 48), mode !== 0);
       break;
     case 2:
-      shadow.iotlb(granularity, domain, address, field(second, 5, 0));
+      shadow.iotlb(granularity, domain, address, field(second, 5, 0), field(second, 6, 6) === 1);
       break;
     case WAIT:
       return {
@@ -71,7 +71,14 @@ export function executeDescriptor(
         ...(field(first, 5, 5) === 1 ? { status: { address: second, data: field(first, 63, 32) } } : {}),
       };
     case 6:
-      shadow.pasidIotlb(granularity, domain, field(first, 51, 32), address, field(second, 5, 0));
+      shadow.pasidIotlb(
+        granularity,
+        domain,
+        field(first, 51, 32),
+        address,
+        field(second, 5, 0),
+        field(second, 6, 6) === 1,
+      );
       break;
     case 7:
       shadow.pasidCache(granularity, domain, field(first, 51, 32));

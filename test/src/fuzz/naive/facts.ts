@@ -11,6 +11,7 @@ export interface Facts {
   readonly maxAddressMask: number;
   readonly zeroLengthRead: boolean;
   readonly faultRecords: number;
+  readonly cachingMode: boolean;
   readonly firstStage1GiB: boolean;
   readonly firstStage5Level: boolean;
   readonly deviceTlb: boolean;
@@ -42,6 +43,7 @@ export function factsOf(cap: bigint, ecap: bigint): Facts {
     maxAddressMask: field(cap, 53, 48),
     zeroLengthRead: bit(cap, 22),
     faultRecords: field(cap, 47, 40) + 1,
+    cachingMode: bit(cap, 7),
     firstStage1GiB: bit(cap, 56),
     firstStage5Level: bit(cap, 60),
     deviceTlb: bit(ecap, 2),

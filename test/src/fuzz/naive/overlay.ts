@@ -10,6 +10,18 @@ export class Overlay {
     this.#memory = memory;
   }
 
+  /** One that starts with these writes and goes its own way. */
+  fork(): Overlay {
+    const fork = new Overlay(this.#memory);
+    fork.adopt(this);
+    return fork;
+  }
+
+  /** Takes over what a fork of this one wrote. */
+  adopt(fork: Overlay): void {
+    for (const [address, value] of fork.writes) this.writes.set(address, value);
+  }
+
   quad(address: bigint): bigint | undefined {
     return this.writes.get(address) ?? this.#memory.quad(address);
   }

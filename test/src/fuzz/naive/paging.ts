@@ -1,9 +1,10 @@
 /**
  * Page walks as vtd.md 3.7 to 3.9, 4.5 and 4.6 tell them, in BigInt and without a thought for speed. Written from the reference,
- * not from the model; no cache, no declared layouts.
+ * not from the model; no declared layouts. What may be cached is the caller's matter: a walk is told of it and tells what it met.
  */
-import type { Facts } from './facts.js';
 import type { Overlay } from './overlay.js';
+import { textOf, type Tag } from './shadow.js';
+import { Walking, type Known } from './walking.js';
 
 /** What a request may do with a page. */
 export interface Rights {
@@ -55,6 +56,7 @@ function lowBits(shift: number): bigint {
 export type AccessedDirty = 'ignored' | 'unsnooped' | 'kept';
 
 export interface SecondStage {
+  readonly tag: Tag;
   readonly root: bigint;
   readonly levels: number;
   readonly accessedDirty: AccessedDirty;
@@ -65,19 +67,58 @@ export interface SecondStage {
 const LEGACY_REASONS = { width: 4, root: 3, entry: 7, reserved: 0xc, range: 0xe, read: 6, write: 5 };
 const SCALABLE_REASONS = { width: 0x84, root: 0x7b, entry: 0x78, reserved: 0x7a, range: 0x87, read: 0x86, write: 0x85 };
 
-/** vtd.md 4.5. `last`: the result is where the request goes. */
+/** Where a walk begins: at the root, or as a cached entry says. */
+type Start = Pick<Known, 'level' | 'table' | 'rights'>;
+
+function startsOf(walking: Walking, tag: Tag, levels: number, address: bigint, root: Start): Start[] {
+  return [...walking.known(tag, levels, address), root];
+}
+
+/** vtd.md 4.5, from each place where the walk may start. `last`: the result is where the request goes. */
 export function walkSecond(
-  facts: Facts,
+  walking: Walking,
   memory: Overlay,
   stage: SecondStage,
   address: bigint,
   access: number,
   last: boolean,
 ): Walked {
-  const legacy = stage.reasons === 'legacy';
-  const reasons = legacy ? LEGACY_REASONS : SCALABLE_REASONS;
+  const { facts } = walking;
   const width = Math.min(facts.mgaw, 12 + 9 * stage.levels);
-  if (address >> BigInt(width) !== 0n) return reasons.width;
+  if (address >> BigInt(width) !== 0n) return reasonsOf(stage).width;
+  const root: Start = { level: stage.levels + 1, table: stage.root, rights: 3 };
+  const ways = new Map<string, { walked: Walked; fork: Overlay; met: readonly Known[] }>();
+  for (const start of startsOf(walking, stage.tag, stage.levels, address, root)) {
+    const fork = memory.fork();
+    const alone = new Walking(facts, walking.shadow, walking.choices);
+    const walked = secondFrom(alone, fork, stage, address, access, last, start);
+    // The last one, which starts at the root, comes last also if it is like another one.
+    const text = textOf({ walked, writes: [...fork.writes] });
+    ways.delete(text);
+    ways.set(text, { walked, fork, met: alone.met });
+  }
+  const { walked, fork, met } = walking.choices.pick([...ways.values()]);
+  memory.adopt(fork);
+  walking.met.push(...met);
+  return walked;
+}
+
+function reasonsOf(stage: SecondStage): typeof LEGACY_REASONS {
+  return stage.reasons === 'legacy' ? LEGACY_REASONS : SCALABLE_REASONS;
+}
+
+function secondFrom(
+  walking: Walking,
+  memory: Overlay,
+  stage: SecondStage,
+  address: bigint,
+  access: number,
+  last: boolean,
+  start: Start,
+): Walked {
+  const { facts } = walking;
+  const legacy = stage.reasons === 'legacy';
+  const reasons = reasonsOf(stage);
   const writes = (access & WRITE) !== 0;
   const permits = (granted: number): boolean =>
     (access & 3) === 0
@@ -85,25 +126,33 @@ export function walkSecond(
         ? granted !== 0
         : (granted & READ) !== 0
       : (access & 3 & ~granted) === 0;
-  let table = stage.root;
-  let granted = 3;
-  for (let level = stage.levels; ; level--) {
+  const absent = legacy ? (writes ? reasons.write : reasons.read) : 0x79;
+  if (typeof start.table === 'string') return start.table === 'absent' ? absent : reasons.reserved;
+  let { table, rights: granted } = start;
+  for (let level = start.level - 1; ; level--) {
     const at = entryAddress(table, level, address);
     const entry = memory.quad(at);
     if (entry === undefined) return level === stage.levels ? reasons.root : reasons.entry;
     granted &= Number(entry & 3n);
-    if (granted === 0 || (entry & 3n) === 0n) return legacy ? (writes ? reasons.write : reasons.read) : 0x79;
+    if (granted === 0 || (entry & 3n) === 0n) {
+      walking.meet(stage.tag, level, address, 'absent', 0);
+      return absent;
+    }
     const large = (entry & 0x80n) !== 0n;
     const leaf = level === 1 || (large && level <= 3);
     let reserved = (ADDRESS & ~lowBits(facts.haw)) | (1n << 62n);
     if (!leaf || !facts.snoopControl) reserved |= 0x800n;
     if (level >= 4) reserved |= 0x80n;
     if (leaf) reserved |= ADDRESS & lowBits(3 + 9 * level);
-    if ((entry & reserved) !== 0n) return reasons.reserved;
+    if ((entry & reserved) !== 0n) {
+      walking.meet(stage.tag, level, address, 'reserved', 0);
+      return reasons.reserved;
+    }
     if (!leaf) {
       const failure = setSecondBits(memory, stage, at, entry, 0x100n);
       if (failure !== 0) return failure;
       table = entry & ADDRESS;
+      walking.meet(stage.tag, level, address, table, granted);
       continue;
     }
     if (!permits(granted)) return writes && (granted & WRITE) === 0 ? reasons.write : reasons.read;
@@ -128,6 +177,7 @@ function setSecondBits(memory: Overlay, stage: SecondStage, at: bigint, entry: b
 }
 
 export interface FirstStage {
+  readonly tag: Tag;
   readonly root: bigint;
   readonly levels: number;
   readonly writeProtect: boolean;
@@ -137,17 +187,31 @@ export interface FirstStage {
   readonly second: SecondStage | undefined;
 }
 
-/** vtd.md 4.6. */
-export function walkFirst(facts: Facts, memory: Overlay, stage: FirstStage, address: bigint, access: number): Walked {
+/** What the entries of a first-stage walk leave of the rights. */
+const USER = 4;
+const WRITABLE = 2;
+const EXECUTABLE = 1;
+
+/** vtd.md 4.6. First-stage entries that are not present or faulty are never cached: no driver tells of them (11.5). */
+export function walkFirst(
+  walking: Walking,
+  memory: Overlay,
+  stage: FirstStage,
+  address: bigint,
+  access: number,
+): Walked {
+  const { facts } = walking;
   const { second } = stage;
   const sign = BigInt(stage.levels === 5 ? 56 : 47);
   const upper = address >> sign;
   if (upper !== 0n && upper !== lowBits(64) >> sign) return 0x80;
   const asUser = (access & PRIVILEGED) === 0;
-  let table = stage.root;
-  let user = true;
-  let writable = true;
-  let executeDisabled = false;
+  const root: Start = { level: stage.levels + 1, table: stage.root, rights: USER | WRITABLE | EXECUTABLE };
+  const start = walking.choices.pick(startsOf(walking, stage.tag, stage.levels, address, root));
+  let table = start.table as bigint;
+  let user = (start.rights & USER) !== 0;
+  let writable = (start.rights & WRITABLE) !== 0;
+  let executeDisabled = (start.rights & EXECUTABLE) === 0;
 
   const denied = (): number => {
     if (asUser && !user) return 0x81;
@@ -159,17 +223,17 @@ export function walkFirst(facts: Facts, memory: Overlay, stage: FirstStage, addr
     if ((entry & wanted) === wanted) return 0;
     if (!stage.snooped) return 0x90;
     if (second !== undefined) {
-      const walked = walkSecond(facts, memory, second, guest, WRITE, false);
+      const walked = walkSecond(walking, memory, second, guest, WRITE, false);
       if (typeof walked === 'number') return walked === 0x85 ? 0x77 : walked;
     }
     return memory.put(at, entry | wanted) ? 0 : 0x91;
   };
 
-  for (let level = stage.levels; ; level--) {
+  for (let level = start.level - 1; ; level--) {
     const guest = entryAddress(table, level, address);
     let at = guest;
     if (second !== undefined) {
-      const walked = walkSecond(facts, memory, second, guest, READ, false);
+      const walked = walkSecond(walking, memory, second, guest, READ, false);
       if (walked === 0x84) return 0x74;
       if (walked === 0x86) return level === stage.levels ? 0x75 : 0x76;
       if (typeof walked === 'number') return walked;
@@ -193,10 +257,12 @@ export function walkFirst(facts: Facts, memory: Overlay, stage: FirstStage, addr
       const failure = setBits(at, guest, entry, 0x20n);
       if (failure !== 0) return failure;
       table = entry & ADDRESS;
+      const rights = (user ? USER : 0) | (writable ? WRITABLE : 0) | (executeDisabled ? 0 : EXECUTABLE);
+      walking.meet(stage.tag, level, address, table, rights);
       continue;
     }
     if (denied() !== 0) return denied();
-    return finishFirst(facts, memory, stage, address, access, { at, guest, entry, level }, setBits, {
+    return finishFirst(walking, memory, stage, address, access, { at, guest, entry, level }, setBits, {
       user,
       writable,
       executeDisabled,
@@ -209,7 +275,7 @@ export function walkFirst(facts: Facts, memory: Overlay, stage: FirstStage, addr
  * result has gone through the second stage; after, here.
  */
 function finishFirst(
-  facts: Facts,
+  walking: Walking,
   memory: Overlay,
   stage: FirstStage,
   address: bigint,
@@ -224,7 +290,7 @@ function finishFirst(
   let write = true;
   if (stage.second !== undefined) {
     const guest = base | (address & lowBits(shift));
-    const walked = walkSecond(facts, memory, stage.second, guest, access & 3, true);
+    const walked = walkSecond(walking, memory, stage.second, guest, access & 3, true);
     if (typeof walked === 'number') return walked;
     shift = Math.min(shift, walked.shift);
     base = (walked.base | (guest & lowBits(walked.shift))) & ~lowBits(shift);

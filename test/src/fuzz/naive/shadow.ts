@@ -4,6 +4,7 @@
  */
 import type { LegacyContext, PasidContext, ScalableContext } from './lookup.js';
 import type { Page } from './paging.js';
+import { leadsTo, sameTag, type Known } from './walking.js';
 
 /** An IOTLB entry's tag. Second-stage translations belong to a domain, the others to a PASID in it. */
 export interface Tag {
@@ -21,14 +22,11 @@ export interface Cached extends Page {
 
 export type Context = LegacyContext | ScalableContext;
 
-function sameTag(a: Tag, b: Tag): boolean {
-  return a.kind === b.kind && a.domain === b.domain && a.pasid === b.pasid;
-}
-
 export class Shadow {
   readonly #contexts = new Map<number, Map<string, Context>>();
   readonly #pasids = new Map<string, { readonly pasid: number; readonly entries: Map<string, PasidContext> }>();
   readonly #pages = new Map<string, Cached>();
+  readonly #structures = new Map<string, Known>();
 
   contexts(rid: number): Context[] {
     return [...(this.#contexts.get(rid)?.values() ?? [])];
@@ -62,10 +60,20 @@ export class Shadow {
     this.#pages.set(textOf(cached), cached);
   }
 
+  /** Entries of paging structures on the way to an address, in tables of so many levels. */
+  structures(tag: Tag, levels: number, address: bigint): Known[] {
+    return [...this.#structures.values()].filter(each => leadsTo(each, tag, levels, address));
+  }
+
+  addStructures(met: readonly Known[]): void {
+    for (const each of met) this.#structures.set(textOf(each), each);
+  }
+
   everything(): void {
     this.#contexts.clear();
     this.#pasids.clear();
     this.#pages.clear();
+    this.#structures.clear();
   }
 
   /** Granularity 1 global, 2 domain, 3 device under a function mask. Scalable-mode contexts have no domain. */
@@ -93,8 +101,19 @@ export class Shadow {
     }
   }
 
-  /** Granularity 1 global, 2 domain, 3 pages: then first-stage and nested ones of the domain go wholesale. */
-  iotlb(granularity: number, domain: number, address: bigint, mask: number): void {
+  /**
+   * Granularity 1 global, 2 domain, 3 pages: then first-stage and nested ones of the domain go wholesale. With `leavesOnly` (IH) paging
+   * structures stay, but for what a leaf can have taken the place of.
+   */
+  iotlb(granularity: number, domain: number, address: bigint, mask: number, leavesOnly: boolean): void {
+    this.#dropStructures(({ tag, level, input, table }) => {
+      if (granularity === 1) return true;
+      if (tag.domain !== domain) return false;
+      if (granularity === 2) return true;
+      if (tag.kind !== 'second') return !leavesOnly;
+      if (leavesOnly && (typeof table === 'bigint' || level > 3)) return false;
+      return overlaps(input, 3 + 9 * level, address, mask + 12);
+    });
     this.#drop(
       ({ tag, input, shift }) =>
         granularity === 1 ||
@@ -103,8 +122,22 @@ export class Shadow {
     );
   }
 
-  /** Granularity 2 the PASID, 3 pages of it. */
-  pasidIotlb(granularity: number, domain: number, pasid: number, address: bigint, mask: number): void {
+  /** Granularity 2 the PASID, 3 pages of it; `leavesOnly` as for `iotlb`. */
+  pasidIotlb(
+    granularity: number,
+    domain: number,
+    pasid: number,
+    address: bigint,
+    mask: number,
+    leavesOnly: boolean,
+  ): void {
+    this.#dropStructures(
+      ({ tag, level, input }) =>
+        tag.kind !== 'second' &&
+        tag.domain === domain &&
+        tag.pasid === pasid &&
+        (granularity === 2 || (!leavesOnly && overlaps(input, 3 + 9 * level, address, mask + 12))),
+    );
     this.#drop(
       ({ tag, input, shift }) =>
         tag.kind !== 'second' &&
@@ -117,6 +150,10 @@ export class Shadow {
   #drop(covered: (page: Cached) => boolean): void {
     for (const [key, page] of this.#pages) if (covered(page)) this.#pages.delete(key);
   }
+
+  #dropStructures(covered: (known: Known) => boolean): void {
+    for (const [key, known] of this.#structures) if (covered(known)) this.#structures.delete(key);
+  }
 }
 
 /** Whether two aligned ranges of `1 << shift` bytes around the addresses have a byte in common. */
@@ -125,6 +162,6 @@ function overlaps(a: bigint, aShift: number, b: bigint, bShift: number): boolean
   return a >> wider === b >> wider;
 }
 
-function textOf(value: object): string {
+export function textOf(value: object): string {
   return JSON.stringify(value, (_, each: unknown) => (typeof each === 'bigint' ? each.toString(16) : each));
 }

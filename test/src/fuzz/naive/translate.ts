@@ -3,6 +3,7 @@
  * what the unit must answer, with the memory writes that belong to it.
  */
 import type { TableMemory } from '../table-memory.js';
+import { everyWay } from './choices.js';
 import type { Facts } from './facts.js';
 import {
   isRefusal,
@@ -30,6 +31,7 @@ import {
   type SecondStage,
 } from './paging.js';
 import { Shadow, type Tag } from './shadow.js';
+import { Walking } from './walking.js';
 
 export interface Request {
   readonly rid: number;
@@ -100,15 +102,16 @@ export class NaiveUnit {
         const beyond = request.address >> BigInt(this.#facts.mgaw) !== 0n;
         return certain(beyond ? { reason: 0x04, fpd: context.fpd } : identity(request.address), 'legacy pass-through');
       }
+      const tag: Tag = { kind: 'second', domain: context.domain, pasid: -1 };
       const stage: SecondStage = {
+        tag,
         root: context.root,
         levels: context.levels,
         accessedDirty: 'ignored',
         reasons: 'legacy',
       };
-      const tag: Tag = { kind: 'second', domain: context.domain, pasid: -1 };
-      return this.#paged(request, context.fpd, tag, `legacy ${stage.levels}-level`, memory =>
-        walkSecond(this.#facts, memory, stage, request.address, request.access, true),
+      return this.#paged(request, context.fpd, tag, `legacy ${stage.levels}-level`, (walking, memory) =>
+        walkSecond(walking, memory, stage, request.address, request.access, true),
       );
     });
   }
@@ -154,18 +157,20 @@ export class NaiveUnit {
       return [certain(reason === 0 ? identity(address) : { reason, fpd }, 'scalable pass-through')];
     }
     const second: SecondStage = {
+      tag: { kind: 'second', domain: entry.domain, pasid: -1 },
       root: entry.secondRoot,
       levels: entry.secondLevels,
       accessedDirty: !entry.secondAccessedDirty ? 'ignored' : entry.snooped ? 'kept' : 'unsnooped',
       reasons: 'scalable',
     };
     if (entry.pgtt === 'second') {
-      const tag: Tag = { kind: 'second', domain: entry.domain, pasid: -1 };
-      return this.#paged(request, fpd, tag, `second-stage ${second.levels}-level`, memory =>
-        walkSecond(facts, memory, second, address, access, true),
+      return this.#paged(request, fpd, second.tag, `second-stage ${second.levels}-level`, (walking, memory) =>
+        walkSecond(walking, memory, second, address, access, true),
       );
     }
+    const tag: Tag = { kind: entry.pgtt, domain: entry.domain, pasid };
     const first: FirstStage = {
+      tag,
       root: entry.firstRoot,
       levels: entry.firstLevels,
       writeProtect: entry.writeProtect,
@@ -173,38 +178,43 @@ export class NaiveUnit {
       snooped: entry.snooped,
       second: entry.pgtt === 'nested' ? second : undefined,
     };
-    const tag: Tag = { kind: entry.pgtt, domain: entry.domain, pasid };
     return this.#paged(
       request,
       fpd,
       tag,
       `${entry.pgtt === 'nested' ? 'nested' : 'first-stage'} ${first.levels}-level`,
-      memory => walkFirst(facts, memory, first, address, access),
+      (walking, memory) => walkFirst(walking, memory, first, address, access),
     );
   }
 
-  /** A walk of the tables as they are, and what may be cached for the tag. */
+  /** A walk of the tables as they are, or as far as they may be cached, and what pages may be cached for the tag. */
   #paged(
     request: Request,
     fpd: boolean,
     tag: Tag,
     by: string,
-    walk: (memory: Overlay) => Page | number,
+    walk: (walking: Walking, memory: Overlay) => Page | number,
   ): Possibility[] {
     const found: Possibility[] = [];
     for (const page of this.shadow.pages(tag, request.address)) {
       if (!permits(page.rights, request.access)) continue;
       found.push({ outcome: this.#answer(page, request), writes: NOTHING, by: 'IOTLB' });
     }
-    const memory = new Overlay(this.#memory);
-    const walked = walk(memory);
-    if (typeof walked === 'number') {
-      found.push({ outcome: { reason: walked, fpd }, writes: memory.writes, by });
-      return found;
+    const ways = everyWay(choices => {
+      const walking = new Walking(this.#facts, this.shadow, choices);
+      const memory = new Overlay(this.#memory);
+      return { walked: walk(walking, memory), writes: memory.writes, met: walking.met };
+    });
+    for (const { walked, writes, met } of ways) {
+      this.shadow.addStructures(met);
+      if (typeof walked === 'number') {
+        found.push({ outcome: { reason: walked, fpd }, writes, by });
+        continue;
+      }
+      const page = narrowed(walked, request.address);
+      this.shadow.addPage(tag, request.address, page);
+      found.push({ outcome: this.#answer(page, request), writes, by });
     }
-    const page = narrowed(walked, request.address);
-    this.shadow.addPage(tag, request.address, page);
-    found.push({ outcome: this.#answer(page, request), writes: memory.writes, by });
     return found;
   }
 
