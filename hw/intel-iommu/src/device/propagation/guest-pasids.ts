@@ -2,6 +2,7 @@
  * PASIDs that the guest gets from the host by virtual command [A10]. Hosts are asked in bus and device order until one agrees;
  * who gave a PASID is remembered, so that it goes back there, at the latest when the guest is reset or loses the device.
  */
+import { errnoName, StateError, type StateReader, type StateWriter } from '@remora/core';
 import { hostPasidAlloc, hostPasidFree, type HostIOMMUContext } from '@remora/iommu';
 import { MAX_PASID } from '../../spec/index.js';
 import type { HostedFunctions } from './hosted-functions.js';
@@ -15,6 +16,8 @@ export class GuestPasids {
   readonly #owners = new Map<number, HostIOMMUContext>();
   /** What nobody uses any more and the host would not take back yet. */
   readonly #left = new Set<number>();
+  /** From a loaded state: what is to be allocated again, in order, and through which function. */
+  #wanted: { readonly pasid: number; readonly place: string }[] = [];
 
   /** `everyBus` is quirk Q3: a success ends the search on its own bus only. */
   constructor(functions: HostedFunctions, everyBus: boolean) {
@@ -64,6 +67,43 @@ export class GuestPasids {
       if (heir === undefined) this.#forget(pasid);
       else this.#owners.set(pasid, heir);
     }
+  }
+
+  /** What the guest has, oldest first. What it does not use any more is left to the host that it came from. */
+  save(into: StateWriter): void {
+    const owned = [...this.#owners].filter(([pasid]) => !this.#left.has(pasid));
+    into.list('pasids', owned, (each, [pasid, owner]) => {
+      const hosted = this.#functions.inBusOrder().find(({ context }) => context === owner);
+      each.integer('pasid', pasid).text('through', hosted?.place ?? '');
+    });
+  }
+
+  load(from: StateReader): void {
+    this.#wanted = from.list('pasids', MAX_PASID).map(each => ({
+      pasid: each.integer('pasid', { min: MIN_PASID, max: MAX_PASID }),
+      place: each.text('through'),
+    }));
+  }
+
+  /**
+   * Allocates what the guest had: the numbers are in its tables, so that no others will do. Returns them.
+   * @throws StateError if a host gives another one, or none.
+   */
+  allocateAgain(): readonly number[] {
+    const wanted = this.#wanted;
+    this.#wanted = [];
+    for (const { pasid, place } of wanted) {
+      const context = this.#functions.at(place)?.context;
+      if (context === undefined)
+        throw new StateError('pasids', `PASID ${pasid} came through ${place}, where no host is`);
+      const given = hostPasidAlloc(context, pasid, pasid);
+      if (given !== pasid) {
+        const answer = given < 0 ? errnoName(given) : `it gives ${given}`;
+        throw new StateError('pasids', `${context.name} does not give the guest its PASID ${pasid} again: ${answer}`);
+      }
+      this.#owners.set(pasid, context);
+    }
+    return wanted.map(({ pasid }) => pasid);
   }
 
   #giveBack(pasid: number, owner: HostIOMMUContext): void {

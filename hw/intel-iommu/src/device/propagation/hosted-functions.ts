@@ -3,7 +3,7 @@
  * emulated, and nothing of theirs reaches a host.
  */
 import type { HostIOMMUContext } from '@remora/iommu';
-import type { PciBus } from '@remora/pci';
+import { formatDevfn, type PciBus } from '@remora/pci';
 import type { CachedPasid } from './cached-pasid.js';
 
 export class HostedFunction {
@@ -24,6 +24,11 @@ export class HostedFunction {
     this.devfn = devfn;
     this.context = context;
     this.user = user;
+  }
+
+  /** What it is called in the state of the vIOMMU: its place, whatever the bus's number is. */
+  get place(): string {
+    return `${this.bus.name}/${formatDevfn(this.devfn)}`;
   }
 
   /** Live: the guest may renumber its buses. */
@@ -60,6 +65,11 @@ export class HostedFunctions {
 
   find(bus: PciBus, devfn: number): HostedFunction | undefined {
     return this.#functions.find(hosted => hosted.bus === bus && hosted.devfn === devfn);
+  }
+
+  /** The function at a `place`. */
+  at(place: string): HostedFunction | undefined {
+    return this.#functions.find(hosted => hosted.place === place);
   }
 
   /** What it still has bound is kept in mind for as long as others use the context; with the container, it ends by itself. */

@@ -3,10 +3,10 @@
  * for A12 to A17). A sync looks again at what is cached, unbinds what vanished, replaces what changed, then walks guest memory
  * for what is new. The cache changes only after the host agreed.
  */
-import type { Ledger } from '@remora/core';
+import { errnoName, StateError, type Ledger, type StateReader, type StateWriter } from '@remora/core';
 import { hostBindStage1, hostUnbindStage1 } from '@remora/iommu';
 import type { VtdConfig } from '../../config/index.js';
-import { PasidEntry, Pgtt } from '../../spec/index.js';
+import { MAX_PASID, PasidEntry, Pgtt } from '../../spec/index.js';
 import { CachedPasid, ENTRY_WORDS, hasDomain } from './cached-pasid.js';
 import type { HostedFunction, HostedFunctions } from './hosted-functions.js';
 import type { PasidTables } from './pasid-tables.js';
@@ -40,6 +40,8 @@ export class PasidCache {
   readonly #source: string;
   readonly #now = new Int32Array(ENTRY_WORDS);
   #generation = 1;
+  /** From a loaded state: what had a binding, in order. */
+  #unbound: { readonly hosted: HostedFunction; readonly cached: CachedPasid }[] = [];
 
   constructor(
     functions: HostedFunctions,
@@ -114,6 +116,60 @@ export class PasidCache {
       if (result < 0) first ||= result;
     }
     return first;
+  }
+
+  /** What is cached of each function, in the order in which it was bound. Functions that are gone stay with their host. */
+  save(into: StateWriter): void {
+    into.integer('generation', this.#generation);
+    into.list('functions', this.#functions.inBusOrder(), (at, hosted) => {
+      at.text('place', hosted.place).flag('warned', hosted.warnedAboutPasid0);
+      at.list('pasids', hosted.pasids.values(), (each, { pasid, entry, bound, generation }) => {
+        each.integer('pasid', pasid).words('entry', entry).flag('bound', bound).integer('generation', generation);
+      });
+    });
+  }
+
+  load(from: StateReader): void {
+    this.#generation = from.integer('generation', { min: 1 });
+    this.#unbound = [];
+    for (const at of from.list('functions')) {
+      const place = at.text('place');
+      const hosted = this.#functions.at(place);
+      if (hosted === undefined) throw from.problem('functions', `no function of a host is at ${place}`);
+      hosted.warnedAboutPasid0 = at.flag('warned');
+      for (const each of at.list('pasids', MAX_PASID)) this.#loadCached(hosted, each);
+    }
+  }
+
+  /**
+   * Binds what was bound. The root is that of the entry as the guest last invalidated it: nearly always what its table says now, and
+   * otherwise what the host still had. Calls `done` after each; `current` if its table says the same.
+   * @throws StateError if a host refuses.
+   */
+  bindAgain(done: (hosted: HostedFunction, pasid: number, current: boolean) => void): void {
+    const unbound = this.#unbound;
+    this.#unbound = [];
+    for (const { hosted, cached } of unbound) {
+      const { pasid, entry } = cached;
+      const result = this.#bind(hosted, pasid, entry, 0);
+      if (result < 0) {
+        const problem = `${hosted.context.name} does not bind PASID ${pasid} of ${hosted.place} again`;
+        throw new StateError('bindings', `${problem}: ${errnoName(result)}`);
+      }
+      cached.bound = true;
+      done(hosted, pasid, this.#tables.resolve(hosted.requesterId, pasid, this.#now) && cached.holds(this.#now, 0));
+    }
+  }
+
+  #loadCached(hosted: HostedFunction, from: StateReader): void {
+    const pasid = from.integer('pasid', { max: MAX_PASID });
+    const entry = new Int32Array(ENTRY_WORDS);
+    from.words('entry', entry);
+    const bound = from.flag('bound');
+    const cached = new CachedPasid(pasid, 0);
+    cached.fill(entry, 0, from.integer('generation'));
+    hosted.pasids.set(pasid, cached);
+    if (bound) this.#unbound.push({ hosted, cached });
   }
 
   #recheck(hosted: HostedFunction, scope: SyncScope, replacements: Replacement[], stopAtFailure: boolean): number {
