@@ -4,7 +4,7 @@
  *
  * Reference: Intel VT-d; for propagation RFC v3.1 [A01 - A22].
  */
-import { ConfigError, logger, Region, type Device, type Inspector, type ResetPhase } from '@remora/core';
+import { ConfigError, logger, Region, type Device, type Inspector, type ResetPhase, type Resumed, type StateReader, type StateWriter } from '@remora/core';
 import { functionByRequesterId, pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
 import type { VtdConfig } from '../config/index.js';
 import { VtdAddressSpaces } from './pci-adapter.js';
@@ -75,6 +75,24 @@ export class IntelIommu implements Device {
     if (phase !== 'exit') return;
     this.unit.reset();
     this.spaces.update();
+  }
+
+  save(into: StateWriter): void {
+    this.unit.save(into.child('unit'));
+    this.propagation.save(into.child('host'));
+  }
+
+  load(from: StateReader): void {
+    this.unit.load(from.child('unit'));
+    this.propagation.load(from.child('host'));
+  }
+
+  /** What hosts had of this guest's translations, they have again before any device below goes on. */
+  resume(): readonly Resumed[] {
+    this.spaces.update();
+    const resumed = this.propagation.resume();
+    const awaited = this.unit.resume();
+    return awaited === 0 ? resumed : [...resumed, { what: 'device TLBs', detail: `${awaited} invalidations sent again` }];
   }
 
   inspect(into: Inspector): void {

@@ -3,7 +3,17 @@
  * behind its devices [A10 - A21]. The unit calls in here while it processes a descriptor or a register write; a negative result
  * becomes a queue error at that descriptor (decisions 43, 59).
  */
-import { ConfigError, Errno, errnoName, type Inspector, type Ledger, type MemoryPort } from '@remora/core';
+import {
+  ConfigError,
+  Errno,
+  errnoName,
+  type Inspector,
+  type Ledger,
+  type MemoryPort,
+  type Resumed,
+  type StateReader,
+  type StateWriter,
+} from '@remora/core';
 import { Stage1Format, type HostIOMMUContext } from '@remora/iommu';
 import type { PciBus } from '@remora/pci';
 import type { VtdConfig } from '../../config/index.js';
@@ -156,6 +166,29 @@ export class HostPropagation implements VtdPropagation {
     if (!allocates && opcode !== VirtualCommandCode.FREE_PASID) return { status: 'undefined', result: 0 };
     const result = allocates ? this.#pasids.allocate() : this.#pasids.free(pasid);
     return result < 0 ? { status: 'no-pasid', result: 0 } : { status: 'ok', result: allocates ? result : 0 };
+  }
+
+  /** The PASIDs that the guest has, and what the host has been told of its tables. */
+  save(into: StateWriter): void {
+    this.#pasids.save(into);
+    this.cache.save(into);
+  }
+
+  load(from: StateReader): void {
+    this.#pasids.load(from);
+    this.cache.load(from);
+  }
+
+  /** Establishes at the host what stood there: PASIDs first, then their bindings. @throws StateError if the host refuses. */
+  resume(): Resumed[] {
+    const done: Resumed[] = this.#pasids
+      .allocateAgain()
+      .map(pasid => ({ what: 'PASID', detail: `${pasid} is the guest's again` }));
+    this.cache.bindAgain((hosted, pasid, current) => {
+      const source = current ? "from the guest's table" : 'as last invalidated: the table has changed since';
+      done.push({ what: 'binding', detail: `PASID ${pasid} of ${hosted.place}, ${source}` });
+    });
+    return done;
   }
 
   inspect(into: Inspector): void {
