@@ -13,6 +13,7 @@ import {
   InterruptRequest,
   IotlbDescriptor,
   PageGroupResponseDescriptor,
+  PageRequestDescriptor,
   PasidCacheDescriptor,
   PasidDeviceTlbDescriptor,
   PasidEntry,
@@ -63,6 +64,12 @@ const WORKED: readonly (readonly [string, Int32Array, bigint, bigint])[] = [
     WaitDescriptor.encode({ type: 5, sw: 1, statusData: 2, statusAddressLow: 0x1000 / 4 }),
     0x0000000200000025n,
     0x1000n,
+  ],
+  [
+    'page request',
+    PageRequestDescriptor.encode({ type: 1, pp: 1, rid: 0x100, pasid: 5, prgi: 3, lpig: 1, rd: 1, wr: 1, addr: 0x7f0 }),
+    0x0000000501000101n,
+    0x00000000007f001fn,
   ],
   [
     'page group response',
