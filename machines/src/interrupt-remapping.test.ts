@@ -191,7 +191,7 @@ test('the I/O APIC asks as ff:00.0; a level triggered interrupt is ended by the 
 test("a passed-through engine's interrupt goes through the guest's remapping", t => {
   const host = own(t, lendingHost());
   const plugins = [q35Plugin, intelIommuPlugin, vfioPciPlugin];
-  const devices = [REMAPPING, `vfio-pci,host=${ENGINE},addr=03.0,id=engine`];
+  const devices = [`${REMAPPING},caching-mode=on`, `vfio-pci,host=${ENGINE},addr=03.0,id=engine`];
   const vm = own(t, createMachine(host, { board: 'q35,memory=8M', plugins, devices }));
   vm.start();
   const guest = new RemappingGuest(vm);

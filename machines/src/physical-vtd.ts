@@ -17,9 +17,17 @@ export interface PhysicalVtd extends PhysicalIommu {
  * reached only through registers, queue and tables in host memory. `options` are intel-iommu's.
  */
 export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory {
-  const create: HostIommuFactory = ({ addressSpace, pages, ledger, clock, functionAt, mapMmio, sendMsi, faultMessage }): PhysicalVtd => {
+  const create: HostIommuFactory = ({
+    addressSpace,
+    pages,
+    ledger,
+    clock,
+    functionAt,
+    mapMmio,
+    sendMsi,
+    faultMessage,
+  }): PhysicalVtd => {
     const name = 'host/vtd';
-    const propagation = { translationChanged: () => spaces.update() };
     const config = vtdConfig({ nesting: true, ...options }, 'iommu');
     const unit: VtdUnit = new VtdUnit(config, {
       name,
@@ -27,7 +35,6 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory 
       ledger,
       clock,
       sendMsi,
-      propagation,
       endpoint: requesterId => spaces.endpoint(requesterId),
     });
     const spaces: VtdAddressSpaces = new VtdAddressSpaces(unit, addressSpace, { name, ledger, functionAt });

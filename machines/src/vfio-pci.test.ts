@@ -160,7 +160,7 @@ test('what cannot be assigned is refused by its place, its name and the reason',
   );
   const before = host.platform.dump();
   const refused = (device: string, message: string): void => {
-    const error = t.throws(() => startedOn(host, 'intel-iommu', device), { instanceOf: ConfigError });
+    const error = t.throws(() => startedOn(host, 'intel-iommu,caching-mode=on', device), { instanceOf: ConfigError });
     t.is(error.message, message);
     t.deepEqual(host.platform.dump(), before);
   };

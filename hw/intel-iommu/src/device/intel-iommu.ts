@@ -4,11 +4,22 @@
  *
  * Reference: Intel VT-d; for propagation RFC v3.1 [A01 - A22].
  */
-import { ConfigError, logger, Region, type Device, type Inspector, type ResetPhase, type Resumed, type StateReader, type StateWriter } from '@remora/core';
+import {
+  ConfigError,
+  logger,
+  Region,
+  type Device,
+  type Inspector,
+  type ResetPhase,
+  type Resumed,
+  type StateReader,
+  type StateWriter,
+} from '@remora/core';
 import { functionByRequesterId, pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
 import type { VtdConfig } from '../config/index.js';
 import { VtdAddressSpaces } from './pci-adapter.js';
 import { HostPropagation } from './propagation/host-propagation.js';
+import { Shadows } from './shadow/shadows.js';
 import { VtdUnit } from './unit.js';
 
 /** Where q35 has its VT-d unit, as the DMAR table says. */
@@ -18,6 +29,7 @@ const VTD_WINDOW = 0x1000;
 export class IntelIommu implements Device {
   readonly name: string;
   readonly unit: VtdUnit;
+  readonly shadows: Shadows;
   readonly propagation: HostPropagation;
   readonly spaces: VtdAddressSpaces;
   readonly #context: SystemDeviceContext;
@@ -29,12 +41,18 @@ export class IntelIommu implements Device {
     this.#context = context;
     const { addressSpace, ledger } = context;
     const log = logger('remora:hw:intel-iommu', context.name);
+    this.shadows = new Shadows(() => this.unit, {
+      name: context.name,
+      memory: addressSpace,
+      ledger,
+      warn: message => log.warn(message),
+    });
     this.propagation = new HostPropagation(() => this.unit, config, {
       name: context.name,
       memory: addressSpace,
       ledger,
       warn: message => log.warn(message),
-      changed: () => this.spaces.update(),
+      shadows: this.shadows,
     });
     this.unit = new VtdUnit(config, {
       name: context.name,
@@ -49,6 +67,7 @@ export class IntelIommu implements Device {
       name: context.name,
       ledger,
       wantsNesting: config['x-scalable-mode'] === 'modern',
+      shadows: this.shadows,
       ...(config.propagation ? { hosted: this.propagation } : {}),
       functionAt: requesterId => functionByRequesterId(context.rootBus, requesterId),
       facts: {
@@ -74,7 +93,7 @@ export class IntelIommu implements Device {
   reset(phase: ResetPhase): void {
     if (phase !== 'exit') return;
     this.unit.reset();
-    this.spaces.update();
+    this.shadows.everything();
   }
 
   save(into: StateWriter): void {
@@ -89,15 +108,18 @@ export class IntelIommu implements Device {
 
   /** What hosts had of this guest's translations, they have again before any device below goes on. */
   resume(): readonly Resumed[] {
-    this.spaces.update();
+    this.shadows.everything();
     const resumed = this.propagation.resume();
     const awaited = this.unit.resume();
-    return awaited === 0 ? resumed : [...resumed, { what: 'device TLBs', detail: `${awaited} invalidations sent again` }];
+    return awaited === 0
+      ? resumed
+      : [...resumed, { what: 'device TLBs', detail: `${awaited} invalidations sent again` }];
   }
 
   inspect(into: Inspector): void {
     this.unit.inspect(into);
     this.propagation.inspect(into.child('pasid-cache'));
+    this.shadows.inspect(into.child('shadows'));
   }
 
   [Symbol.dispose](): void {

@@ -21,7 +21,7 @@ import {
   type RemappedInterrupt,
 } from '@remora/iommu';
 import type { IommuFacts, PciBus, PciFunction, PciIommuOps } from '@remora/pci';
-import { passesThrough } from './pass-through.js';
+import type { Shadows } from './shadow/shadows.js';
 import type { VtdUnit } from './unit.js';
 
 /** Refused without a fault record. */
@@ -39,42 +39,14 @@ export interface HostedFunctionSink {
   detach(bus: PciBus, devfn: number): void;
 }
 
-/** What a host maps for a function while it is not translated, and while it is: one of the two is enabled. */
-class SwitchedSpace {
-  readonly space: AddressSpace;
-  readonly #direct: Region;
-  readonly #translated: Region;
-
-  constructor(name: string, systemMemory: AddressSpace, translator: IommuTranslator & { target: AddressSpace }) {
-    const root = Region.container(name, WHOLE_SPACE);
-    this.#direct = Region.alias(`${name}-direct`, systemMemory.root, 0, systemMemory.root.size);
-    this.#translated = Region.iommu(`${name}-dmar`, WHOLE_SPACE, translator);
-    this.#translated.enabled = false;
-    root.add(0, this.#direct);
-    root.add(0, this.#translated);
-    this.space = new AddressSpace(name, root);
-  }
-
-  translate(on: boolean): void {
-    if (this.#translated.enabled === on) return;
-    this.#direct.enabled = !on;
-    this.#translated.enabled = on;
-  }
-}
-
-/** A function whose map a host follows. */
-interface MappedFunction {
-  readonly bus: PciBus;
-  readonly devfn: number;
-  readonly switched: SwitchedSpace;
-}
-
 export interface VtdAddressSpacesOptions {
   readonly name: string;
   readonly ledger?: Ledger;
   /** Hosts are asked to nest the guest's first stage (modern mode). */
   readonly wantsNesting?: boolean;
   readonly hosted?: HostedFunctionSink;
+  /** What hosts that do not nest map for the functions below; absent where nobody asks. */
+  readonly shadows?: Shadows;
   /** The function below the unit that has a requester id now. */
   readonly functionAt?: (requesterId: number) => PciFunction | undefined;
   /** For firmware tables. */
@@ -85,16 +57,13 @@ export class VtdAddressSpaces implements PciIommuOps {
   readonly wantsNesting: boolean;
   readonly facts: IommuFacts | undefined;
   readonly #unit: VtdUnit;
-  readonly #systemMemory: AddressSpace;
   readonly #options: VtdAddressSpacesOptions;
   readonly #translator: IommuTranslator & { target: AddressSpace };
   /** Shared by all functions: each access carries its requester id. */
   readonly #dma: AddressSpace;
-  readonly #mapped: MappedFunction[] = [];
 
   constructor(unit: VtdUnit, systemMemory: AddressSpace, options: VtdAddressSpacesOptions) {
     this.#unit = unit;
-    this.#systemMemory = systemMemory;
     this.#options = options;
     this.wantsNesting = options.wantsNesting ?? false;
     this.facts = options.facts;
@@ -118,12 +87,9 @@ export class VtdAddressSpaces implements PciIommuOps {
     return this.#dma;
   }
 
-  /**
-   * What a host that does not nest has to map for this function: all of guest-physical memory while the function is not translated
-   * (or passes through), otherwise the translated space, of which only shadow mapping could map anything.
-   */
+  /** @throws ConfigError if such a host could not follow the guest's tables. */
   mapSpaceFor(bus: PciBus, devfn: number): AddressSpace {
-    return this.#mappedFunction(bus, devfn).switched.space;
+    return this.#options.shadows?.spaceFor(bus, devfn, this.#translator) ?? this.#dma;
   }
 
   hostContextSet(bus: PciBus, devfn: number, context: HostIOMMUContext): void {
@@ -193,11 +159,6 @@ export class VtdAddressSpaces implements PciIommuOps {
     return fn !== undefined && this.#isLent(fn) ? LENT : undefined;
   }
 
-  /** To be called after whatever changes which functions are translated: TE, the root pointer, context and PASID entries. */
-  update(): void {
-    for (const mapped of this.#mapped) this.#update(mapped);
-  }
-
   #record(hi: number, lo: number, attrs: TxAttrs, out: Translation): void {
     const { name, ledger } = this.#options;
     ledger?.add(name, 'translation', {
@@ -213,23 +174,6 @@ export class VtdAddressSpaces implements PciIommuOps {
 
   /** Whether a host stands behind a function: one that nests, or one that follows its map. */
   #isLent({ hostContextOf, bus, devfn }: PciFunction): boolean {
-    return hostContextOf !== undefined || this.#mapped.some(each => each.bus === bus && each.devfn === devfn);
-  }
-
-  #mappedFunction(bus: PciBus, devfn: number): MappedFunction {
-    let mapped = this.#mapped.find(entry => entry.bus === bus && entry.devfn === devfn);
-    if (mapped === undefined) {
-      const name = `${this.#options.name}-map-${devfn.toString(16)}`;
-      mapped = { bus, devfn, switched: new SwitchedSpace(name, this.#systemMemory, this.#translator) };
-      this.#mapped.push(mapped);
-      this.#update(mapped);
-    }
-    return mapped;
-  }
-
-  #update({ bus, devfn, switched }: MappedFunction): void {
-    const unit = this.#unit;
-    const requesterId = (bus.number << 8) | devfn;
-    switched.translate(unit.translationEnabled && !passesThrough(unit, requesterId));
+    return hostContextOf !== undefined || (bus !== undefined && this.#options.shadows?.has(bus, devfn) === true);
   }
 }

@@ -13,11 +13,11 @@ import {
 } from './address.js';
 import type { Behaviour, SecondStageFaults } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
+import { SecondStageMasks } from './second-stage-masks.js';
 
 /** Bits 51:12 of an entry. */
 const ADDRESS_HI = 0xf_ffff;
 const ADDRESS_LO = ~0xfff;
-const RESERVED_62 = 0x4000_0000;
 const PERMISSIONS = Ss.R | Ss.W;
 
 /** How a walk treats accessed and dirty bits. */
@@ -41,10 +41,9 @@ export class SecondStageWalk {
   /** Marks: the R and W that are left. */
   readonly #structures: PagingStructureCache | undefined;
   readonly #entry = new Int32Array(2);
-  /** High-word reserved bits, of tables and of leaves: address bits at and above the host width, and bit 62. */
+  // SecondStageMasks, at hand.
   readonly #tableReservedHi: number;
   readonly #leafReservedHi: number;
-  /** Low-word reserved bits of tables (by level) and of leaves (by level). */
   readonly #tableReserved: Int32Array;
   readonly #leafReserved: Int32Array;
 
@@ -58,14 +57,11 @@ export class SecondStageWalk {
     this.#behaviour = behaviour;
     this.#memory = memory;
     this.#structures = structures;
-    const lenient = behaviour.lenientLeaves;
-    this.#tableReservedHi = (ADDRESS_HI & (-1 << (caps.haw - 32))) | RESERVED_62;
-    this.#leafReservedHi = lenient && caps.deviceTlb ? this.#tableReservedHi & ~RESERVED_62 : this.#tableReservedHi;
-    const leafSnoop = caps.snoopControl || (lenient && caps.scalable) ? 0 : Ss.SNP;
-    const large = (level: number): number =>
-      caps.largePageLevels & (1 << level) ? leafSnoop | (~baseMaskLo(levelShift(level)) & ADDRESS_LO) : Ss.PS;
-    this.#tableReserved = Int32Array.of(0, 0, Ss.SNP, Ss.SNP, Ss.SNP | Ss.PS, Ss.SNP | Ss.PS);
-    this.#leafReserved = Int32Array.of(0, leafSnoop, large(2), large(3), 0, 0);
+    const masks = new SecondStageMasks(caps, behaviour);
+    this.#tableReservedHi = masks.tableHi;
+    this.#leafReservedHi = masks.leafHi;
+    this.#tableReserved = masks.tableLo;
+    this.#leafReserved = masks.leafLo;
   }
 
   /**

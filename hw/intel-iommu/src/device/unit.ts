@@ -55,6 +55,8 @@ export class VtdUnit {
   readonly config: VtdConfig;
   /** CAP and ECAP, decoded. */
   readonly capabilities: Capabilities;
+  /** The profile it plays. */
+  readonly behaviour: Behaviour;
   readonly capHi: number;
   readonly capLo: number;
   readonly ecapHi: number;
@@ -86,8 +88,12 @@ export class VtdUnit {
   readonly #interruptEntries = new InterruptEntryCache();
   readonly #interrupts: InterruptRemapping;
 
-  constructor(config: VtdConfig, environment: VtdEnvironment) {
-    const behaviour: Behaviour = config.compat === 'qemu-10.2' ? QEMU_10_2 : SPECIFICATION;
+  /** `behaviour` takes the place of the profile that `config.compat` names: to try one departure by itself. */
+  constructor(
+    config: VtdConfig,
+    environment: VtdEnvironment,
+    behaviour: Behaviour = config.compat === 'qemu-10.2' ? QEMU_10_2 : SPECIFICATION,
+  ) {
     const caps = new Capabilities(config);
     const layout = virtualCommandLayout(config['vcmd-layout']);
     const { memory, propagation } = environment;
@@ -96,6 +102,7 @@ export class VtdUnit {
     const masks = new ReservedMasks(caps, behaviour.contextFieldsAlways);
     this.config = config;
     this.capabilities = caps;
+    this.behaviour = behaviour;
     this.capHi = caps.capHi;
     this.capLo = caps.capLo;
     this.ecapHi = caps.ecapHi;

@@ -19,6 +19,7 @@ import type { PciBus } from '@remora/pci';
 import type { VtdConfig } from '../../config/index.js';
 import { VirtualCommandCode } from '../../spec/index.js';
 import type { VirtualCommandResult, VtdPropagation } from '../environment.js';
+import type { Shadows } from '../shadow/shadows.js';
 import { GuestPasids } from './guest-pasids.js';
 import { HostedFunctions, type HostedFunction } from './hosted-functions.js';
 import { PasidCache } from './pasid-cache.js';
@@ -35,8 +36,8 @@ export interface PropagationServices {
   readonly memory: MemoryPort;
   readonly ledger: Ledger;
   readonly warn: (message: string) => void;
-  /** Which functions are translated may have changed. */
-  readonly changed: () => void;
+  /** For hosts that do not nest. */
+  readonly shadows: Shadows;
 }
 
 export class HostPropagation implements VtdPropagation {
@@ -95,21 +96,24 @@ export class HostPropagation implements VtdPropagation {
   }
 
   pasidCacheInvalidate(granularity: number, domain: number, pasid: number): number {
-    this.#services.changed();
-    if (granularity === 3) {
-      return this.#config['quirk-global-rebinds'] ? this.cache.rebindAll() : this.#sync(SyncScope.everything, true);
-    }
-    return this.#sync(granularity === 0 ? SyncScope.ofDomain(domain) : SyncScope.ofPasid(domain, pasid), true);
+    const shadowed = this.#services.shadows.pasidCacheInvalidate(granularity, domain, pasid);
+    const bound = this.#syncPasids(granularity, domain, pasid);
+    return shadowed < 0 ? shadowed : bound;
   }
 
   /** Global and domain-selective context invalidations look at everything; context entries have no domain here [A16]. */
-  contextCacheInvalidate(granularity: number, _domain: number, sourceId: number, functionMask: number): number {
-    this.#services.changed();
+  contextCacheInvalidate(granularity: number, domain: number, sourceId: number, functionMask: number): number {
+    const shadowed = this.#services.shadows.contextCacheInvalidate(granularity, domain, sourceId, functionMask);
     const scope =
       granularity === 3
         ? SyncScope.ofSource(sourceId, functionMask, this.#config['quirk-device-selective-inverted'])
         : SyncScope.everything;
-    return this.#sync(scope, true);
+    const bound = this.#sync(scope, true);
+    return shadowed < 0 ? shadowed : bound;
+  }
+
+  iotlbInvalidate(granularity: number, domain: number, hi: number, lo: number, addressMask: number): number {
+    return this.#services.shadows.iotlbInvalidate(granularity, domain, hi, lo, addressMask);
   }
 
   pasidIotlbInvalidate(
@@ -127,12 +131,12 @@ export class HostPropagation implements VtdPropagation {
   }
 
   rootTableSet(): void {
-    this.#services.changed();
+    this.#services.shadows.everything();
     this.#sync(SyncScope.everything, false);
   }
 
   translationChanged(): void {
-    this.#services.changed();
+    this.#services.shadows.everything();
     this.#sync(SyncScope.everything, false);
   }
 
@@ -144,6 +148,13 @@ export class HostPropagation implements VtdPropagation {
     }
     this.functions.settle();
     this.#pasids.release();
+  }
+
+  #syncPasids(granularity: number, domain: number, pasid: number): number {
+    if (granularity === 3) {
+      return this.#config['quirk-global-rebinds'] ? this.cache.rebindAll() : this.#sync(SyncScope.everything, true);
+    }
+    return this.#sync(granularity === 0 ? SyncScope.ofDomain(domain) : SyncScope.ofPasid(domain, pasid), true);
   }
 
   /** Whatever brings the host up to date is an occasion to give back what it would not take before. */
