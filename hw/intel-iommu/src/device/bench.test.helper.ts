@@ -20,6 +20,7 @@ import {
   Ttm,
   WaitDescriptor,
 } from '../spec/index.js';
+import type { Behaviour } from './behaviour.js';
 import type { VtdEnvironment, VtdPropagation } from './environment.js';
 import { VtdUnit } from './unit.js';
 
@@ -71,6 +72,9 @@ export type Surroundings = Pick<VtdEnvironment, 'endpoint' | 'clock'>;
 export type Outcome =
   { readonly to: number; readonly shift: number; readonly access: number } | { readonly fault: number };
 
+/** Options, and what takes the place of the profile that `compat` names. */
+export type BenchOptions = Partial<VtdConfig> & { readonly behaviour?: Behaviour };
+
 export class Bench {
   readonly memory = new BenchMemory();
   readonly unit: VtdUnit;
@@ -86,8 +90,12 @@ export class Bench {
   #queueTail = 0;
   #descriptorBytes = 16;
 
-  constructor(options: Partial<VtdConfig> = {}, propagation?: VtdPropagation, surroundings: Surroundings = {}) {
-    this.unit = new VtdUnit(vtdConfig(options), {
+  constructor(
+    { behaviour, ...options }: BenchOptions = {},
+    propagation?: VtdPropagation,
+    surroundings: Surroundings = {},
+  ) {
+    const environment: VtdEnvironment = {
       name: 'bench',
       memory: this.memory,
       sendMsi: (hi, lo, data) => this.messages.push({ address: hi * 2 ** 32 + lo, data }),
@@ -95,7 +103,8 @@ export class Bench {
       faultSuppressed: reason => this.suppressed.push(reason),
       ...(propagation === undefined ? {} : { propagation }),
       ...surroundings,
-    });
+    };
+    this.unit = new VtdUnit(vtdConfig(options), environment, behaviour);
   }
 
   // Registers.
@@ -242,7 +251,7 @@ export interface Tables {
 
 /** A unit in legacy mode with translation on; RID has an empty second-stage table of `levels` levels. */
 export function legacyBench(
-  options: Partial<VtdConfig> = {},
+  options: BenchOptions = {},
   context: Values = {},
   levels = 4,
   surroundings: Surroundings = {},
@@ -278,7 +287,7 @@ export const FULL: Partial<VtdConfig> = { nesting: true, 'x-smpwcs': true, 'x-ss
  * both stages.
  */
 export function scalableBench(
-  options: Partial<VtdConfig> = FULL,
+  options: BenchOptions = FULL,
   entry: Values = {},
   context: Values = {},
   propagation?: VtdPropagation,

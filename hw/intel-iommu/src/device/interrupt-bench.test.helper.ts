@@ -2,7 +2,6 @@
 import { hiOf, loOf, type RecordType, type RecordValues, type Wide } from '@remora/bits';
 import { Inspector } from '@remora/core';
 import { RemappedInterrupt } from '@remora/iommu';
-import type { VtdConfig } from '../config/index.js';
 import {
   GlobalCommand,
   InterruptEntry,
@@ -11,7 +10,7 @@ import {
   InterruptTableAddress,
   Reg,
 } from '../spec/index.js';
-import { Bench, RID, type Values } from './bench.test.helper.js';
+import { Bench, type BenchOptions, RID, type Values } from './bench.test.helper.js';
 
 /** What a request became. `undefined`: it was posted, and no message goes on. */
 export type InterruptOutcome =
@@ -26,7 +25,7 @@ export class InterruptBench extends Bench {
   readonly #out = new RemappedInterrupt();
 
   /** The table has 2^(size + 1) entries. */
-  constructor(options: Partial<VtdConfig> = {}, size = 7, extended = false) {
+  constructor(options: BenchOptions = {}, size = 7, extended = false) {
     super({ intremap: true, ...options });
     this.newTable(size, extended);
     this.enableQueue(false);
