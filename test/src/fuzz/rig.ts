@@ -4,11 +4,19 @@
  */
 import { Reg, VtdUnit, vtdConfig } from '@hw/intel-iommu';
 import { Translation, TxAttrs } from '@remora/core';
+import { RemappedInterrupt } from '@remora/iommu';
 import type { Configuration } from './configurations.js';
 import type { Coverage } from './coverage.js';
 import type { FuzzMemory } from './fuzz-memory.js';
 import { factsOf, type Facts } from './naive/facts.js';
-import { isSuppressed, NaiveFaults, recordOf } from './naive/faults.js';
+import { isSuppressed, NaiveFaults, recordOf, type RecordQuads } from './naive/faults.js';
+import {
+  interruptRecord,
+  NaiveInterrupts,
+  type InterruptOutcome,
+  type InterruptPossibility,
+  type InterruptRequest,
+} from './naive/interrupts.js';
 import { NaiveQueue } from './naive/queue.js';
 import { NaiveUnit, type Outcome, type Possibility, type Request } from './naive/translate.js';
 
@@ -18,6 +26,7 @@ export class Disagreement extends Error {}
 const TE = 0x8000_0000;
 const SRTP = 0x4000_0000;
 const QIE = 0x0400_0000;
+const SIRTP = 0x0100_0000;
 const RECORDS = 0x220;
 const IVA = 0xf0;
 const IOTLB = 0xf8;
@@ -30,6 +39,7 @@ export class Rig {
   readonly unit: VtdUnit;
   readonly facts: Facts;
   readonly naive: NaiveUnit;
+  readonly interrupts: NaiveInterrupts;
   readonly queue: NaiveQueue;
   readonly memory: FuzzMemory;
   readonly #faults: NaiveFaults;
@@ -37,6 +47,7 @@ export class Rig {
   readonly #attrs = new TxAttrs();
   readonly #words = new Int32Array(2);
   readonly #out = new Translation();
+  readonly #message = new RemappedInterrupt();
   #messages: number[] = [];
   #offered: bigint[][] = [];
   #suppressed: number[] = [];
@@ -54,7 +65,8 @@ export class Rig {
     this.facts = factsOf(this.read64(Reg.CAP), this.read64(Reg.ECAP));
     this.naive = new NaiveUnit(this.facts, memory);
     this.#faults = new NaiveFaults(this.facts);
-    this.queue = new NaiveQueue(this.facts, memory, this.naive, this.#faults, coverage);
+    this.interrupts = new NaiveInterrupts(this.read64(Reg.CAP), this.read64(Reg.ECAP), memory);
+    this.queue = new NaiveQueue(this.facts, memory, this.naive, this.interrupts, this.#faults, coverage);
     this.#write32(Reg.FEDATA, FAULT_MESSAGE);
     this.#write32(Reg.IEDATA, COMPLETION_MESSAGE);
   }
@@ -75,7 +87,8 @@ export class Rig {
     const { naive } = this;
     this.memory.forget();
     this.memory.recordLoads = true;
-    this.#write32(Reg.GCMD, (enable ? TE : 0) + (rtaddr === undefined ? 0 : SRTP) + (queue ? QIE : 0));
+    const oneShot = rtaddr === undefined ? 0 : SRTP;
+    this.#write32(Reg.GCMD, (enable ? TE : 0) + oneShot + (queue ? QIE : 0) + this.interrupts.status);
     if (rtaddr !== undefined) naive.setRoot(rtaddr);
     if (queue !== this.queue.enabled) {
       if (queue) this.queue.enable(this.read64(Reg.IQT));
@@ -84,8 +97,20 @@ export class Rig {
     naive.enabled = enable;
     this.#settle();
     if (naive.enabled) this.#coverage.hit('TE');
-    const status = (naive.enabled ? TE : 0) + (this.queue.enabled ? QIE : 0);
-    this.#equal('GSTS', this.read32(Reg.GSTS) & ~SRTP, status | 0);
+    this.#checkGlobalStatus();
+  }
+
+  /** Interrupt remapping, compatibility format let through or not, and another table, in one write. */
+  interruptCommand(enable: boolean, compatible: boolean, irta?: bigint): void {
+    const { interrupts } = this;
+    // Without SIRTP what IRTA says does not count.
+    this.#write64(Reg.IRTA, irta ?? 0x70_080fn);
+    interrupts.enabled = enable;
+    interrupts.compatible = compatible;
+    this.#write32(Reg.GCMD, this.#levels + (irta === undefined ? 0 : SIRTP));
+    if (irta !== undefined) interrupts.latch(irta);
+    this.#settle();
+    this.#checkGlobalStatus();
   }
 
   setQueueAddress(iqa: bigint): void {
@@ -184,23 +209,63 @@ export class Rig {
       return reason === 0 && outcome.base === base && outcome.shift === shift && outcome.access === granted;
     });
     if (matching.length === 0) this.#unjustified(request, reason, writes, possible);
-    if (reason !== 0) this.#faulted(request, reason, offered);
+    if (reason !== 0) this.#recorded(reason, recordOf(request, reason));
     this.#count(reason, matching);
     this.#settle();
     return matching[0]!.outcome;
+  }
+
+  /** One interrupt request of a device. */
+  interrupt(request: InterruptRequest): void {
+    this.memory.forget();
+    this.memory.recordLoads = false;
+    this.memory.budget = MAX_LOADS;
+    this.#offered = [];
+    this.#suppressed = [];
+    const possible = this.interrupts.possibilities(request);
+    const { rid, address, data } = request;
+    const hi = Number(BigInt.asIntN(32, address >> 32n));
+    const reason = this.unit.remapInterrupt(rid, hi, Number(BigInt.asIntN(32, address)), data, this.#message);
+    const got = this.#interruptOutcome(reason);
+    // The table comes last: what only a cached entry explains is counted as such.
+    const matching = possible
+      .filter(({ outcome, store }) => sameOutcome(outcome, got) && sameStores(store, this.memory.stores))
+      .at(-1);
+    if (matching === undefined) {
+      throw new Disagreement(`${textOf(request)} gave ${textOf(got)}; possible: ${textOf(possible)}`);
+    }
+    this.#coverage.hit(reason === 0 ? `interrupt ${matching.by}` : `reason ${hex(reason)}`);
+    if (reason !== 0) this.#recorded(reason, interruptRecord(rid, this.interrupts.indexOf(request), reason));
+    this.#settle();
+  }
+
+  /** What came of an interrupt request. */
+  #interruptOutcome(reason: number): InterruptOutcome {
+    if (reason !== 0) return { reason, fpd: this.#offered.length === 0 };
+    const { send, hi, lo, data } = this.#message;
+    if (!send) return 'silent';
+    return { address: (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0), data: data >>> 0 };
+  }
+
+  get #levels(): number {
+    return (this.naive.enabled ? TE : 0) + (this.queue.enabled ? QIE : 0) + this.interrupts.status;
+  }
+
+  #checkGlobalStatus(): void {
+    this.#equal('GSTS', this.read32(Reg.GSTS) & ~SRTP & ~SIRTP, this.#levels | 0);
   }
 
   get #commandsAreOpen(): boolean {
     return !this.queue.enabled && this.naive.mode === 0;
   }
 
-  #faulted(request: Request, reason: number, offered: boolean): void {
-    if (!offered) {
+  /** A refusal is in the record as it must be, or FPD suppressed it. */
+  #recorded(reason: number, record: RecordQuads): void {
+    if (this.#offered.length === 0) {
       this.#equal('suppressed faults', this.#suppressed.join(), `${reason}`);
       this.#coverage.hit('FPD');
       return;
     }
-    const record = recordOf(request, reason);
     const [low, high] = this.#offered[0]! as [bigint, bigint];
     this.#equal('offered faults', this.#offered.length, 1);
     this.#equal('fault record, low', low, record[0]);
@@ -262,12 +327,16 @@ export class Rig {
   #unjustified(request: Request, reason: number, writes: Map<bigint, bigint>, possible: readonly Possibility[]): never {
     const { hi, lo, shift, access } = this.#out;
     const got = reason === 0 ? { base: (BigInt(hi) << 32n) | BigInt(lo), shift, access } : { reason };
-    const text = (value: unknown): string =>
-      JSON.stringify(value, (_, each: unknown) =>
-        typeof each === 'bigint' ? hex(each) : each instanceof Map ? [...each] : each,
-      );
-    throw new Disagreement(`${text(request)} gave ${text(got)} writing ${text(writes)}; possible: ${text(possible)}`);
+    throw new Disagreement(
+      `${textOf(request)} gave ${textOf(got)} writing ${textOf(writes)}; possible: ${textOf(possible)}`,
+    );
   }
+}
+
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_, each: unknown) =>
+    typeof each === 'bigint' ? hex(each) : each instanceof Map ? [...each] : each,
+  );
 }
 
 function hex(value: unknown): string {
@@ -276,6 +345,25 @@ function hex(value: unknown): string {
 
 function sameWrites(a: ReadonlyMap<bigint, bigint>, b: ReadonlyMap<bigint, bigint>): boolean {
   return a.size === b.size && [...a].every(([address, value]) => b.get(address) === value);
+}
+
+/** A possible outcome against what came of a request; of a refusal `fpd` says whether it was suppressed. */
+function sameOutcome(possible: InterruptOutcome, got: InterruptOutcome): boolean {
+  if (possible === 'silent' || got === 'silent') return possible === got;
+  if ('reason' in possible || 'reason' in got) {
+    return (
+      'reason' in possible && 'reason' in got && possible.reason === got.reason && isSuppressed(possible) === got.fpd
+    );
+  }
+  return possible.address === got.address && possible.data === got.data;
+}
+
+/** Whether the unit stored the posted descriptor that it must, whole and at once, and nothing else. */
+function sameStores(expected: InterruptPossibility['store'], stores: FuzzMemory['stores']): boolean {
+  if (expected === undefined) return stores.length === 0;
+  const [only, another] = stores;
+  if (only === undefined || another !== undefined || only.address !== expected.address) return false;
+  return quadsOf(only.words).join() === expected.quads.join();
 }
 
 /** Dwords as quadwords. */

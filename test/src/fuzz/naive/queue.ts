@@ -7,6 +7,7 @@ import type { FuzzMemory, Load } from '../fuzz-memory.js';
 import { executeDescriptor, type StatusWrite } from './descriptors.js';
 import type { Facts } from './facts.js';
 import type { NaiveFaults } from './faults.js';
+import type { NaiveInterrupts } from './interrupts.js';
 import type { NaiveUnit } from './translate.js';
 
 const INVALID_TAIL = 1;
@@ -14,6 +15,7 @@ const FETCH = 2;
 const MISALIGNED_TAIL = 6;
 const NO_INFORMATION = 0;
 const MISALIGNED = 0x10n;
+const INTERRUPT_ENTRY_CACHE = 4;
 
 export class NaiveQueue {
   enabled = false;
@@ -30,13 +32,22 @@ export class NaiveQueue {
   readonly #facts: Facts;
   readonly #memory: FuzzMemory;
   readonly #unit: NaiveUnit;
+  readonly #interrupts: NaiveInterrupts;
   readonly #faults: NaiveFaults;
   readonly #coverage: Coverage;
 
-  constructor(facts: Facts, memory: FuzzMemory, unit: NaiveUnit, faults: NaiveFaults, coverage: Coverage) {
+  constructor(
+    facts: Facts,
+    memory: FuzzMemory,
+    unit: NaiveUnit,
+    interrupts: NaiveInterrupts,
+    faults: NaiveFaults,
+    coverage: Coverage,
+  ) {
     this.#facts = facts;
     this.#memory = memory;
     this.#unit = unit;
+    this.#interrupts = interrupts;
     this.#faults = faults;
     this.#coverage = coverage;
   }
@@ -111,6 +122,7 @@ export class NaiveQueue {
         throw new Error(`no status word ${status.data.toString(16)} at 0x${status.address.toString(16)}`);
       }
     }
+    if (type === INTERRUPT_ENTRY_CACHE) this.#interrupts.invalidate(q[0]!);
     if (interrupt === true) this.#faults.complete();
     this.#coverage.hit(`descriptor ${type}`);
     this.head = (this.head + this.descriptorBytes) % this.bytes;
