@@ -42,6 +42,8 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory 
     const registers = new MemoryMappedRegisters(addressSpace, VTD_BASE);
     const driver = new VtdHostDriver(registers, addressSpace, pages, {
       faults: faultMessage,
+      hasAts: requesterId => functionAt(requesterId)?.atsCapability !== undefined,
+      enableAts: (requesterId, on) => functionAt(requesterId)?.atsCapability?.enable(on),
       programmed: (requesterId, pasid, words) => {
         const entry = words === undefined ? 'not present' : PasidEntry.format(words);
         if (ledger.on) ledger.add(name, 'pasid-entry', { requesterId, pasid, entry });

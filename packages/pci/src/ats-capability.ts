@@ -45,6 +45,12 @@ export class AtsCapability {
     return 12 + AtsLayout.fields.stu.get(this.#config.words, this.offset / 4);
   }
 
+  /** Sets or clears Enable, as a kernel does: a configuration write, with the smallest unit of 4 KiB. */
+  enable(on: boolean): void {
+    const control = AtsLayout.encode({ enable: Number(on) })[1]! >>> 16;
+    this.#config.write(this.offset + CONTROL, control, 2);
+  }
+
   /** Calls `changed` after software wrote the control register. A reset of the function is not reported here. */
   onWrite(changed: () => void): void {
     const { offset } = this;

@@ -15,8 +15,10 @@ export interface HostUnit {
   readonly driver: VtdDriver;
   /** The domain of each attached function. */
   readonly functions: Map<number, VtdHostDomain>;
-  /** Whether a function has a device TLB that it may use. */
+  /** Whether a function has a device TLB that the unit serves. */
   hasAts(requesterId: number): boolean;
+  /** Lets such a function use it, or not. */
+  enableAts(requesterId: number, on: boolean): void;
   /** A domain is gone: its id may be used again. */
   release(domain: VtdHostDomain): void;
   /** A PASID entry was written (16 words), or cleared (undefined). */
@@ -96,6 +98,7 @@ export class VtdHostDomain implements HostIommuDomain {
     }
     this.#unit.functions.set(requesterId, this);
     this.#bound.set(requesterId, new Set());
+    if (this.#unit.hasAts(requesterId)) this.#unit.enableAts(requesterId, true);
     return 0;
   }
 
@@ -103,8 +106,11 @@ export class VtdHostDomain implements HostIommuDomain {
     const pasids = this.#bound.get(requesterId);
     if (pasids === undefined) return -Errno.EINVAL;
     if (pasids.size > 0) return -Errno.EBUSY;
+    const hasAts = this.#unit.hasAts(requesterId);
+    if (hasAts) this.#unit.enableAts(requesterId, false);
     const status = this.#driver.detach(requesterId, this.id);
     if (status === 0) this.#forget(requesterId);
+    else if (hasAts) this.#unit.enableAts(requesterId, true);
     return status;
   }
 
@@ -170,6 +176,7 @@ export class VtdHostDomain implements HostIommuDomain {
     if (this.#disposed) return;
     this.#disposed = true;
     for (const [requesterId, pasids] of [...this.#bound]) {
+      if (this.#unit.hasAts(requesterId)) this.#unit.enableAts(requesterId, false);
       for (const pasid of pasids) this.#driver.removePasid(requesterId, pasid);
       if (this.#driver.detach(requesterId, this.id) !== 0) {
         // The unit does not answer any more: block the function all the same.

@@ -13,8 +13,10 @@ export interface VtdHostOptions extends Omit<VtdDriverOptions, 'mode' | 'vcmdLay
   readonly firstDomainId?: number;
   /** Where fault messages go; without it they stay masked. */
   readonly faults?: EventMessage;
-  /** Whether a function has a device TLB (ATS) that it may use; default none has. */
+  /** Whether a function has a device TLB (ATS) that it may use, if the unit serves any; default none has. */
   readonly hasAts?: (requesterId: number) => boolean;
+  /** Sets or clears ATS Enable of a function that has it: called once its context entry lets it, and before that entry goes. */
+  readonly enableAts?: (requesterId: number, on: boolean) => void;
   /** Told of each first stage that was bound (the PASID entry, 16 words) or unbound (undefined). */
   readonly programmed?: (requesterId: number, pasid: number, entry: Int32Array | undefined) => void;
 }
@@ -64,7 +66,8 @@ export class VtdHostDriver implements HostIommuDriver {
     this.#unit = {
       driver: this.driver,
       functions: new Map(),
-      hasAts: options.hasAts ?? (() => false),
+      hasAts: requesterId => capabilities.ecap.dt === 1 && options.hasAts?.(requesterId) === true,
+      enableAts: options.enableAts ?? (() => undefined),
       release: domain => this.#domains.delete(domain.id),
       programmed: options.programmed ?? (() => undefined),
     };

@@ -123,8 +123,8 @@ export class InvalidationQueue {
 
   /**
    * Queues `descriptors` and a wait, and lets the unit work until the wait is done. 0; -EINVAL if the unit refused one (`failure` says
-   * which; with `recovers` the rest of the batch is done all the same); -ETIMEDOUT if a function did not complete an invalidation in time and
-   * the wait was given up (`timedOut`); -EIO if the wait is never completed.
+   * which; with `recovers` the rest of the batch is done all the same); -ETIMEDOUT if a function did not complete an invalidation in time
+   * (`timedOut` says which); -EIO if the wait is never completed.
    */
   submit(...descriptors: readonly Int32Array[]): number {
     return this.#submit(descriptors, this.#wait);
@@ -198,12 +198,14 @@ export class InvalidationQueue {
 
   #await(first: number, slot: number): number {
     let refused = false;
+    let late = false;
     for (let tries = 0; tries < PATIENCE; tries++) {
       this.#memory.load(this.#statusFrame, slot, this.#status, 0, 1);
-      if (this.#status[0] === STATUS_DONE) return refused ? -Errno.EINVAL : 0;
+      if (this.#status[0] === STATUS_DONE) return refused ? -Errno.EINVAL : late ? -Errno.ETIMEDOUT : 0;
       const errors = this.#registers.read32(Reg.FSTS);
       if ((errors & (Fsts.ITE | Fsts.ICE)) !== 0) {
         if (!this.recovers) return -Errno.EIO;
+        late ||= (errors & Fsts.ITE) !== 0;
         this.recoverFromTimeout();
         if (this.#isGivenUp(slot)) return -Errno.ETIMEDOUT;
       }

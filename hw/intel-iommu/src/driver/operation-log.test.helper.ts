@@ -11,6 +11,8 @@ import {
   InterruptEntryCacheDescriptor,
   InterruptTableAddress,
   IotlbDescriptor,
+  PageGroupResponseDescriptor,
+  PageQueueAddress,
   PasidCacheDescriptor,
   PasidDeviceTlbDescriptor,
   PasidIotlbDescriptor,
@@ -32,6 +34,7 @@ const DESCRIPTORS = new Map<number, [name: string, layout: RecordType]>([
   [DescriptorType.PASID_IOTLB, ['pasid-iotlb', PasidIotlbDescriptor]],
   [DescriptorType.PASID_CACHE, ['pasid-cache', PasidCacheDescriptor]],
   [DescriptorType.PASID_DEVICE_TLB, ['pasid-device-tlb', PasidDeviceTlbDescriptor]],
+  [DescriptorType.PAGE_GROUP_RESPONSE, ['page-response', PageGroupResponseDescriptor]],
 ]);
 
 /** The fields of `words` but for addresses, which differ from machine to machine. */
@@ -78,7 +81,16 @@ export class OperationLog {
       case Reg.IRTA:
         push(fields(InterruptTableAddress, words, ['irta']));
         break;
+      case Reg.PQA:
+        push(fields(PageQueueAddress, words, ['pqa']));
+        break;
+      case Reg.PRS:
+      case Reg.PQH:
+      case Reg.PQT:
+        push(lo.toString(16));
+        break;
       case Reg.FECTL:
+      case Reg.PECTL:
         push(fields(EventControl, words, []));
         break;
       case Reg.FSTS:

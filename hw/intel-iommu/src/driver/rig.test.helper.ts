@@ -2,7 +2,7 @@
 import { hiOf, loOf, type Wide } from '@remora/bits';
 import { Access, AddressSpace, type MemoryPort, type MemTx, NO_PASID, Ram, Region, Translation } from '@remora/core';
 import { type VtdConfig, vtdConfig } from '../config/index.js';
-import type { VtdPropagation } from '../device/environment.js';
+import type { VtdEnvironment, VtdPropagation } from '../device/environment.js';
 import { VtdUnit } from '../device/unit.js';
 import { FaultRecord } from '../spec/index.js';
 import { LoggedRegisters } from './operation-log.test.helper.js';
@@ -56,7 +56,11 @@ export class Rig {
   readonly faults: number[] = [];
   readonly #out = new Translation();
 
-  constructor(options: Partial<VtdConfig> = {}, propagation: VtdPropagation = {}) {
+  constructor(
+    options: Partial<VtdConfig> = {},
+    propagation: VtdPropagation = {},
+    environment: Pick<VtdEnvironment, 'endpoint' | 'clock'> = {},
+  ) {
     const root = Region.container('system', 2 ** 40);
     const space = new AddressSpace('system', root);
     root.add(0, Region.ram('ram', Ram.allocate(RAM_BYTES)));
@@ -68,6 +72,7 @@ export class Rig {
       sendMsi: (_hi, lo, data) => this.messages.push([lo >>> 0, data]),
       faultOffered: record => this.faults.push(FaultRecord.fields.fr.get(record, 0)),
       propagation,
+      ...environment,
     });
     root.add(BASE, Region.mmio('vtd', 0x1000, this.unit.mmio));
     this.registers = new LoggedRegisters(new MemoryMappedRegisters(space, BASE), space);

@@ -319,7 +319,7 @@ export class VtdDriver extends VtdInvalidations {
     let status = this.contextCacheInvalidate(Granularity.DEVICE, this.scalable ? 0 : domain, requesterId);
     if (status === 0 && this.scalable) status = this.pasidCacheInvalidate(PasidCacheGranularity.DOMAIN, domain);
     if (status === 0) status = this.iotlbInvalidate(Granularity.DOMAIN, domain);
-    if (status === 0 && hasDeviceTlb) status = this.deviceTlbInvalidate(requesterId);
+    if (status === 0 && hasDeviceTlb) status = answered(this.deviceTlbInvalidate(requesterId));
     if (status !== 0) {
       this.tables.write(requesterId, this.scalable ? entry : entry.subarray(0, ContextEntry.words));
       return status;
@@ -360,8 +360,10 @@ export class VtdDriver extends VtdInvalidations {
     const secondStage = pgtt.get(entry, 0) === Pgtt.SECOND_STAGE;
     let status = this.flushPasid(did.get(entry, 0), pasid);
     if (status === 0 && secondStage) status = this.iotlbInvalidate(Granularity.DOMAIN, did.get(entry, 0));
-    if (status === 0 && this.hasDeviceTlb(requesterId)) status = this.pasidDeviceTlbInvalidate(requesterId, pasid);
-    if (status === 0) status = this.drainPageRequests(requesterId, did.get(entry, 0), pasid, secondStage);
+    if (status === 0 && this.hasDeviceTlb(requesterId)) {
+      status = answered(this.pasidDeviceTlbInvalidate(requesterId, pasid));
+    }
+    if (status === 0) status = answered(this.drainPageRequests(requesterId, did.get(entry, 0), pasid, secondStage));
     if (status !== 0) {
       this.writePasidEntry(requesterId, pasid, entry);
       return status;
@@ -452,4 +454,9 @@ export class VtdDriver extends VtdInvalidations {
     this.#registers.write32(Reg.PMEN, 0);
     poll('PMEN.PRS', () => (this.#registers.read32(Reg.PMEN) & PMEN_PRS) === 0);
   }
+}
+
+/** A function that is gone, or does not answer, keeps nobody from taking its tables away (Linux goes on, too). */
+function answered(status: number): number {
+  return status === -Errno.ETIMEDOUT ? 0 : status;
 }

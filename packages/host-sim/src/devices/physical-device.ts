@@ -49,8 +49,10 @@ export class PhysicalDevice {
   /** Resets the function. What the kernel enabled is enabled again; bus mastering is off. */
   reset(): void {
     const pasid = this.fn.pasidEnabled;
+    const ats = this.fn.atsEnabled;
     this.fn.reset();
     if (pasid) this.setPasidEnabled(true);
+    if (ats) this.fn.atsCapability!.enable(true);
   }
 
   get busMaster(): boolean {
@@ -64,6 +66,7 @@ export class PhysicalDevice {
       opened: this.#opened,
       busMaster: this.busMaster,
       pasidEnabled: this.fn.pasidEnabled,
+      atsEnabled: this.fn.atsEnabled,
     };
   }
 }

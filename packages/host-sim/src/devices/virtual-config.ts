@@ -10,6 +10,10 @@ const CARDBUS = 0x28;
 /** Of the MSI-X capability: everything after its header. */
 const MSIX_BODY = { start: 2, end: 12 };
 const PASID_CONTROL = 6;
+const ATS_CONTROL = 6;
+/** Control and status. */
+const PRI_CONTROL = 4;
+const PRI_ALLOCATION = 12;
 /** Device Control in the PCI Express capability, and Initiate Function Level Reset in it (PCIe 7.5.3.4). */
 const DEVICE_CONTROL = 8;
 const INITIATE_FLR = 0x8000;
@@ -42,6 +46,7 @@ export class VirtualConfig {
     this.#keepInterrupts();
     const pasid = fn.capabilities.findExtended(ExtendedCapability.PASID);
     if (pasid !== undefined) this.#own(pasid + PASID_CONTROL, 2, 0x7);
+    this.#keepAts();
     if (this.#deviceControl !== undefined) this.#drop(this.#deviceControl, 2, INITIATE_FLR);
   }
 
@@ -126,6 +131,20 @@ export class VirtualConfig {
     }
     const msix = this.#fn.capabilities.find(Capability.MSIX);
     if (msix !== undefined) this.#drop(msix + MSIX_BODY.start, MSIX_BODY.end - MSIX_BODY.start, 0xffff_ffff);
+  }
+
+  /** The kernel alone says who uses device TLBs, and nobody requests pages: the user sees both as off. */
+  #keepAts(): void {
+    const { atsCapability, priCapability } = this.#fn;
+    if (atsCapability !== undefined) {
+      const control = atsCapability.offset + ATS_CONTROL;
+      this.#own(control, 2, 0);
+      this.#copy.fill(0, control, control + 2);
+    }
+    if (priCapability !== undefined) {
+      this.#own(priCapability.offset + PRI_CONTROL, 4, 0);
+      this.#own(priCapability.offset + PRI_ALLOCATION, 4, 0);
+    }
   }
 
   /** `bits` (by default all) of these bytes are answered by the copy, of which the user may change `writable`. */
