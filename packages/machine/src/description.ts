@@ -1,20 +1,25 @@
 /** What a machine is made of, as plain data: enough to assemble one of the same shape, in another process or on another day. */
 import { StateError } from '@remora/core';
 
+/** What JSON can hold. */
+export type PlainValue =
+  string | number | boolean | null | readonly PlainValue[] | { readonly [name: string]: PlainValue };
+export type PlainOptions = Readonly<Record<string, PlainValue>>;
+
 /** A board, or a device with its id and place, with all options that it has now. */
 export interface DescribedDevice {
   readonly driver: string;
-  /** Text, numbers and truth values by option name; what was left to the kind's default is left out. */
-  readonly options: Readonly<Record<string, string | number | boolean>>;
+  /** By option name; those without a value are left out. */
+  readonly options: PlainOptions;
 }
 
 /** A simulated host. */
 export interface HostDescription {
   readonly memory?: number;
   readonly seed?: number;
-  readonly kernel: Readonly<Record<string, string | number | boolean>>;
+  readonly kernel: PlainOptions;
   /** The physical IOMMU's model and options; absent if there is none. */
-  readonly iommu?: { readonly model: string; readonly options: Readonly<Record<string, string | number | boolean>> };
+  readonly iommu?: { readonly model: string; readonly options: PlainOptions };
   readonly plugins: readonly string[];
   readonly devices: readonly DescribedDevice[];
 }
@@ -31,15 +36,22 @@ export interface MachineDescription {
 }
 
 /** Options as plain data; what is undefined is left out. @throws StateError at `path` for a value that is none. */
-export function plainOptions(path: string, config: unknown): DescribedDevice['options'] {
-  const plain: Record<string, string | number | boolean> = {};
+export function plainOptions(path: string, config: unknown): PlainOptions {
+  const plain: Record<string, PlainValue> = {};
   for (const [name, value] of Object.entries((config ?? {}) as Record<string, unknown>)) {
     if (value === undefined) continue;
-    if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean')
-      throw new StateError(`${path}.${name}`, `${typeof value} is no text, number or truth value: it cannot be saved`);
-    plain[name] = value;
+    plain[name] = plainValue(`${path}.${name}`, value);
   }
   return plain;
+}
+
+function plainValue(path: string, value: unknown): PlainValue {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null || Number.isFinite(value))
+    return value as PlainValue;
+  if (Array.isArray(value)) return value.map((each, index) => plainValue(`${path}[${index}]`, each));
+  const simple = typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype;
+  if (simple) return plainOptions(path, value);
+  throw new StateError(path, `${typeof value} is not plain data: it cannot be saved`);
 }
 
 /**
@@ -69,13 +81,14 @@ function deviceDifference(path: string, here: DescribedDevice, saved: DescribedD
     return new StateError(path, `"${saved.driver}" in the state, "${here.driver}" here`);
   for (const name of new Set([...Object.keys(saved.options), ...Object.keys(here.options)])) {
     const [found, expected] = [saved.options[name], here.options[name]];
-    if (found !== expected)
+    if (JSON.stringify(found) !== JSON.stringify(expected))
       return new StateError(`${path}.${name}`, `${shown(found)} in the state, ${shown(expected)} here`);
   }
   return undefined;
 }
 
-function shown(value: string | number | boolean | undefined): string {
+function shown(value: PlainValue | undefined): string {
   if (value === undefined) return 'not given';
-  return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }

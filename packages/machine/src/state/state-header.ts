@@ -55,7 +55,7 @@ function isHost(value: unknown): boolean {
   return (
     isOptional(memory, 'number') &&
     isOptional(seed, 'number') &&
-    typeof kernel === 'object' &&
+    isOptions(kernel) &&
     (iommu === undefined || (typeof model === 'string' && isOptions(options))) &&
     isTexts(plugins) &&
     isDevices(devices)
@@ -77,8 +77,7 @@ function isDevices(value: unknown): boolean {
 }
 
 function isOptions(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-  return Object.values(value).every(each => ['string', 'number', 'boolean'].includes(typeof each));
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isTexts(value: unknown): boolean {
