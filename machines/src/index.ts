@@ -4,6 +4,7 @@ import { q35TestdevMachine } from './q35-testdev.js';
 import { vsva } from './vsva.js';
 
 export * from './guest/guest.js';
+export { extendedCapability, GuestAts } from './guest/guest-ats.js';
 export * from './guest/guest-engine.js';
 export * from './lending-host.js';
 export * from './physical-vtd.js';

@@ -14,6 +14,8 @@ const BAR_SPACING = 0x1_0000;
 /** How a command ended. */
 export interface EngineResult {
   readonly ok: boolean;
+  /** It has not ended: it takes its time, or waits for a page. */
+  readonly busy: boolean;
   /** EngineError. */
   readonly error: number;
   /** MemTx of the access that failed. */
@@ -81,6 +83,20 @@ export class GuestEngine {
     this.#machine.memory.write(hiOf(address), loOf(address), this.#dword);
   }
 
+  /** What has become of the last command until now. */
+  result(): EngineResult {
+    const status = StatusWord.decode(Int32Array.of(this.read(Reg.STATUS)));
+    return {
+      ok: status.done === 1 && status.error === 0,
+      busy: status.busy === 1,
+      error: Number(status.error),
+      result: Number(status.result),
+      failedWrite: status.failedWrite === 1,
+      failedAt: numberOf(this.read(Reg.FAIL_HI), this.read(Reg.FAIL_LO)),
+      moved: this.read(Reg.MOVED),
+    };
+  }
+
   #run(command: EngineCommand, operation: number): EngineResult {
     const { pasid, to, length, interrupt = false } = command;
     this.write(Reg.DST_LO, loOf(to));
@@ -88,14 +104,6 @@ export class GuestEngine {
     this.write(Reg.LEN, length);
     this.write(Reg.PASID, PasidWord.encode({ pasid: pasid ?? 0, valid: pasid === undefined ? 0 : 1 })[0]!);
     this.write(Reg.CTRL, Ctrl.encode({ start: 1, command: operation, interrupt: Number(interrupt) })[0]!);
-    const status = StatusWord.decode(Int32Array.of(this.read(Reg.STATUS)));
-    return {
-      ok: status.done === 1 && status.error === 0,
-      error: Number(status.error),
-      result: Number(status.result),
-      failedWrite: status.failedWrite === 1,
-      failedAt: numberOf(this.read(Reg.FAIL_HI), this.read(Reg.FAIL_LO)),
-      moved: this.read(Reg.MOVED),
-    };
+    return this.result();
   }
 }
