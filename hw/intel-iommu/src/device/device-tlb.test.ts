@@ -1,5 +1,5 @@
 /** Device-TLB invalidations: what functions are sent, what is waited for, time-outs and stray completions (vtd.md 5.1, 5.5, 7.5). */
-import { NO_PASID, VirtualClock } from '@remora/core';
+import { Inspector, NO_PASID, VirtualClock } from '@remora/core';
 import test from 'ava';
 import {
   DeviceTlbDescriptor,
@@ -335,6 +335,27 @@ test('reset: nothing is outstanding, nothing times out, and what was owed is no 
   t.is(clock.next(), undefined);
   fn.owed[0]!();
   t.is(bench.read32(Reg.FSTS), 0);
+});
+
+test('inspection shows what is outstanding', t => {
+  const { bench, fn, clock, invalidate } = rig();
+  clock.step(5);
+  invalidate({ s: 1 });
+  const shown = (): unknown => {
+    const into = new Inspector();
+    bench.unit.inspect(into);
+    return into.toJSON()['deviceTlbInvalidations'];
+  };
+  const outstanding = {
+    requesterId: RID,
+    pasid: NO_PASID,
+    address: '0x12344000',
+    shift: 14,
+    deadline: 60 * SECOND + 5,
+  };
+  t.deepEqual(shown(), [outstanding]);
+  fn.owed[0]!();
+  t.deepEqual(shown(), []);
 });
 
 test('propagation still hears of each invalidation, before the function does', t => {

@@ -7,10 +7,12 @@ import {
   EventControl,
   FaultStatus,
   InterruptTableAddress,
+  PageQueueAddress,
   QueueAddress,
   Reg,
   RootTableAddress,
 } from '../spec/index.js';
+import type { OutstandingInvalidation } from './device-tlb-invalidation.js';
 import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import type { Lookup } from './lookup.js';
 import { Pe } from './pasid-entry-cache.js';
@@ -27,6 +29,7 @@ export function inspectUnit(
   lookup: Lookup,
   iotlb: Pick<Iotlb, 'entries'>,
   interruptEntries: InterruptEntryCache,
+  outstanding: readonly OutstandingInvalidation[],
 ): void {
   const { words } = registers;
   const shown = into.child('registers');
@@ -36,6 +39,11 @@ export function inspectUnit(
   shown.value('iqh', registers.read(Reg.IQH)).value('iqt', registers.read(Reg.IQT));
   shown.record('fsts', FaultStatus, words, Reg.FSTS >>> 2).record('fectl', EventControl, words, Reg.FECTL >>> 2);
   shown.record('irta', InterruptTableAddress, words, Reg.IRTA >>> 2);
+  shown.record('pqa', PageQueueAddress, words, Reg.PQA >>> 2).record('pectl', EventControl, words, Reg.PECTL >>> 2);
+  shown
+    .value('pqh', registers.read(Reg.PQH))
+    .value('pqt', registers.read(Reg.PQT))
+    .value('prs', registers.read(Reg.PRS));
   into.value('translationEnabled', state.translationEnabled).value('translationTableMode', state.ttm);
   into.value('rootTable', hex(state.rootHi, state.rootLo)).value('queueEnabled', state.queueEnabled);
 
@@ -44,6 +52,17 @@ export function inspectUnit(
     .value('interruptTableEntries', state.interruptTableEntries);
   into.value('interruptTable', hex(state.interruptTableHi, state.interruptTableLo));
   into.value('extendedInterruptMode', state.extendedInterruptMode);
+
+  into.value(
+    'deviceTlbInvalidations',
+    outstanding.map(({ requesterId, pasid, hi, lo, shift, deadline }) => ({
+      requesterId,
+      pasid,
+      address: hex(hi, lo),
+      shift,
+      deadline,
+    })),
+  );
 
   const caches = into.child('caches');
   caches.value('contexts', [...lookup.contexts.requesters()]);

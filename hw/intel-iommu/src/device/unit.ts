@@ -316,6 +316,14 @@ export class VtdUnit {
   /** Registers, latched state and caches, for people and tests. */
   inspect(into: Inspector): void {
     const translations = this.#byRequester ?? this.#iotlb;
-    inspectUnit(into, this.registers, this.#state, this.#lookup, translations, this.#interruptEntries);
+    inspectUnit(
+      into,
+      this.registers,
+      this.#state,
+      this.#lookup,
+      translations,
+      this.#interruptEntries,
+      this.#deviceTlbs.outstanding,
+    );
   }
 }
