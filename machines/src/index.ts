@@ -8,6 +8,7 @@ export { extendedCapability, GuestAts } from './guest/guest-ats.js';
 export * from './guest/guest-engine.js';
 export * from './lending-host.js';
 export * from './physical-vtd.js';
+export * from './plugins.js';
 export * from './q35-passthrough.js';
 export * from './q35-testdev.js';
 export * from './vsva.js';

@@ -3,9 +3,9 @@
  * back. Addresses move with the seed. Each step checks what the engine saw, so a run that goes wrong says so.
  */
 import { frameHi, frameLo, Random } from '@remora/bits';
-import { Access, errnoName } from '@remora/core';
+import { Access, errnoName, type StateReader, type StateWriter } from '@remora/core';
 import { firstStagePasid, passThroughPasid, type PageTable } from '@hw/intel-iommu/driver';
-import type { Machine, MachineRequest, MachineStep } from '@remora/machine';
+import type { Machine, MachineGuest, MachineRequest, MachineStep } from '@remora/machine';
 import { Guest } from './guest/guest.js';
 import type { EngineResult, GuestEngine } from './guest/guest-engine.js';
 
@@ -21,7 +21,7 @@ const WHOLE_PASID = 2;
 /** Guest virtual page frames are below 2^35: the lower half of a 48-bit address space. */
 const MAX_FRAME = 2 ** 35;
 
-class VsvaGuest {
+class VsvaGuest implements MachineGuest {
   readonly #guest: Guest;
   readonly #engine: GuestEngine;
   readonly #random: Random;
@@ -33,13 +33,32 @@ class VsvaGuest {
   #source = 0;
   #target = 0;
 
-  constructor(machine: Machine, seed: number) {
-    this.#random = new Random(seed);
+  constructor(machine: Machine, seed: number, state?: StateReader) {
     this.#guest = new Guest(machine);
-    this.#engine = this.#guest.engine(DEVICE);
-    this.#from = this.#random.below(MAX_FRAME / 2);
-    this.#to = MAX_FRAME / 2 + this.#random.below(MAX_FRAME / 2);
-    this.#table = this.#guest.firstStage();
+    if (state === undefined) {
+      this.#random = new Random(seed);
+      this.#engine = this.#guest.engine(DEVICE);
+      this.#from = this.#random.below(MAX_FRAME / 2);
+      this.#to = MAX_FRAME / 2 + this.#random.below(MAX_FRAME / 2);
+      this.#table = this.#guest.firstStage();
+      return;
+    }
+    this.#guest.load(state.child('guest'));
+    this.#random = new Random(state.integer('random'));
+    this.#engine = this.#guest.placedEngine(DEVICE);
+    this.#from = state.integer('from');
+    this.#to = state.integer('to');
+    this.#table = this.#guest.firstStage(state.integer('table'));
+    this.#pasid = state.integer('pasid');
+    this.#source = state.integer('source');
+    this.#target = state.integer('target');
+  }
+
+  save(into: StateWriter): void {
+    this.#guest.save(into.child('guest'));
+    into.integer('random', this.#random.state).integer('from', this.#from).integer('to', this.#to);
+    into.integer('table', this.#table.rootFrame).integer('pasid', this.#pasid);
+    into.integer('source', this.#source).integer('target', this.#target);
   }
 
   get steps(): readonly MachineStep[] {
@@ -128,7 +147,7 @@ function succeeded(what: string, status: number): void {
   expect(status === 0, `${what} failed: ${errnoName(status)}`);
 }
 
-/** The steps of the vsva machine, once it has started. */
-export function vsvaSteps(machine: Machine, { seed }: MachineRequest): readonly MachineStep[] {
-  return new VsvaGuest(machine, seed).steps;
+/** The guest of the vsva machine, once that has started; with `state`, where it was. */
+export function vsvaGuest(machine: Machine, { seed }: MachineRequest, state?: StateReader): MachineGuest {
+  return new VsvaGuest(machine, seed, state);
 }

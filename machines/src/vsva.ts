@@ -13,7 +13,7 @@ import q35Plugin from '@hw/q35/plugin';
 import { vfioPci } from '@hw/vfio-pci/config';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
 import { ENGINE, lendingHost } from './lending-host.js';
-import { vsvaSteps } from './vsva-steps.js';
+import { vsvaGuest } from './vsva-steps.js';
 
 const MIB = 0x10_0000;
 
@@ -34,7 +34,7 @@ export const vsva = defineMachine({
   name: 'vsva',
   description: "a guest binds its page tables to a host's DMA engine (nested translation, RFC v3.1)",
   create: ({ seed }) => assembleOn(lendingHost({ seed }), host => vsvaMachine(host)),
-  steps: vsvaSteps,
+  guest: vsvaGuest,
   settled: 'copy-again',
   replays: true,
 });

@@ -44,11 +44,12 @@ export class GuestEngine {
   readonly #dword = new Uint8Array(4);
   readonly #view = new DataView(this.#dword.buffer);
 
-  /** @throws Error if there is no dma-engine at `bdf`. */
-  constructor(machine: Machine, bdf: string, base: number) {
+  /** Its BARs go to `base`, unless they are `placed` there already. @throws Error if there is no dma-engine at `bdf`. */
+  constructor(machine: Machine, bdf: string, base: number, placed = false) {
     this.#machine = machine;
     this.bdf = bdf;
     this.#base = base;
+    if (placed) return;
     machine.config.write(bdf, BAR0, base, 4);
     machine.config.write(bdf, BAR2, base + BAR_SPACING, 4);
     machine.config.write(bdf, COMMAND, MEMORY_AND_MASTER, 2);

@@ -3,7 +3,7 @@
  * It reaches the machine only as a processor would: by memory, ports and configuration space.
  */
 import { frameHi, frameLo } from '@remora/bits';
-import { MemTx, PAGE_BYTES } from '@remora/core';
+import { MemTx, PAGE_BYTES, type StateReader, type StateWriter } from '@remora/core';
 import { VTD_BASE } from '@hw/intel-iommu';
 import { FrameAllocator, MemoryMappedRegisters, PageTable, VtdDriver, type VtdRegisters } from '@hw/intel-iommu/driver';
 import type { Machine } from '@remora/machine';
@@ -49,6 +49,20 @@ export class Guest {
     });
   }
 
+  /** What it remembers outside guest memory. Page tables are the caller's: their root says all. */
+  save(into: StateWriter): void {
+    into.integer('next-bar', this.#nextBar);
+    this.pages.save(into.child('pages'));
+    this.iommu.save(into.child('iommu'));
+  }
+
+  /** Goes on where `save` left off, on a machine whose state has been loaded: nothing is touched. */
+  load(from: StateReader): void {
+    this.#nextBar = from.integer('next-bar');
+    this.pages.load(from.child('pages'));
+    this.iommu.load(from.child('iommu'));
+  }
+
   /** The dma-engine at `bdf` (`00:03.0`): its BARs are placed, memory and bus mastering enabled. */
   engine(bdf: string): GuestEngine {
     const base = this.#nextBar;
@@ -56,9 +70,14 @@ export class Guest {
     return new GuestEngine(this.machine, bdf, base);
   }
 
-  /** An empty first-stage table of four levels. */
-  firstStage(): PageTable {
-    return new PageTable(this.machine.memory, this.pages, { stage: 'first', levels: 4 });
+  /** The `index`th engine that it placed, counted from 0, at `bdf`. */
+  placedEngine(bdf: string, index = 0): GuestEngine {
+    return new GuestEngine(this.machine, bdf, FIRST_BAR + index * BAR_STEP, true);
+  }
+
+  /** An empty first-stage table of four levels; or the one that is there, with its root at `rootFrame`. */
+  firstStage(rootFrame?: number): PageTable {
+    return new PageTable(this.machine.memory, this.pages, { stage: 'first', levels: 4 }, rootFrame);
   }
 
   /** An empty second-stage table of four levels. */

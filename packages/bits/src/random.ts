@@ -9,6 +9,11 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
+  /** What a generator made with this seed goes on from. */
+  get state(): number {
+    return this.#state;
+  }
+
   /** An unsigned 32-bit integer. */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;

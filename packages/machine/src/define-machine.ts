@@ -44,6 +44,20 @@ export interface MachineDefinition {
   readonly replays?: boolean;
 }
 
+/**
+ * The software of a started machine's guest, or, with `from`, where it was when it was saved; undefined if the definition has none.
+ */
+export function guestOf(
+  definition: MachineDefinition,
+  machine: Machine,
+  request: MachineRequest,
+  from?: StateReader,
+): MachineGuest | undefined {
+  if (definition.guest !== undefined) return definition.guest(machine, request, from);
+  const steps = definition.steps?.(machine, request);
+  return steps === undefined ? undefined : { steps };
+}
+
 /** Declares a machine; the default export of a user's own machine file. @throws ConfigError if it has no name. */
 export function defineMachine(definition: MachineDefinition): MachineDefinition {
   if (!/^[a-z0-9][a-z0-9-]*$/.test(definition.name)) {

@@ -11,7 +11,7 @@ export interface InfoOptions {
 
 /** @throws ConfigError if the machine cannot be built. */
 export function info(definition: MachineDefinition, options: InfoOptions, streams: Streams): void {
-  const machine = runSteps({ ...definition, steps: () => [] }, { seed: options.seed });
+  const machine = runSteps(definition, { seed: options.seed, count: 0 });
   try {
     const state = machine.inspect().toJSON();
     if (options.json === true) {

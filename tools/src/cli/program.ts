@@ -4,7 +4,9 @@ import { machines } from '@remora/machines';
 import { runReplay, shippedRecordings } from '../replay/index.js';
 import { info } from './info.js';
 import { loadMachine } from './load-machine.js';
+import { restore } from './restore.js';
 import { run } from './run.js';
+import { save } from './save.js';
 import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
 import { walk } from './walk.js';
@@ -52,6 +54,37 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--json', 'one object a file')
     .action(async (files: string[], options: { json?: boolean }) => {
       exitCode = await runReplay([...files, ...(options.json === true ? ['--json'] : [])], streams);
+    });
+
+  command
+    .command('save')
+    .description("play a machine's guest as far as asked, and write the whole machine's state to a file")
+    .argument('<machine>', 'a name, or a TypeScript file that defines a machine')
+    .argument('<file>', 'where to; an older file is overwritten')
+    .option('--after <step>', "the step of the machine's guest after which to save; default: the last one")
+    .option('--steps <n>', 'how many steps to play before', parseCount)
+    .option('--seed <n>', 'moves addresses and PASIDs', parseSeed, 1)
+    .option('--json', 'as JSON')
+    .action(
+      async (
+        named: string,
+        file: string,
+        options: { seed: number; after?: string; steps?: number; json?: boolean },
+      ) => {
+        save(await loadMachine(named), { file, ...options }, streams);
+      },
+    );
+
+  command
+    .command('restore')
+    .description('make the machine of a state file again, from the file alone; print what stands at its host again')
+    .argument('<file>', 'written by remora save')
+    .option('--run', "go on with the remaining steps of the machine's guest")
+    .option('--machine <machine>', 'its definition, if it has parts that are not in Remora')
+    .option('--seed <n>', "the new host's seed; default: that of the host before", parseSeed)
+    .option('--json', 'one object a line')
+    .action(async (file: string, options: { run?: boolean; machine?: string; seed?: number; json?: boolean }) => {
+      await restore(file, options, streams);
     });
 
   command
@@ -107,6 +140,11 @@ function parseSeed(text: string): number {
     throw new UsageError(`--seed: "${text}" is not a whole number from 0 to ${MAX_SEED}`);
   }
   return seed;
+}
+
+function parseCount(text: string): number {
+  if (!/^[0-9]{1,9}$/.test(text)) throw new UsageError(`--steps: "${text}" is not a number of steps`);
+  return Number(text);
 }
 
 function machineList(): string {

@@ -1,6 +1,6 @@
 /** Assembles a machine with its ledger on, starts it, and lets its guest play. */
-import { ConfigError } from '@remora/core';
-import type { Machine, MachineDefinition } from '@remora/machine';
+import { ConfigError, StateError } from '@remora/core';
+import { guestOf, type Machine, type MachineDefinition, type MachineGuest, type MachineStep } from '@remora/machine';
 import { UsageError } from './usage-error.js';
 
 /** Kind of the ledger events under which a guest's steps stand. */
@@ -10,6 +10,17 @@ export interface StepsRequest {
   readonly seed: number;
   /** The last step to run; default: all. */
   readonly until?: string | undefined;
+  /** How many steps to run, instead. */
+  readonly count?: number | undefined;
+}
+
+/** A machine in the middle of what its guest does. */
+export interface PlayedMachine {
+  readonly machine: Machine;
+  /** Undefined if the machine's definition has no guest. */
+  readonly guest: MachineGuest | undefined;
+  /** Ids of the steps that were run. */
+  readonly done: readonly string[];
 }
 
 /**
@@ -17,30 +28,48 @@ export interface StepsRequest {
  * @throws ConfigError if it cannot be built; UsageError if there is no step `until`.
  */
 export function runSteps(definition: MachineDefinition, request: StepsRequest): Machine {
+  return playMachine(definition, request).machine;
+}
+
+/** As runSteps, with the guest. */
+export function playMachine(definition: MachineDefinition, request: StepsRequest): PlayedMachine {
   const machine = definition.create({ seed: request.seed });
   try {
     machine.ledger.on = true;
     machine.start();
-    const steps = definition.steps?.(machine, { seed: request.seed }) ?? [];
-    const last = request.until === undefined ? steps.length - 1 : steps.findIndex(step => step.id === request.until);
-    if (request.until !== undefined && last < 0) {
-      throw new UsageError(
-        `${definition.name} has no step "${request.until}"; expected ${steps.map(step => step.id).join(', ')}`,
-      );
-    }
-    for (const step of steps.slice(0, last + 1)) {
-      const event = machine.ledger.open(machine.name, GUEST_STEP, { id: step.id, title: step.title });
-      try {
-        step.run();
-      } finally {
-        machine.ledger.close(event);
-      }
-    }
-    return machine;
+    const guest = guestOf(definition, machine, { seed: request.seed });
+    const wanted = wantedSteps(definition.name, guest?.steps ?? [], request);
+    playSteps(machine, wanted);
+    return { machine, guest, done: wanted.map(step => step.id) };
   } catch (failure) {
     close(machine);
     throw failure;
   }
+}
+
+/** Lets the guest play `steps`, each with what it causes under it in the ledger. */
+export function playSteps(machine: Machine, steps: readonly MachineStep[]): void {
+  for (const step of steps) {
+    const event = machine.ledger.open(machine.name, GUEST_STEP, { id: step.id, title: step.title });
+    try {
+      step.run();
+    } finally {
+      machine.ledger.close(event);
+    }
+  }
+}
+
+function wantedSteps(name: string, steps: readonly MachineStep[], request: StepsRequest): readonly MachineStep[] {
+  const { until, count } = request;
+  if (count !== undefined) {
+    if (count > steps.length) throw new UsageError(`${name} has ${steps.length} steps, not ${count}`);
+    return steps.slice(0, count);
+  }
+  if (until === undefined) return steps;
+  const last = steps.findIndex(step => step.id === until);
+  if (last >= 0) return steps.slice(0, last + 1);
+  const expected = steps.length === 0 ? 'its guest does nothing' : `expected ${steps.map(step => step.id).join(', ')}`;
+  throw new UsageError(`${name} has no step "${until}"; ${expected}`);
 }
 
 /** Closes a machine, and the host under it. */
@@ -51,5 +80,5 @@ export function close(machine: Machine): void {
 
 /** Whether an error is a person's mistake, to be told in one line. */
 export function isMistake(error: unknown): error is Error {
-  return error instanceof ConfigError || error instanceof UsageError;
+  return error instanceof ConfigError || error instanceof UsageError || error instanceof StateError;
 }

@@ -22,7 +22,7 @@ export function run(definition: MachineDefinition, options: RunOptions, streams:
       for (const event of ledger.events) streams.stdout.write(`${eventJson(event)}\n`);
     } else if (options.verbose === true) {
       streams.stdout.write(eventTree(ledger.events));
-    } else if (definition.steps === undefined) {
+    } else if (definition.steps === undefined && definition.guest === undefined) {
       streams.stdout.write(`${definition.name} runs: ${machine.ids.join(', ')}; its guest does nothing by itself\n`);
     } else {
       streams.stdout.write(propagationTable(ledger, name, streams.stdout.columns));

@@ -29,13 +29,13 @@ export class ContextTables {
   readonly #entryWords: number;
   readonly #pointer = new Int32Array(HALF_WORDS);
 
-  /** @throws Error if there is no page for the root table. */
-  constructor(memory: MemoryPort, pages: PageAllocator, scalable: boolean) {
+  /** A root table that is there already is at `rootFrame`. @throws Error if there is no page for a new one. */
+  constructor(memory: MemoryPort, pages: PageAllocator, scalable: boolean, rootFrame = pages.allocate(1)) {
     this.#memory = new StructureMemory(memory);
     this.#pages = pages;
     this.#scalable = scalable;
     this.#entryWords = scalable ? ScalableContextEntry.words : ContextEntry.words;
-    this.rootFrame = pages.allocate(1);
+    this.rootFrame = rootFrame;
     if (this.rootFrame < 0) throw new Error('VT-d: no page for the root table');
   }
 

@@ -1,6 +1,6 @@
 /** The invalidation queue, as its producer (VT-d 6.5.2): descriptors in batches, each closed by a wait that writes a status word. */
 import { frameHi, frameLo } from '@remora/bits';
-import { Errno, type MemoryPort } from '@remora/core';
+import { Errno, type MemoryPort, type StateReader, type StateWriter } from '@remora/core';
 import { Fsts, GlobalCommand, QueueAddress, QueueErrorRecord, Reg } from '../spec/index.js';
 import type { GlobalCommands } from './global-command.js';
 import type { PageAllocator } from './page-allocator.js';
@@ -21,6 +21,8 @@ export interface InvalidationQueueOptions {
   readonly order?: number;
   /** Whether a queue error is repaired at once, so that the queue goes on; default true. See `recover`. */
   readonly recovers?: boolean;
+  /** A queue that is there already: first frames of its descriptors and of its status words. Default: they are allocated. */
+  readonly at?: { readonly frame: number; readonly statusFrame: number };
 }
 
 /** A descriptor that the unit refused. */
@@ -67,9 +69,9 @@ export class InvalidationQueue {
     this.#order = options.order ?? (options.wide ? 1 : 0);
     this.recovers = options.recovers ?? true;
     this.entries = (4096 << this.#order) / this.#bytes;
-    this.#frame = pages.allocate(1 << this.#order);
+    this.#frame = options.at?.frame ?? pages.allocate(1 << this.#order);
     if (this.#frame < 0) throw new Error('VT-d: no pages for the invalidation queue');
-    this.#statusFrame = pages.allocate(this.#statusPages);
+    this.#statusFrame = options.at?.statusFrame ?? pages.allocate(this.#statusPages);
     if (this.#statusFrame < 0) {
       pages.free(this.#frame, 1 << this.#order);
       throw new Error('VT-d: no pages for the status words');
@@ -100,6 +102,24 @@ export class InvalidationQueue {
   /** First frame of the queue. */
   get frame(): number {
     return this.#frame;
+  }
+
+  /** What the driver knows of a queue that is in memory. */
+  save(into: StateWriter): void {
+    into.integer('frame', this.#frame).integer('status-frame', this.#statusFrame).integer('order', this.#order);
+    into.flag('wide', this.#wide).flag('recovers', this.recovers).integer('tail', this.#tail);
+  }
+
+  /** The queue that `save` wrote of. */
+  static load(from: StateReader, registers: VtdRegisters, memory: MemoryPort, pages: PageAllocator): InvalidationQueue {
+    const queue = new InvalidationQueue(registers, memory, pages, {
+      wide: from.flag('wide'),
+      order: from.integer('order', { max: 7 }),
+      recovers: from.flag('recovers'),
+      at: { frame: from.integer('frame'), statusFrame: from.integer('status-frame') },
+    });
+    queue.#tail = from.integer('tail', { max: queue.entries - 1 });
+    return queue;
   }
 
   /** Gives the queue to the unit: tail 0, address, then QIE. */

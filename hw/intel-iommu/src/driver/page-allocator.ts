@@ -1,5 +1,5 @@
 /** Where a driver's tables, queues and status words come from. */
-import { Errno, MemTx, PAGE_BYTES, type MemoryPort } from '@remora/core';
+import { Errno, MemTx, PAGE_BYTES, type MemoryPort, type StateReader, type StateWriter } from '@remora/core';
 import { frameHi, frameLo } from '@remora/bits';
 
 export interface PageAllocator {
@@ -10,6 +10,7 @@ export interface PageAllocator {
 }
 
 const ZEROES = new Uint8Array(PAGE_BYTES);
+const MAX_RUN_WORDS = 2 ** 24;
 
 /**
  * Hands out the page frames of a range: fresh ones in ascending order, returned ones first, newest first, if the size is the same.
@@ -36,6 +37,28 @@ export class FrameAllocator implements PageAllocator {
     return this.#inUse;
   }
 
+  save(into: StateWriter): void {
+    into.integer('next', this.#next);
+    into.words('out', Int32Array.from([...this.#out].flat()));
+    into.words(
+      'returned',
+      Int32Array.from([...this.#returned].flatMap(([pages, runs]) => runs.flatMap(run => [run, pages]))),
+    );
+  }
+
+  /** What `save` wrote of an allocator of the same range: the pages are as they were. */
+  load(from: StateReader): void {
+    this.#next = from.integer('next', { max: this.#end });
+    this.#out.clear();
+    this.#returned.clear();
+    this.#inUse = 0;
+    for (const [frame, pages] of pairs(from.anyWords('out', MAX_RUN_WORDS))) {
+      this.#out.set(frame, pages);
+      this.#inUse += pages;
+    }
+    for (const [frame, pages] of pairs(from.anyWords('returned', MAX_RUN_WORDS))) this.#keep(frame, pages);
+  }
+
   allocate(pages: number): number {
     let frame = this.#returned.get(pages)?.pop();
     if (frame === undefined) {
@@ -60,8 +83,16 @@ export class FrameAllocator implements PageAllocator {
     }
     this.#out.delete(frame);
     this.#inUse -= pages;
+    this.#keep(frame, pages);
+  }
+
+  #keep(frame: number, pages: number): void {
     const runs = this.#returned.get(pages);
     if (runs === undefined) this.#returned.set(pages, [frame]);
     else runs.push(frame);
   }
+}
+
+function pairs(words: Int32Array): [number, number][] {
+  return Array.from({ length: Math.floor(words.length / 2) }, (_, index) => [words[2 * index]!, words[2 * index + 1]!]);
 }

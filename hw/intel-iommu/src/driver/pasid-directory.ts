@@ -36,6 +36,11 @@ export class PasidDirectory {
     return frame < 0 ? frame : new PasidDirectory(memory, pages, pdts, frame);
   }
 
+  /** A directory that is there already, at `frame`. */
+  static at(memory: MemoryPort, pages: PageAllocator, pdts: number, frame: number): PasidDirectory {
+    return new PasidDirectory(memory, pages, pdts, frame);
+  }
+
   /** Writes an entry, its present bit last. 0; -EINVAL if the directory does not cover the PASID; -ENOMEM. */
   write(pasid: number, entry: Int32Array): number {
     if (pasid < 0 || pasid >= pasidLimit(this.pdts)) return -Errno.EINVAL;

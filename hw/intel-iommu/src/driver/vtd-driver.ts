@@ -4,7 +4,7 @@
  *
  * Verbs return 0 or a negated errno, as their descriptors do (`VtdInvalidations`). A unit that does not answer a handshake makes them throw.
  */
-import { Errno, type MemoryPort } from '@remora/core';
+import { Errno, type MemoryPort, type StateReader, type StateWriter } from '@remora/core';
 import {
   ContextEntry,
   EventControl,
@@ -91,6 +91,30 @@ export class VtdDriver extends VtdInvalidations {
   /** Root and context tables; made when first needed. */
   get tables(): ContextTables {
     return (this.#tables ??= new ContextTables(this.#memory, this.pages, this.scalable));
+  }
+
+  /** Where its structures are; they themselves are in memory. */
+  save(into: StateWriter): void {
+    if (this.#tables !== undefined) into.integer('root-frame', this.#tables.rootFrame);
+    this.#ownQueue?.save(into.child('queue'));
+    into.flag('queued', this.queued);
+    into.list('directories', this.#directories, (each, [requesterId, { pdts, frame }]) => {
+      each.integer('requester', requesterId).integer('pdts', pdts).integer('frame', frame);
+    });
+  }
+
+  /** Goes on with what `save` wrote of; memory and the unit are as they were. */
+  load(from: StateReader): void {
+    if (from.has('root-frame'))
+      this.#tables = new ContextTables(this.#memory, this.pages, this.scalable, from.integer('root-frame'));
+    const queue = from.optional('queue');
+    if (queue !== undefined) this.#ownQueue = InvalidationQueue.load(queue, this.#registers, this.#memory, this.pages);
+    this.useQueue(from.flag('queued') ? this.#ownQueue : undefined);
+    for (const each of from.list('directories')) {
+      const pdts = each.integer('pdts', { max: 7 });
+      const directory = PasidDirectory.at(this.#memory, this.pages, pdts, each.integer('frame'));
+      this.#directories.set(each.integer('requester', { max: 0xffff }), directory);
+    }
   }
 
   // Set-up (vtd.md 11.2 to 11.4).
