@@ -11,15 +11,17 @@ export interface Mutant {
   readonly judge: Judge;
 }
 
-const DEVICE = 'hw/intel-iommu/dist/device/';
+export const DEVICE = 'hw/intel-iommu/dist/device/';
 const IOMMU = 'packages/iommu/dist/';
 
-function mutant(name: string, file: string, find: string, replace: string, judge: Judge): Mutant {
+/** A mutant by one alteration of `file`. */
+export function mutant(name: string, file: string, find: string, replace: string, judge: Judge): Mutant {
   return { name, alterations: [{ file, find, replace }], judge };
 }
 
 const recording = (name: string): Judge => ({ recording: name });
-const unit = (file: string, match: string): Judge => ({ tests: `${DEVICE}${file}.test.js`, match });
+/** Unit tests of the device model: those of `file` whose title matches. */
+export const unit = (file: string, match: string): Judge => ({ tests: `${DEVICE}${file}.test.js`, match });
 
 export const MUTANTS: readonly Mutant[] = [
   mutant(
