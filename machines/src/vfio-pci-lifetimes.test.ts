@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import { ConfigError, Errno, Leaks } from '@remora/core';
 import { ForwardingSyscalls, type HostSyscalls, type IoctlArgument, type MappedMemory } from '@remora/host';
 import type { SimulatedHost } from '@remora/host-sim';
-import { type Host, type Machine } from '@remora/machine';
+import { guestOf, type Host, type Machine } from '@remora/machine';
 import { Capability, pciDeviceHostIommuContext } from '@remora/pci';
 import { VFIO_DEVICE_RESET, VFIO_GROUP_UNSET_CONTAINER, VFIO_IOMMU_BIND } from '@remora/uapi';
 import { GuestEngine } from './guest/guest-engine.js';
@@ -171,7 +171,7 @@ test('a machine that is closed, or whose host is, leaves nothing', t => {
 function bound(t: ExecutionContext, host: Host<SimulatedHost>): Machine {
   const vm = own(t, vsvaMachine(host));
   vm.start();
-  for (const step of vsva.steps!(vm, { seed: 3 })) {
+  for (const step of guestOf(vsva, vm, { seed: 3 })!.steps) {
     step.run();
     if (step.id === 'bind') break;
   }
@@ -215,7 +215,7 @@ test('unplug makes the vIOMMU unbind while the context is there, though the cont
   const vm = own(t, vsvaMachine(host));
   vm.start();
   const neighbour = vm.plug(`vfio-pci,host=${SECOND_ENGINE}`);
-  for (const step of vsva.steps!(vm, { seed: 3 })) {
+  for (const step of guestOf(vsva, vm, { seed: 3 })!.steps) {
     step.run();
     if (step.id === 'bind') break;
   }
