@@ -100,13 +100,15 @@ export function priState(fn: PciFunction): Record<string, number> {
 }
 
 export interface TlbSetup extends Omit<DeviceTlbOptions, 'clock'> {
+  /** Whether the device TLB has the clock; default true. */
+  readonly clocked?: boolean;
   readonly pri?: boolean;
   readonly allocation?: number;
   readonly capacity?: number;
 }
 
 /** A function at 00:03.0 with ATS (and PRI) enabled, and one channel. */
-export function tlbSetup({ pri = false, allocation, capacity, ...options }: TlbSetup = {}) {
+export function tlbSetup({ pri = false, allocation, capacity, clocked = true, ...options }: TlbSetup = {}) {
   const { root, addressSpace, messages } = platform();
   const iommu = new FakeIommu();
   pciSetupIommu(root, iommu);
@@ -115,7 +117,7 @@ export function tlbSetup({ pri = false, allocation, capacity, ...options }: TlbS
   fn.enablePasid(20);
   fn.enableAts();
   if (pri) fn.enablePri(capacity === undefined ? {} : { capacity });
-  const tlb = new DeviceTlb(fn, { ...options, clock });
+  const tlb = new DeviceTlb(fn, { ...options, ...(clocked ? { clock } : {}) });
   root.plug(fn, 0x18);
   enable(fn);
   enableAts(fn);

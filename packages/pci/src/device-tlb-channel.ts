@@ -2,7 +2,7 @@
  * A device's accesses through its device TLB, one at a time. An access whose page is not there yet has it requested and waits: the device
  * repeats that access when it is told.
  */
-import { Access, MemTx, NO_PASID } from '@remora/core';
+import { Access, MemTx, NO_PASID, type Timer } from '@remora/core';
 import { AtsCompletion, PageResponse } from '@remora/iommu';
 import { type DeviceTlb, Found } from './device-tlb.js';
 import type { PciFunction } from './function.js';
@@ -20,7 +20,12 @@ export type TlbAccess = MemTx | (typeof TlbAccess)[keyof typeof TlbAccess];
 /** No answer yet; others are PageResponse. */
 const NO_ANSWER = -1;
 /** After so many page requests that were answered "success" and did not help, an access fails. */
-const MAX_REQUESTS = 4;
+const MAX_REQUESTS = 16;
+/**
+ * An answer from within the request is no driver's: the IOMMU's queue is full, and it says "try again" (PCIe 10.4.2). The next try comes
+ * after so many nanoseconds, so that software has time to make room.
+ */
+const RETRY_NS = 1_000_000;
 
 export class DeviceTlbChannel implements PageWaiter {
   // What PageWaiter wants to know of the access that waits.
@@ -36,6 +41,8 @@ export class DeviceTlbChannel implements PageWaiter {
   #requests = 0;
   #asking = false;
   #answer = NO_ANSWER;
+  #answeredAtOnce = false;
+  #pause: Timer | undefined;
 
   /** `resumed` is called when an access that waited may be repeated. */
   constructor(fn: PciFunction, tlb: DeviceTlb, resumed: () => void) {
@@ -57,6 +64,8 @@ export class DeviceTlbChannel implements PageWaiter {
   /** The device gives the access up that waits: it is not told any more. */
   cancel(): void {
     if (this.#requests > 0) this.#tlb.abandon(this);
+    this.#pause?.cancel();
+    this.#pause = undefined;
     this.#done(MemTx.OK);
   }
 
@@ -91,7 +100,9 @@ export class DeviceTlbChannel implements PageWaiter {
   #request(pasid: number, access: number, hi: number, lo: number): TlbAccess {
     const { pageRequests } = this.#tlb;
     if (pageRequests === undefined) return this.#requests === 0 ? MemTx.ACCESS_ERROR : TlbAccess.REFUSED;
-    if (this.#requests++ === MAX_REQUESTS) return TlbAccess.REFUSED;
+    if (this.#requests === MAX_REQUESTS) return TlbAccess.REFUSED;
+    if (this.#answeredAtOnce) return this.#later();
+    this.#requests++;
     this.pasid = pasid;
     this.access = access;
     this.hi = hi;
@@ -100,7 +111,18 @@ export class DeviceTlbChannel implements PageWaiter {
     this.#asking = true;
     pageRequests.request(this);
     this.#asking = false;
-    return this.#answer === NO_ANSWER ? TlbAccess.WAITING : MemTx.OK;
+    if (this.#answer === NO_ANSWER) return TlbAccess.WAITING;
+    this.#answeredAtOnce = this.#tlb.clock !== undefined;
+    return MemTx.OK;
+  }
+
+  #later(): TlbAccess {
+    this.#answeredAtOnce = false;
+    this.#pause = this.#tlb.clock!.after(RETRY_NS, () => {
+      this.#pause = undefined;
+      this.#resumed();
+    });
+    return TlbAccess.WAITING;
   }
 
   #translated(write: boolean, hi: number, lo: number, bytes: Uint8Array, pasid: number): MemTx {
@@ -126,6 +148,7 @@ export class DeviceTlbChannel implements PageWaiter {
   #done(result: TlbAccess): TlbAccess {
     this.#requests = 0;
     this.#answer = NO_ANSWER;
+    this.#answeredAtOnce = false;
     return result;
   }
 }

@@ -14,7 +14,7 @@ export interface DeviceTlbOptions {
   readonly entries?: number;
   /** Invalidations are done so many nanoseconds of virtual time after they arrived: until then the old translations are used. Default 0. */
   readonly invalidateLatency?: number;
-  /** Needed with a latency. */
+  /** Needed with a latency; without it, page requests that the IOMMU itself answers are repeated at once. */
   readonly clock?: VirtualClock;
 }
 
@@ -43,6 +43,7 @@ const UNTRANSLATED_ONLY = 0x10;
 const MAX_OVERTAKEN = 8;
 
 export class DeviceTlb implements AtsEndpoint, Disposable {
+  readonly clock: VirtualClock | undefined;
   readonly #fn: PciFunction;
   readonly #ats: AtsCapability;
   readonly #cache: Iotlb;
@@ -62,6 +63,7 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
   /** Becomes the `ats` endpoint of `fn`. @throws Error if `fn` has no ATS capability. */
   constructor(fn: PciFunction, options: DeviceTlbOptions = {}) {
     if (fn.atsCapability === undefined) throw new Error(`${fn.name} has no ATS capability`);
+    this.clock = options.clock;
     this.#fn = fn;
     this.#ats = fn.atsCapability;
     this.#cache = new Iotlb(options.entries ?? DEFAULT_ENTRIES);

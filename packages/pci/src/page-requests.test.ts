@@ -123,17 +123,39 @@ test('an answer from within the request: the access is done when it returns', t 
 
 test('a driver that answers "success" and maps nothing does not keep the device busy for ever', t => {
   const { iommu, tlb, read } = setup();
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < 16; round++) {
     t.deepEqual(read(0x5000, 3), WAITING, `round ${round}`);
     tlb.pageResponse(3, round, PageResponse.SUCCESS);
   }
   t.deepEqual(read(0x5000, 3), REFUSED);
-  t.is(iommu.requests.length, 4);
+  t.is(iommu.requests.length, 16);
   t.deepEqual(read(0x5000, 3), WAITING, 'another access begins anew');
-  const within = setup();
+  const within = setup({ clocked: false });
   within.iommu.onPageRequest = ({ group }) => (within.tlb.pageResponse(3, group, PageResponse.SUCCESS), true);
   t.deepEqual(within.read(0x5000, 3), REFUSED);
-  t.is(within.iommu.requests.length, 4);
+  t.is(within.iommu.requests.length, 16);
+});
+
+test('an IOMMU that says "try again" by itself is asked again after a while', t => {
+  const { iommu, tlb, clock, channel, memory, read, resumed } = setup();
+  memory(A, 0xaa);
+  iommu.onPageRequest = ({ group }) => (tlb.pageResponse(3, group, PageResponse.SUCCESS), true);
+  for (let round = 1; round <= 3; round++) {
+    t.deepEqual(read(0x5000, 3), WAITING);
+    t.is(iommu.requests.length, round);
+    clock.step(999_999);
+    t.is(resumed.length, round - 1);
+    clock.step(1);
+    t.is(resumed.length, round);
+  }
+  iommu.map(3, 0x5000, { to: A });
+  t.deepEqual(read(0x5000, 3), [OK, 0xaa]);
+  t.deepEqual(read(0x6000, 3), WAITING);
+  channel.cancel();
+  t.is(clock.next(), undefined);
+  let rounds = 0;
+  for (; read(0x6000, 3)[0] === TlbAccess.WAITING; rounds++) clock.step(1_000_000);
+  t.is(rounds, 15, 'and not for ever');
 });
 
 test('no more are outstanding than software allows; the others wait for room', t => {
