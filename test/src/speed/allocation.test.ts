@@ -2,16 +2,18 @@
 import test, { type ExecutionContext } from 'ava';
 import { frameHi, frameLo } from '@remora/bits';
 import { Access, AddressSpace, NO_PASID, PAGE_BYTES, Ram, Region, Translation, TxAttrs } from '@remora/core';
-import { RemappedInterrupt } from '@remora/iommu';
+import { AtsCompletion, RemappedInterrupt } from '@remora/iommu';
 import { InterruptEntry, PostedInterruptEntry, Reg, VTD_BASE, VtdUnit } from '@hw/intel-iommu';
 import { vtdConfig } from '@hw/intel-iommu/config';
 import {
+  deviceTlbDescriptor,
   firstStagePasid,
   FrameAllocator,
   iotlbDescriptor,
   MemoryMappedRegisters,
   nestedPasid,
   PageTable,
+  pasidDeviceTlbDescriptor,
   pasidIotlbDescriptor,
   secondStagePasid,
   VtdDriver,
@@ -35,8 +37,12 @@ function unitWith(entries: number) {
   const system = Region.container('system', 2 ** 40);
   const memory = new AddressSpace('memory', system);
   system.add(0, Region.ram('ram', Ram.allocate(0x400 * PAGE_BYTES)));
-  const config = vtdConfig({ 'x-scalable-mode': 'on', 'x-flts': true, nesting: true, 'iotlb-entries': entries });
-  const unit = new VtdUnit(config, { name: 'unit', memory, sendMsi: () => undefined });
+  const config = vtdConfig({
+    ...{ 'x-scalable-mode': 'on', 'x-flts': true, nesting: true, 'iotlb-entries': entries },
+    ...{ 'device-iotlb': true, svm: true },
+  });
+  const fn = { invalidate: () => true, pageResponse: () => undefined };
+  const unit = new VtdUnit(config, { name: 'unit', memory, sendMsi: () => undefined, endpoint: () => fn });
   system.add(VTD_BASE, Region.mmio('registers', unit.mmioBytes, unit.mmio));
   const pages = new FrameAllocator(memory, 1, 0x3ff);
   const first = new PageTable(memory, pages, { stage: 'first', levels: 4 });
@@ -51,7 +57,7 @@ function unitWith(entries: number) {
   const registers = new MemoryMappedRegisters(memory, VTD_BASE);
   const driver = new VtdDriver(registers, memory, pages, { mode: 'scalable' });
   driver.start(undefined, () => {
-    driver.contextEntry(REQUESTER, {});
+    driver.contextEntry(REQUESTER, { dte: 1, pre: 1 });
     driver.pasidEntry(REQUESTER, FIRST, firstStagePasid(first, DOMAIN));
     driver.pasidEntry(REQUESTER, SECOND, secondStagePasid(second, DOMAIN + 1));
     driver.pasidEntry(REQUESTER, NESTED, nestedPasid(first, second, DOMAIN));
@@ -110,7 +116,40 @@ for (const [kind, pasid] of [
   }
 }
 
-test('invalidation descriptors make no garbage: pages, PASIDs, domains', t => {
+for (const [what, entries] of [
+  ['hits', 4 * PAGES],
+  ['walks', 1],
+] as const) {
+  test(`translation requests make no garbage: ${what}`, t => {
+    const { unit } = unitWith(entries);
+    const out = new AtsCompletion();
+    let refused = 0;
+    isClean(t, index => {
+      const page = FIRST_PAGE + ((index * 7) % PAGES);
+      refused |= unit.translationRequest(REQUESTER, NESTED, frameHi(page), frameLo(page), Access.READ_WRITE, out);
+      refused |= unit.translatedRequest(REQUESTER, NO_PASID, out.hi, out.lo, Access.READ);
+    });
+    t.is(refused, 0);
+    t.is(out.access, Access.READ_WRITE);
+  });
+}
+
+test('page requests make no garbage', t => {
+  const { unit } = unitWith(4 * PAGES);
+  const attrs = new TxAttrs();
+  // The last frame, which no table has.
+  unit.mmio.write64!(Reg.PQA, 0, 0x3f_f000, attrs);
+  const request = { requesterId: REQUESTER, pasid: FIRST, hi: 1, lo: 0x234f_8000, access: 1, group: 3, last: true };
+  let taken = true;
+  isClean(t, () => {
+    taken = unit.pageRequest(request) && taken;
+    unit.mmio.write(Reg.PQH, unit.mmio.read(Reg.PQT, 4, attrs), 4, attrs);
+    unit.mmio.write(Reg.PRS, 1, 4, attrs);
+  });
+  t.true(taken);
+});
+
+test('invalidation descriptors make no garbage: pages, PASIDs, domains, device TLBs', t => {
   const { unit, driver } = unitWith(4 * PAGES);
   const { queue } = driver;
   const attrs = new TxAttrs();
@@ -121,6 +160,10 @@ test('invalidation descriptors make no garbage: pages, PASIDs, domains', t => {
     pasidIotlbDescriptor(2, DOMAIN, FIRST),
     iotlbDescriptor(3, DOMAIN + 1, { reads: true, writes: true }, range),
     iotlbDescriptor(2, DOMAIN, { reads: true, writes: true }),
+    deviceTlbDescriptor(REQUESTER, 1, 0x234f_8000, 14),
+    pasidDeviceTlbDescriptor(REQUESTER, FIRST, 1, 0x234f_8000, 12, false),
+    iotlbDescriptor(1, 0, { reads: true, writes: true }),
+    pasidIotlbDescriptor(2, DOMAIN, NESTED),
   ];
   // The whole ring, once; from then on only the tail is written.
   while (queue.tail % kinds.length !== 0) queue.submit();
