@@ -178,6 +178,8 @@ export interface Behaviour {
   readonly readHidesWrite: boolean;
   /** A unit that offers scalable mode reports an output in the interrupt range with scalable mode's reason in legacy mode, too. */
   readonly interruptReasonByCapability: boolean;
+  /** A read in the interrupt range, without PASID, finds zeros; otherwise it is refused. */
+  readonly interruptRangeReadsZero: boolean;
   /** Reasons for which a translation request is answered, with nothing granted and nothing recorded. */
   readonly recoverable: ReadonlySet<number>;
   /** The context entry decides about translated requests; otherwise those without PASID pass, and no others. */
@@ -241,6 +243,7 @@ export const SPECIFICATION: Behaviour = {
   hitsIgnorePermission: false,
   readHidesWrite: false,
   interruptReasonByCapability: false,
+  interruptRangeReadsZero: false,
   recoverable: new Set([...QEMU_RECOVERABLE, ...ALIKE, ...NOTHING_GRANTED]),
   translatedChecked: true,
   deviceTlbAwaited: true,
@@ -308,6 +311,7 @@ export const QEMU_10_2: Behaviour = {
   hitsIgnorePermission: true,
   readHidesWrite: true,
   interruptReasonByCapability: true,
+  interruptRangeReadsZero: true,
   recoverable: QEMU_RECOVERABLE,
   translatedChecked: false,
   deviceTlbAwaited: false,

@@ -3,6 +3,7 @@
  * physical unit alike.
  */
 import {
+  Access,
   AddressSpace,
   type IommuTranslator,
   type Ledger,
@@ -21,9 +22,11 @@ import {
   type RemappedInterrupt,
 } from '@remora/iommu';
 import type { IommuFacts, PciBus, PciFunction, PciIommuOps } from '@remora/pci';
+import { inInterruptRange } from './address.js';
 import type { Shadows } from './shadow/shadows.js';
 import type { VtdUnit } from './unit.js';
 
+const FOUR_GIB = 2 ** 32;
 /** Refused without a fault record. */
 const UNSUPPORTED_REQUEST = -1;
 
@@ -63,6 +66,7 @@ export class VtdAddressSpaces implements PciIommuOps {
   readonly #dma: AddressSpace;
 
   constructor(unit: VtdUnit, systemMemory: AddressSpace, options: VtdAddressSpacesOptions) {
+    const zeros = unit.behaviour.interruptRangeReadsZero ? zeroSpace(`${options.name}-interrupt-range`) : undefined;
     this.#unit = unit;
     this.#options = options;
     this.wantsNesting = options.wantsNesting ?? false;
@@ -72,6 +76,11 @@ export class VtdAddressSpaces implements PciIommuOps {
       translate: (hi: number, lo: number, access: number, attrs: TxAttrs, out: Translation): number => {
         // Without translation nobody could say what an address in a PASID means (vtd.md 4.2).
         if (!unit.translationEnabled && attrs.pasid !== NO_PASID) return UNSUPPORTED_REQUEST;
+        if (zeros !== undefined) {
+          const found = attrs.pasid === NO_PASID && (access & Access.WRITE) === 0 && inInterruptRange(hi | 0, lo | 0);
+          this.#translator.target = found ? zeros : systemMemory;
+          if (found) return asItIs(hi, lo, out);
+        }
         const reason = unit.translate(attrs.requesterId, attrs.pasid, hi, lo, access | attrs.flags, out);
         if (reason === 0 && options.ledger?.on === true && unit.translationEnabled) this.#record(hi, lo, attrs, out);
         return reason;
@@ -176,4 +185,18 @@ export class VtdAddressSpaces implements PciIommuOps {
   #isLent({ hostContextOf, bus, devfn }: PciFunction): boolean {
     return hostContextOf !== undefined || (bus !== undefined && this.#options.shadows?.has(bus, devfn) === true);
   }
+}
+
+/** Below 4 GiB this reads as zeros. */
+function zeroSpace(name: string): AddressSpace {
+  return new AddressSpace(name, Region.mmio(name, FOUR_GIB, { read: () => 0, write: () => undefined }));
+}
+
+/** A page that translates to itself, for reading. */
+function asItIs(hi: number, lo: number, out: Translation): number {
+  out.hi = hi >>> 0;
+  out.lo = (lo & ~0xfff) >>> 0;
+  out.shift = 12;
+  out.access = Access.READ;
+  return 0;
 }

@@ -1,14 +1,16 @@
 /** Paging entries, and what a translation answers. */
-import { Access } from '@remora/core';
+import { Access, AddressSpace, MemTx, Ram, Region, TxAttrs } from '@remora/core';
 import { Pgtt } from '../../spec/index.js';
 import {
   legacyBench,
   NOWHERE,
+  RID,
   scalableBench,
   type ScalableTables,
   type Tables,
   type Values,
 } from '../bench.test.helper.js';
+import { VtdAddressSpaces } from '../pci-adapter.js';
 import type { Departures, Profile } from './departure.test.helper.js';
 
 const { READ, WRITE, EXECUTE, READ_WRITE } = Access;
@@ -95,6 +97,21 @@ export const WALKS: Departures = {
       ),
     spec: [0x0e, 0x0e],
     qemu: [0x0e, 0x87],
+  },
+  interruptRangeReadsZero: {
+    what: 'a read in the interrupt range finds zeros, and no fault',
+    program: profile => {
+      const { bench } = legacyBench(profile);
+      const memory = new AddressSpace('memory', Region.ram('ram', Ram.allocate(0x1000)));
+      const spaces = new VtdAddressSpaces(bench.unit, memory, { name: 'vtd' });
+      const attrs = new TxAttrs();
+      attrs.requesterId = RID;
+      const bytes = Uint8Array.of(1, 2, 3, 4);
+      const result = spaces.addressSpaceFor().readAs(0, 0xfee0_1000, bytes, attrs);
+      return { result, bytes: result === MemTx.OK ? [...bytes] : undefined, recorded: bench.offered };
+    },
+    spec: { result: MemTx.ACCESS_ERROR, bytes: undefined, recorded: [0x0e] },
+    qemu: { result: MemTx.OK, bytes: [0, 0, 0, 0], recorded: [] },
   },
   readHidesWrite: {
     what: 'the answer to a read does not grant writing',
