@@ -61,10 +61,9 @@ export class FunctionShadow {
     const owedStart = this.#owedStart;
     const owedEnd = this.#owedEnd;
     this.#owedStart = this.#owedEnd = 0;
-    const result = this.#sync(start, end);
     // What failed before and is not asked for now says nothing about this invalidation.
     if (owedStart < owedEnd && (owedStart < start || end < owedEnd)) this.#sync(owedStart, owedEnd);
-    return result;
+    return this.#sync(start, end);
   }
 
   /** The first one to follow learns what the tables say, who comes later what the others know. */
