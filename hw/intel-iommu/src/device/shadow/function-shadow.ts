@@ -61,8 +61,12 @@ export class FunctionShadow {
     const owedStart = this.#owedStart;
     const owedEnd = this.#owedEnd;
     this.#owedStart = this.#owedEnd = 0;
-    // What failed before and is not asked for now says nothing about this invalidation.
-    if (owedStart < owedEnd && (owedStart < start || end < owedEnd)) this.#sync(owedStart, owedEnd);
+    const result = this.#sync(start, end);
+    if (owedStart === owedEnd || (start <= owedStart && owedEnd <= end)) return result;
+    // What failed before and is not asked for now says nothing about this invalidation, but may make room for it.
+    const late = this.#sync(owedStart, owedEnd);
+    if (result === 0 || late !== 0) return result;
+    this.#owedStart = this.#owedEnd = 0;
     return this.#sync(start, end);
   }
 
