@@ -70,8 +70,15 @@ const SCALABLE_REASONS = { width: 0x84, root: 0x7b, entry: 0x78, reserved: 0x7a,
 /** Where a walk begins: at the root, or as a cached entry says. */
 type Start = Pick<Known, 'level' | 'table' | 'rights'>;
 
+/** Every place where a walk may start, each once; the root comes last. */
 function startsOf(walking: Walking, tag: Tag, levels: number, address: bigint, root: Start): Start[] {
-  return [...walking.known(tag, levels, address), root];
+  const found: Start[] = [];
+  for (const each of walking.known(tag, levels, address)) {
+    const { level, table, rights } = each;
+    const isNew = !found.some(other => other.level === level && other.table === table && other.rights === rights);
+    if (isNew) found.push(each);
+  }
+  return [...found, root];
 }
 
 /** vtd.md 4.5, from each place where the walk may start. `last`: the result is where the request goes. */
@@ -88,12 +95,13 @@ export function walkSecond(
   if (address >> BigInt(width) !== 0n) return reasonsOf(stage).width;
   const root: Start = { level: stage.levels + 1, table: stage.root, rights: 3 };
   const ways = new Map<string, { walked: Walked; fork: Overlay; met: readonly Known[] }>();
-  for (const start of startsOf(walking, stage.tag, stage.levels, address, root)) {
+  const starts = startsOf(walking, stage.tag, stage.levels, address, root);
+  for (const start of starts) {
     const fork = memory.fork();
     const alone = new Walking(facts, walking.shadow, walking.choices);
     const walked = secondFrom(alone, fork, stage, address, access, last, start);
     // The last one, which starts at the root, comes last also if it is like another one.
-    const text = textOf({ walked, writes: [...fork.writes] });
+    const text = starts.length === 1 ? '' : `${textOf(walked)} ${[...fork.writes].join()}`;
     ways.delete(text);
     ways.set(text, { walked, fork, met: alone.met });
   }
