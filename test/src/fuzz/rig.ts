@@ -210,7 +210,7 @@ export class Rig {
     });
     if (matching.length === 0) this.#unjustified(request, reason, writes, possible);
     if (reason !== 0) this.#recorded(reason, recordOf(request, reason));
-    this.#count(reason, possible, matching);
+    this.#count(reason, matching);
     this.#settle();
     return matching[0]!.outcome;
   }
@@ -273,13 +273,15 @@ export class Rig {
     this.#faults.offer([low, high]);
   }
 
-  /** The last possibility is what the tables say as they are: what none but another explains was cached. */
-  #count(reason: number, possible: readonly Possibility[], matching: readonly Possibility[]): void {
-    const now = possible.at(-1)!;
-    const page = matching.some(each => each.by === 'IOTLB');
-    if (!matching.includes(now)) this.#coverage.hit(page ? 'stale page' : 'stale structure');
+  #count(reason: number, matching: readonly Possibility[]): void {
+    const fresh = matching.find(each => each.stale === undefined);
     if (reason !== 0) this.#coverage.hit(`reason 0x${reason.toString(16).padStart(2, '0')}`);
-    else if (matching.includes(now)) this.#coverage.hit(`walk ${now.by}`);
+    else if (fresh !== undefined) this.#coverage.hit(`walk ${fresh.by}`);
+    if (fresh === undefined) {
+      const stale = new Set(matching.map(each => each.stale!));
+      const least = stale.has('page') ? 'page' : stale.has('table') ? 'table' : 'refusal';
+      this.#coverage.hit(`stale ${least}${reason === 0 ? '' : `, fault`}`);
+    }
   }
 
   /** What the unit wrote during a request: quadwords, of which only accessed and dirty bits may have changed. */

@@ -3,12 +3,15 @@
  * reads and writes by those virtual addresses.
  */
 import assert from 'node:assert/strict';
+import { frameHi, frameLo } from '@remora/bits';
 import { Access } from '@remora/core';
 import type { EngineResult, GuestEngine } from '@remora/machines';
 import type { PageTable } from '@hw/intel-iommu/driver';
 import type { Rig } from '../rig/rig.js';
 
 const PAGE = 4096;
+/** Address bits 51:32 in an entry's high word. */
+const ADDRESS_HI = 0xf_ffff;
 /** Virtual frame of the pages through which data reaches the engine; far from what tests map. */
 const SCRATCH = 0x6_0000_0000;
 const SCRATCH_PAGES = 4;
@@ -65,10 +68,15 @@ export class SharedSpace {
     return frame;
   }
 
-  /** Maps another page at `at`; nothing is flushed. Returns its guest frame. */
+  /** Makes the leaf at `at` lead to another page: no table changes, so that a flush of leaves covers it. Returns the guest frame. */
   remap(at: number): number {
-    this.unmap(at);
-    return this.page(at);
+    const frame = this.rig.guest.page();
+    const { table, index, hi, lo } = this.table.walk(at).steps.at(-1)!;
+    const leaf = new DataView(new ArrayBuffer(8));
+    leaf.setUint32(0, (frameLo(frame) | (lo & (PAGE - 1))) >>> 0, true);
+    leaf.setUint32(4, (frameHi(frame) | (hi & ~ADDRESS_HI)) >>> 0, true);
+    this.rig.guest.write(table, new Uint8Array(leaf.buffer), index * 8);
+    return frame;
   }
 
   /** Nothing is flushed. */

@@ -165,6 +165,8 @@ export interface Behaviour {
   readonly pasidsCached: boolean;
   /** Non-leaf paging entries are cached; otherwise each walk starts at the root. */
   readonly pagingStructuresCached: boolean;
+  /** In caching mode entries that are not present or not in order are cached, of all tables but first-stage ones. */
+  readonly faultsCached: boolean;
   /**
    * 0: translations are cached by domain and PASID. Otherwise by requester (see RequesterIotlb), at most this many; they are found
    * without a look at the context entry in legacy mode.
@@ -238,6 +240,7 @@ export const SPECIFICATION: Behaviour = {
   updateUnsnooped: false,
   pasidsCached: true,
   pagingStructuresCached: true,
+  faultsCached: true,
   requesterTranslations: 0,
   contextDomainCompared: true,
   hitsIgnorePermission: false,
@@ -306,6 +309,7 @@ export const QEMU_10_2: Behaviour = {
   updateUnsnooped: true,
   pasidsCached: false,
   pagingStructuresCached: false,
+  faultsCached: false,
   requesterTranslations: 1024,
   contextDomainCompared: false,
   hitsIgnorePermission: true,

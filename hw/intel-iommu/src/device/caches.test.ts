@@ -164,15 +164,6 @@ test('legacy: context entries by domain, and by device with each function mask',
   t.is(after({ g: 3, did: DID, sid: RID ^ 0x100, fm: 3 }).length, 8);
 });
 
-test('CM = 0 and 1: not-present results are not cached', t => {
-  for (const caching of [false, true]) {
-    const { bench, second } = legacyBench({ 'caching-mode': caching });
-    t.is(bench.fault(IOVA), 6);
-    bench.mapAt(second, 4, IOVA, 0x9000n | RW, RW);
-    t.is(bench.fault(IOVA), 0);
-  }
-});
-
 test('a cached large page goes with any page in it; pages go with a large range', t => {
   const { bench, second } = legacyBench();
   const leaf = bench.mapAt(second, 4, 0x4000_0000n, 0x8000_0083n, RW, 2);

@@ -3,6 +3,8 @@
  * a table per bus that exists once the bus has been used.
  */
 
+import { FUNCTION_MASKS, type FaultingContexts } from './faulting-entries.js';
+
 /** Words of a record. */
 export const Ctx = {
   /** Generation in which it was filled. */
@@ -33,12 +35,15 @@ const NO_BUS = new Int32Array(0);
 const FUNCTIONS = 256;
 const LAST_GENERATION = 0x7fff_fffe;
 
-/** Devfn bits that a function mask makes a device-selective invalidation ignore (VT-d 6.5.2.1: FM). */
-const FUNCTION_MASKS = [0xffff, 0xfffb, 0xfff9, 0xfff8] as const;
-
 export class ContextCache {
+  /** Entries that were refused, where those are cached. */
+  readonly faulting: FaultingContexts | undefined;
   readonly #buses: Int32Array[] = new Array<Int32Array>(FUNCTIONS).fill(NO_BUS);
   #generation = 1;
+
+  constructor(faulting?: FaultingContexts) {
+    this.faulting = faulting;
+  }
 
   /** The table of a requester's bus, in which its record is at `at(requesterId)`. Does not make one: see `fill`. */
   table(requesterId: number): Int32Array {
@@ -65,6 +70,7 @@ export class ContextCache {
   }
 
   invalidateAll(): void {
+    this.faulting?.invalidateAll();
     if (this.#generation++ < LAST_GENERATION) return;
     for (const table of this.#buses) table.fill(0);
     this.#generation = 1;
@@ -72,6 +78,7 @@ export class ContextCache {
 
   /** Legacy mode: the records of one domain. */
   invalidateDomain(domain: number): void {
+    this.faulting?.invalidateDomain(domain);
     for (const table of this.#buses) {
       for (let at = 0; at < table.length; at += WORDS) if (table[at + Ctx.DOMAIN] === domain) table[at] = 0;
     }
@@ -79,6 +86,7 @@ export class ContextCache {
 
   /** The records of the requesters that match under the function mask (0 .. 3); unless `anyDomain`, only those of `domain`. */
   invalidateDevice(sourceId: number, functionMask: number, domain: number, anyDomain: boolean): void {
+    this.faulting?.invalidateDevice(sourceId, functionMask, domain, anyDomain);
     const mask = FUNCTION_MASKS[functionMask]!;
     const table = this.table(sourceId);
     for (let devfn = 0, at = 0; at < table.length; devfn++, at += WORDS) {

@@ -1,7 +1,15 @@
 /** Context and PASID entries through the unit's caches: what a missing invalidation leaves stale. */
 import type { Iotlb, PagingStructureCache } from '@remora/iommu';
 import type { Capabilities } from './capabilities.js';
-import { ContextEntry, pasidLimit, PasidEntry, Pgtt, ScalableContextEntry, TranslationType } from '../spec/index.js';
+import {
+  ContextEntry,
+  Fault,
+  pasidLimit,
+  PasidEntry,
+  Pgtt,
+  ScalableContextEntry,
+  TranslationType,
+} from '../spec/index.js';
 import { Ctx, CtxFlag, type ContextCache } from './context-cache.js';
 import { Pe, PeFlag, type PasidEntryCache } from './pasid-entry-cache.js';
 import type { TableReader } from './table-reader.js';
@@ -43,10 +51,16 @@ export class Lookup {
 
   /** Brings a requester's legacy context entry into the cache. Returns 0 or the fault reason. */
   fillLegacyContext(requesterId: number): number {
+    const refused = this.#refusedContext(requesterId);
+    if (refused !== 0) return refused;
     const entry = this.#entry;
-    const reason = this.#reader.legacyContext(requesterId, entry);
-    if (reason !== 0) return reason;
     const fields = ContextEntry.fields;
+    const reason = this.#reader.legacyContext(requesterId, entry);
+    if (reason !== 0) {
+      const present = reason === Fault.LCT_3 || reason === Fault.LCT_4;
+      this.contexts.faulting?.add(requesterId, reason, this.fpd, present ? fields.did.get(entry, 0) : 0);
+      return reason;
+    }
     const tt = fields.tt.get(entry, 0);
     const table = this.contexts.fill(requesterId);
     const at = this.contexts.at(requesterId);
@@ -64,9 +78,14 @@ export class Lookup {
 
   /** Brings a requester's scalable-mode context entry into the cache. Returns 0 or the fault reason. */
   fillScalableContext(requesterId: number): number {
+    const refused = this.#refusedContext(requesterId);
+    if (refused !== 0) return refused;
     const entry = this.#entry;
     const reason = this.#reader.scalableContext(requesterId, entry);
-    if (reason !== 0) return reason;
+    if (reason !== 0) {
+      this.contexts.faulting?.add(requesterId, reason, this.fpd, 0);
+      return reason;
+    }
     const fields = ScalableContextEntry.fields;
     const table = this.contexts.fill(requesterId);
     const at = this.contexts.at(requesterId);
@@ -90,10 +109,19 @@ export class Lookup {
    * fault reason.
    */
   fillPasid(requesterId: number, pasid: number, table: Int32Array, at: number): number {
+    const { faulting } = this.pasids;
+    if (faulting !== undefined) {
+      const key = faulting.key(requesterId, pasid);
+      this.#reader.fpd = faulting.fpd(key);
+      if (faulting.reason(key) !== 0) return -faulting.reason(key);
+    }
     const entry = this.#entry;
     this.#reader.fpd = (table[at + Ctx.FLAGS]! & CtxFlag.FPD) !== 0;
     const reason = this.#reader.pasidEntry(table[at + Ctx.TABLE_HI]!, table[at + Ctx.TABLE_LO]!, pasid, entry);
-    if (reason !== 0) return -reason;
+    if (reason !== 0) {
+      faulting?.add(requesterId, pasid, reason, this.fpd);
+      return -reason;
+    }
     const fields = PasidEntry.fields;
     const caps = this.#caps;
     const record = this.pasids.fill(requesterId, pasid);
@@ -115,6 +143,14 @@ export class Lookup {
     words[record + Pe.FS_LEVELS] = fields.fspm.get(entry, 0) + 4;
     this.#namePasid(record);
     return record;
+  }
+
+  /** The reason for which a context entry was refused, where that is cached; the FPD of then is `fpd`. */
+  #refusedContext(requesterId: number): number {
+    const { faulting } = this.contexts;
+    if (faulting === undefined) return 0;
+    this.#reader.fpd = faulting.fpd(requesterId);
+    return faulting.reason(requesterId);
   }
 
   /** Interns a legacy context record's address space anew where a cache has run out of ids since. */

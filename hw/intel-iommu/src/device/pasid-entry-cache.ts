@@ -3,6 +3,8 @@
  * record of 16 words each; it may forget any entry, but serves what it has until it is invalidated.
  */
 
+import type { FaultingPasids } from './faulting-entries.js';
+
 /** Words of a record. */
 export const Pe = {
   STAMP: 0,
@@ -36,12 +38,18 @@ const SETS = 1024;
 const LAST_GENERATION = 0x7fff_fffe;
 
 export class PasidEntryCache {
+  /** Entries that were refused, where those are cached. */
+  readonly faulting: FaultingPasids | undefined;
   /** The records; empty until the first is made. */
   words = new Int32Array(0);
   #generation = 1;
   #victim = 0;
   /** The record that was found last: nearly always the one that is asked for again, and found by three comparisons. */
   #last = 0;
+
+  constructor(faulting?: FaultingPasids) {
+    this.faulting = faulting;
+  }
 
   /** Index in `words` of the record of (requester, PASID); -1 if there is none. */
   find(requesterId: number, pasid: number): number {
@@ -73,17 +81,20 @@ export class PasidEntryCache {
   }
 
   invalidateAll(): void {
+    this.faulting?.invalidateAll();
     if (this.#generation++ < LAST_GENERATION) return;
     this.words.fill(0);
     this.#generation = 1;
   }
 
   invalidateDomain(domain: number): void {
+    this.faulting?.invalidateAll();
     const { words } = this;
     for (let at = 0; at < words.length; at += WORDS) if (words[at + Pe.DOMAIN] === domain) words[at] = 0;
   }
 
   invalidatePasid(domain: number, pasid: number): void {
+    this.faulting?.invalidatePasid(pasid);
     const { words } = this;
     for (let at = 0; at < words.length; at += WORDS) {
       if (words[at + Pe.PASID] === pasid && words[at + Pe.DOMAIN] === domain) words[at] = 0;

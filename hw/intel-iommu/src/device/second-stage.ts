@@ -20,6 +20,9 @@ const ADDRESS_HI = 0xf_ffff;
 const ADDRESS_LO = ~0xfff;
 const PERMISSIONS = Ss.R | Ss.W;
 
+/** Why a walk ends at an entry that the paging-structure cache remembers: the marks of its dead ends. */
+const DeadEnd = { ABSENT: 1, RESERVED: 2 } as const;
+
 /** How a walk treats accessed and dirty bits. */
 export const AdUpdate = {
   /** They are ignored. */
@@ -40,6 +43,8 @@ export class SecondStageWalk {
   readonly #memory: MemoryPort;
   /** Marks: the R and W that are left. */
   readonly #structures: PagingStructureCache | undefined;
+  /** Dead ends are remembered. */
+  readonly #faultsCached: boolean;
   readonly #entry = new Int32Array(2);
   // SecondStageMasks, at hand.
   readonly #tableReservedHi: number;
@@ -57,6 +62,7 @@ export class SecondStageWalk {
     this.#behaviour = behaviour;
     this.#memory = memory;
     this.#structures = structures;
+    this.#faultsCached = behaviour.faultsCached && caps.cachingMode;
     const masks = new SecondStageMasks(caps, behaviour);
     this.#tableReservedHi = masks.tableHi;
     this.#leafReservedHi = masks.leafHi;
@@ -92,6 +98,10 @@ export class SecondStageWalk {
     const structures = this.#structures;
     const known = structures === undefined ? -1 : structures.lookup(space, levels, hi, lo);
     if (known >= 0) {
+      if (structures!.isDeadEnd(known)) {
+        if (structures!.marks(known) === DeadEnd.RESERVED) return faults.reserved;
+        return write ? faults.notPresentWrite : faults.notPresentRead;
+      }
       tableHi = structures!.tableHi(known);
       tableLo = structures!.tableLo(known);
       granted = structures!.marks(known);
@@ -106,12 +116,18 @@ export class SecondStageWalk {
         return level === levels ? faults.rootAccess : faults.access;
       }
       granted &= low;
-      if ((low & PERMISSIONS) === 0 || granted === 0) return write ? faults.notPresentWrite : faults.notPresentRead;
+      if ((low & PERMISSIONS) === 0 || granted === 0) {
+        if (this.#faultsCached) structures?.insertDeadEnd(space, level, hi, lo, DeadEnd.ABSENT);
+        return write ? faults.notPresentWrite : faults.notPresentRead;
+      }
       if (this.#behaviour.earlyPermission && !this.#permits(granted, access)) return write ? faults.write : faults.read;
       const leaf = level === 1 || ((low & Ss.PS) !== 0 && level <= 3);
       const reserved = leaf ? this.#leafReserved[level]! : this.#tableReserved[level]!;
       const reservedHi = leaf ? this.#leafReservedHi : this.#tableReservedHi;
-      if ((low & reserved) !== 0 || (high & reservedHi) !== 0) return faults.reserved;
+      if ((low & reserved) !== 0 || (high & reservedHi) !== 0) {
+        if (this.#faultsCached) structures?.insertDeadEnd(space, level, hi, lo, DeadEnd.RESERVED);
+        return faults.reserved;
+      }
       if (leaf) return this.#leaf(level, tableHi, entryLo, hi, lo, granted, access, faults, ad, final);
       if (ad !== AdUpdate.OFF && (low & Ss.A) === 0) {
         const failure = this.#update(tableHi, entryLo, Ss.A, ad);

@@ -23,6 +23,7 @@ import { DeviceTlbInvalidations } from './device-tlb-invalidation.js';
 import type { VtdEnvironment } from './environment.js';
 import { EventInterrupt } from './event-interrupt.js';
 import { FaultRecording } from './fault-recording.js';
+import { FaultingContexts, FaultingPasids } from './faulting-entries.js';
 import { FirstStageWalk } from './first-stage.js';
 import { GlobalCommands } from './global-command.js';
 import { inspectUnit } from './inspect.js';
@@ -116,8 +117,9 @@ export class VtdUnit {
     this.#byRequester = byRequester;
     this.#reader = new TableReader(caps, behaviour, memory, state, masks);
     this.#inspectingReader = new TableReader(caps, behaviour, memory, state, masks);
-    const contexts = new ContextCache();
-    const pasids = new PasidEntryCache();
+    const faultsCached = behaviour.faultsCached && caps.cachingMode;
+    const contexts = new ContextCache(faultsCached ? new FaultingContexts() : undefined);
+    const pasids = new PasidEntryCache(faultsCached ? new FaultingPasids() : undefined);
     const structures = behaviour.pagingStructuresCached
       ? new PagingStructureCache(PAGING_STRUCTURES, LARGEST_LEAF)
       : undefined;

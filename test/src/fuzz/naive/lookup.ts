@@ -6,6 +6,10 @@ import type { Overlay } from './overlay.js';
 export interface Refusal {
   readonly reason: number;
   readonly fpd: boolean;
+  /** Nothing could be read: such a refusal is never cached. */
+  readonly unreadable?: boolean;
+  /** The domain that a present legacy context entry names. */
+  readonly domain?: number;
 }
 
 export interface LegacyContext {
@@ -57,8 +61,10 @@ function aboveWidth(facts: Facts): bigint {
   return facts.haw >= 64 ? 0n : mask(63, facts.haw);
 }
 
+const UNREADABLE = [0x08, 0x09, 0x38, 0x40, 0x50, 0x58];
+
 function refusal(reason: number, fpd = false): Refusal {
-  return { reason, fpd };
+  return { reason, fpd, unreadable: UNREADABLE.includes(reason) };
 }
 
 /** vtd.md 4.3, steps 1 to 7. */
@@ -72,17 +78,18 @@ export function legacyContext(facts: Facts, memory: Overlay, table: bigint, rid:
   const [low, high] = entry as [bigint, bigint];
   const fpd = (low & 2n) !== 0n;
   if ((low & 1n) === 0n) return refusal(0x02, fpd);
+  const domain = Number((high >> 8n) & 0xffffn);
   const type = Number((low >> 2n) & 3n);
   const reservedLow = mask(11, 4) | (type === 2 ? 0n : aboveWidth(facts));
-  if ((low & reservedLow) !== 0n || (high & (mask(63, 24) | (1n << 7n))) !== 0n) return refusal(0x0b, fpd);
+  if ((low & reservedLow) !== 0n || (high & (mask(63, 24) | (1n << 7n))) !== 0n)
+    return { ...refusal(0x0b, fpd), domain };
   const aw = Number(high & 7n);
   const valid =
     type !== 3 &&
     facts.widths.includes(aw) &&
     (type !== 1 || facts.deviceTlb) &&
     (type !== 2 || (facts.passThrough && aw === Math.max(...facts.widths)));
-  if (!valid) return refusal(0x03, fpd);
-  const domain = Number((high >> 8n) & 0xffffn);
+  if (!valid) return { ...refusal(0x03, fpd), domain };
   return { fpd, passThrough: type === 2, domain, levels: aw + 2, root: low & PAGE };
 }
 

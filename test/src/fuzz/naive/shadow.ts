@@ -2,7 +2,7 @@
  * What the unit may still have in its caches: everything that was true when a request could have brought it there and that no
  * invalidation has covered since (vtd.md 9, 5.11). The unit may have forgotten any of it, and must not answer with anything else.
  */
-import type { LegacyContext, PasidContext, ScalableContext } from './lookup.js';
+import { isRefusal, type LegacyContext, type PasidContext, type Refusal, type ScalableContext } from './lookup.js';
 import type { Page } from './paging.js';
 import { leadsTo, sameTag, type Known } from './walking.js';
 
@@ -22,28 +22,37 @@ export interface Cached extends Page {
 
 export type Context = LegacyContext | ScalableContext;
 
+/** The domains that a legacy context entry belongs to. A refused one belongs to 0 and, if it is present, to its own (vtd.md 9 rule 3). */
+function domainsOf(context: Context | Refusal): readonly (number | undefined)[] {
+  if (isRefusal(context)) return [0, context.domain];
+  return 'domain' in context ? [context.domain] : [];
+}
+
 export class Shadow {
-  readonly #contexts = new Map<number, Map<string, Context>>();
-  readonly #pasids = new Map<string, { readonly pasid: number; readonly entries: Map<string, PasidContext> }>();
+  readonly #contexts = new Map<number, Map<string, Context | Refusal>>();
+  readonly #pasids = new Map<
+    string,
+    { readonly pasid: number; readonly entries: Map<string, PasidContext | Refusal> }
+  >();
   readonly #pages = new Map<string, Cached>();
   readonly #structures = new Map<string, Known>();
 
-  contexts(rid: number): Context[] {
+  contexts(rid: number): (Context | Refusal)[] {
     return [...(this.#contexts.get(rid)?.values() ?? [])];
   }
 
-  addContext(rid: number, context: Context): void {
-    const known = this.#contexts.get(rid) ?? new Map<string, Context>();
+  addContext(rid: number, context: Context | Refusal): void {
+    const known = this.#contexts.get(rid) ?? new Map<string, Context | Refusal>();
     this.#contexts.set(rid, known.set(textOf(context), context));
   }
 
-  pasids(rid: number, pasid: number): PasidContext[] {
+  pasids(rid: number, pasid: number): (PasidContext | Refusal)[] {
     return [...(this.#pasids.get(`${rid}:${pasid}`)?.entries.values() ?? [])];
   }
 
-  addPasid(rid: number, pasid: number, entry: PasidContext): void {
+  addPasid(rid: number, pasid: number, entry: PasidContext | Refusal): void {
     const key = `${rid}:${pasid}`;
-    const known = this.#pasids.get(key) ?? { pasid, entries: new Map<string, PasidContext>() };
+    const known = this.#pasids.get(key) ?? { pasid, entries: new Map<string, PasidContext | Refusal>() };
     known.entries.set(textOf(entry), entry);
     this.#pasids.set(key, known);
   }
@@ -86,7 +95,7 @@ export class Shadow {
     for (const [rid, known] of this.#contexts) {
       if (granularity === 3 && ((rid ^ source) & ~ignored) !== 0) continue;
       for (const [key, context] of known) {
-        if (scalable || ('domain' in context && context.domain === domain)) known.delete(key);
+        if (scalable || domainsOf(context).includes(domain)) known.delete(key);
       }
     }
   }
@@ -96,7 +105,8 @@ export class Shadow {
     for (const known of this.#pasids.values()) {
       if (granularity === 1 && known.pasid !== pasid) continue;
       for (const [key, entry] of known.entries) {
-        if (granularity === 3 || entry.domain === domain) known.entries.delete(key);
+        // A refused entry has no domain: all of them cover it.
+        if (granularity === 3 || isRefusal(entry) || entry.domain === domain) known.entries.delete(key);
       }
     }
   }

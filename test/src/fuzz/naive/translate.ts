@@ -49,6 +49,8 @@ export interface Possibility {
   readonly writes: ReadonlyMap<bigint, bigint>;
   /** How it comes about, for messages and coverage. */
   readonly by: string;
+  /** What the unit must have cached for it, if the tables as they are do not say so. */
+  readonly stale?: 'page' | 'table' | 'refusal';
 }
 
 const NOTHING: ReadonlyMap<bigint, bigint> = new Map();
@@ -93,11 +95,11 @@ export class NaiveUnit {
   #legacy(request: Request): Possibility[] {
     if (request.pasid !== -1) return [certain({ reason: 0x31, fpd: false }, 'mode')];
     const current = legacyContext(this.#facts, new Overlay(this.#memory), this.root, request.rid);
-    const contexts: (LegacyContext | Refusal)[] = this.shadow.contexts(request.rid) as LegacyContext[];
+    const contexts = this.shadow.contexts(request.rid) as (LegacyContext | Refusal)[];
     contexts.push(current);
-    if (!isRefusal(current)) this.shadow.addContext(request.rid, current);
+    if (this.#isCached(current)) this.shadow.addContext(request.rid, current);
     return contexts.flatMap(context => {
-      if (isRefusal(context)) return certain(context, 'context');
+      if (isRefusal(context)) return refused(context, current, 'context');
       if (context.passThrough) {
         const beyond = request.address >> BigInt(this.#facts.mgaw) !== 0n;
         return certain(beyond ? { reason: 0x04, fpd: context.fpd } : identity(request.address), 'legacy pass-through');
@@ -118,11 +120,11 @@ export class NaiveUnit {
 
   #scalable(request: Request): Possibility[] {
     const current = scalableContext(this.#facts, new Overlay(this.#memory), this.root, request.rid);
-    const contexts: (ScalableContext | Refusal)[] = this.shadow.contexts(request.rid) as ScalableContext[];
+    const contexts = this.shadow.contexts(request.rid) as (ScalableContext | Refusal)[];
     contexts.push(current);
-    if (!isRefusal(current)) this.shadow.addContext(request.rid, current);
+    if (this.#isCached(current)) this.shadow.addContext(request.rid, current);
     return contexts.flatMap(context =>
-      isRefusal(context) ? certain(context, 'context') : this.#byContext(request, context),
+      isRefusal(context) ? refused(context, current, 'context') : this.#byContext(request, context),
     );
   }
 
@@ -137,11 +139,11 @@ export class NaiveUnit {
       if (pasid >= context.limit) return [certain({ reason: 0x46, fpd }, 'PASID')];
     }
     const current = pasidContext(this.#facts, new Overlay(this.#memory), context, pasid);
-    const entries: (PasidContext | Refusal)[] = this.shadow.pasids(request.rid, pasid);
+    const entries = this.shadow.pasids(request.rid, pasid);
     entries.push(current);
-    if (!isRefusal(current)) this.shadow.addPasid(request.rid, pasid, current);
+    if (this.#isCached(current)) this.shadow.addPasid(request.rid, pasid, current);
     return entries.flatMap(entry =>
-      isRefusal(entry) ? certain(entry, 'PASID entry') : this.#byEntry({ ...request, access }, pasid, entry),
+      isRefusal(entry) ? refused(entry, current, 'PASID entry') : this.#byEntry({ ...request, access }, pasid, entry),
     );
   }
 
@@ -187,6 +189,11 @@ export class NaiveUnit {
     );
   }
 
+  /** Whether a unit may cache what a lookup found: in caching mode also that it found nothing good, if there was something to read. */
+  #isCached(found: object): boolean {
+    return !isRefusal(found) || (this.#facts.cachingMode && found.unreadable !== true);
+  }
+
   /** A walk of the tables as they are, or as far as they may be cached, and what pages may be cached for the tag. */
   #paged(
     request: Request,
@@ -198,22 +205,24 @@ export class NaiveUnit {
     const found: Possibility[] = [];
     for (const page of this.shadow.pages(tag, request.address)) {
       if (!permits(page.rights, request.access)) continue;
-      found.push({ outcome: this.#answer(page, request), writes: NOTHING, by: 'IOTLB' });
+      found.push({ outcome: this.#answer(page, request), writes: NOTHING, by: 'IOTLB', stale: 'page' });
     }
     const ways = everyWay(choices => {
       const walking = new Walking(this.#facts, this.shadow, choices);
       const memory = new Overlay(this.#memory);
       return { walked: walk(walking, memory), writes: memory.writes, met: walking.met };
     });
-    for (const { walked, writes, met } of ways) {
+    for (const [i, { walked, writes, met }] of ways.entries()) {
       this.shadow.addStructures(met);
+      // The last way starts at the root each time.
+      const how = { writes, by, ...(i < ways.length - 1 ? { stale: 'table' as const } : {}) };
       if (typeof walked === 'number') {
-        found.push({ outcome: { reason: walked, fpd }, writes, by });
+        found.push({ outcome: { reason: walked, fpd }, ...how });
         continue;
       }
       const page = narrowed(walked, request.address);
       this.shadow.addPage(tag, request.address, page);
-      found.push({ outcome: this.#answer(page, request), writes, by });
+      found.push({ outcome: this.#answer(page, request), ...how });
     }
     return found;
   }
@@ -248,6 +257,11 @@ function permits(rights: Rights, access: number): boolean {
 
 function identity(address: bigint): Outcome {
   return { base: address & ~0xfffn, shift: 12, access: FULL };
+}
+
+/** A lookup was refused: as the tables are now (`current`), or as they were. */
+function refused(outcome: Refusal, current: object, by: string): Possibility {
+  return outcome === current ? certain(outcome, by) : { ...certain(outcome, by), stale: 'refusal' };
 }
 
 function certain(outcome: Outcome, by: string): Possibility {

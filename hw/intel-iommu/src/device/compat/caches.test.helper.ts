@@ -62,6 +62,17 @@ export const CACHES: Departures = {
     spec: { to: 0xa000, shift: 12, access: READ | WRITE | EXECUTE },
     qemu: { to: 0xb000, shift: 12, access: READ | WRITE | EXECUTE },
   },
+  faultsCached: {
+    what: 'with caching mode, a mapping counts without invalidation',
+    program: profile => {
+      const { bench, second } = legacyBench({ ...profile, 'caching-mode': true });
+      const before = bench.fault(PAGE);
+      bench.mapAt(second, 4, PAGE, 0x9003n, RW);
+      return [before, bench.fault(PAGE)];
+    },
+    spec: [0x06, 0x06],
+    qemu: [0x06, 0],
+  },
   contextDomainCompared: {
     what: 'a device-selective context invalidation removes the entry whatever domain it names',
     program: profile => {
