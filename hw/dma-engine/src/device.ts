@@ -204,15 +204,26 @@ export class DmaEngine implements Device {
     this.fn.bus?.unplug(this.fn);
   }
 
-  /** A command that waits for its latency goes on waiting. The physical engine of a host is saved alike, through VFIO. */
+  /** A command that waits, for its latency or for a page, goes on waiting. The physical engine of a host is saved alike, through VFIO. */
   save(into: StateWriter): void {
     into.words('registers', this.#regs).timer('command', this.#timer, this.#clock.now);
+    this.#tlb?.save(into.child('device-tlb'));
+    if (!this.#waiting) return;
+    const waiting = into.child('waiting');
+    this.#transfer.save(waiting);
+    this.#channel?.save(waiting.child('page'));
   }
 
   load(from: StateReader): void {
     this.#cancel();
     from.words('registers', this.#regs);
     this.#timer = from.timer('command', this.#clock, () => this.#run());
+    this.#tlb?.load(from.child('device-tlb'));
+    const waiting = from.optional('waiting');
+    if (waiting === undefined) return;
+    this.#waiting = true;
+    this.#transfer.load(waiting);
+    this.#channel?.load(waiting.child('page'));
   }
 
   inspect(into: Inspector): void {

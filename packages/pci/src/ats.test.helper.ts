@@ -58,7 +58,7 @@ export class FakeIommu implements PciIommuOps {
     out: AtsCompletion,
   ): AtsStatus {
     this.asked.push([requesterId, pasid, hi, lo, access]);
-    const found = this.#map.get(`${pasid}:${hi * 2 ** 32 + lo}`);
+    const found = this.#map.get(`${pasid}:${(hi >>> 0) * 2 ** 32 + (lo >>> 0)}`);
     out.hi = Math.floor((found?.to ?? 0) / 2 ** 32);
     out.lo = (found?.to ?? 0) % 2 ** 32;
     out.shift = found?.shift ?? 12;

@@ -32,6 +32,11 @@ export class DelayedInvalidations {
     this.#timers.add(timer);
   }
 
+  /** Whether any is yet to be done. */
+  get pending(): boolean {
+    return this.#timers.size > 0;
+  }
+
   /** None of them will be done. */
   forget(): void {
     for (const timer of this.#timers) timer.cancel();

@@ -2,11 +2,12 @@
  * A device's accesses through its device TLB, one at a time. An access whose page is not there yet has it requested and waits: the device
  * repeats that access when it is told.
  */
-import { Access, MemTx, NO_PASID, type Timer } from '@remora/core';
+import { Access, MemTx, NO_PASID, type StateReader, type StateWriter, type Timer } from '@remora/core';
 import { AtsCompletion, PageResponse } from '@remora/iommu';
 import { type DeviceTlb, Found } from './device-tlb.js';
 import type { PciFunction } from './function.js';
 import type { PageWaiter } from './page-requests.js';
+import { PAGE_REQUEST_GROUPS } from './pri-capability.js';
 
 /** The outcome of an access: a MemTx, or one of these. */
 export const TlbAccess = {
@@ -19,6 +20,8 @@ export type TlbAccess = MemTx | (typeof TlbAccess)[keyof typeof TlbAccess];
 
 /** No answer yet; others are PageResponse. */
 const NO_ANSWER = -1;
+/** It waits for room to make its request. */
+const NO_GROUP = -1;
 /** After so many page requests that were answered "success" and did not help, an access fails. */
 const MAX_REQUESTS = 16;
 /**
@@ -75,6 +78,29 @@ export class DeviceTlbChannel implements PageWaiter {
     if (!this.#asking) this.#resumed();
   }
 
+  /** For an access that waits. */
+  save(into: StateWriter): void {
+    into
+      .integer('pasid', this.pasid)
+      .integer('hi', this.hi >>> 0)
+      .integer('lo', this.lo >>> 0);
+    into.integer('access', this.access).integer('requests', this.#requests);
+    if (this.#pause !== undefined) into.timer('pause', this.#pause, this.#tlb.clock!.now);
+    else into.integer('group', this.#tlb.waiting?.groupOf(this) ?? NO_GROUP);
+  }
+
+  /** After the device TLB. */
+  load(from: StateReader): void {
+    this.cancel();
+    this.pasid = from.integer('pasid', { min: NO_PASID });
+    this.hi = from.integer('hi');
+    this.lo = from.integer('lo');
+    this.access = from.integer('access');
+    this.#requests = from.integer('requests', { min: 1, max: MAX_REQUESTS });
+    if (from.has('pause')) this.#pause = from.timer('pause', this.#tlb.clock!, this.#unpause);
+    else this.#tlb.waiting?.waits(this, from.integer('group', { min: NO_GROUP, max: PAGE_REQUEST_GROUPS - 1 }));
+  }
+
   #run(write: boolean, hi: number, lo: number, bytes: Uint8Array, pasid: number, flags: number): TlbAccess {
     const modes = pasid === NO_PASID ? 0 : flags;
     const access = (write ? Access.WRITE : Access.READ) | modes;
@@ -118,12 +144,14 @@ export class DeviceTlbChannel implements PageWaiter {
 
   #later(): TlbAccess {
     this.#answeredAtOnce = false;
-    this.#pause = this.#tlb.clock!.after(RETRY_NS, () => {
-      this.#pause = undefined;
-      this.#resumed();
-    });
+    this.#pause = this.#tlb.clock!.after(RETRY_NS, this.#unpause);
     return TlbAccess.WAITING;
   }
+
+  readonly #unpause = (): void => {
+    this.#pause = undefined;
+    this.#resumed();
+  };
 
   #translated(write: boolean, hi: number, lo: number, bytes: Uint8Array, pasid: number): MemTx {
     const { shift } = this.#found;

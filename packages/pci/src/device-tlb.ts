@@ -2,7 +2,7 @@
  * A device TLB (PCIe 10): a function's own cache of translations, for any device that has the ATS capability. The device's accesses go
  * through channels (DeviceTlbChannel); the IOMMU's invalidations and page responses come in here.
  */
-import { Access, type Inspector, NO_PASID, type VirtualClock } from '@remora/core';
+import { Access, type Inspector, NO_PASID, type StateReader, type StateWriter, type VirtualClock } from '@remora/core';
 import { AtsCompletion, type AtsEndpoint, AtsStatus, Iotlb, PageResponse } from '@remora/iommu';
 import type { AtsCapability } from './ats-capability.js';
 import { DelayedInvalidations } from './delayed-invalidations.js';
@@ -41,6 +41,10 @@ const PRIVILEGED = 1;
 const UNTRANSLATED_ONLY = 0x10;
 /** After so many answers that an invalidation overtook, an access fails. */
 const MAX_OVERTAKEN = 8;
+/** Translations in a set of the cache. */
+const WAYS = 4;
+const MAX_PASID = 0xf_ffff;
+const WORD = { max: 0xffff_ffff };
 
 export class DeviceTlb implements AtsEndpoint, Disposable {
   readonly clock: VirtualClock | undefined;
@@ -77,9 +81,7 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
     fn.ats = this;
     fn.onReset(() => this.#forget());
     fn.onMove(() => this.#forget());
-    this.#ats.onWrite(() => {
-      if (!this.#ats.enabled) this.#disabled();
-    });
+    this.#ats.onWrite(() => this.#controlled());
   }
 
   /** Whether software lets the function use ATS; otherwise its accesses are untranslated requests. */
@@ -95,6 +97,11 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
   /** How many page requests wait for their response. */
   get outstanding(): number {
     return this.#requests?.outstanding ?? 0;
+  }
+
+  /** For the state of those who wait; whether they may make requests does not matter. */
+  get waiting(): PageRequests | undefined {
+    return this.#requests;
   }
 
   /** `waiter` no longer wants the page that it requested. */
@@ -141,6 +148,31 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
 
   pageResponse(pasid: number, group: number, code: number): void {
     this.#requests?.respond(pasid, group, code);
+  }
+
+  /** @throws StateError while an invalidation is under way: its completion belongs to the IOMMU. */
+  save(into: StateWriter): void {
+    if (this.#delayed?.pending === true) throw into.refusal('an invalidation of the device TLB is not complete');
+    into.list('translations', this.#cache.entries(), (each, entry) => {
+      each.integer('pasid', entry.pasid).flag('privileged', entry.kind === PRIVILEGED);
+      each.integer('hi', entry.hi).integer('lo', entry.lo).integer('shift', entry.shift);
+      each.integer('to-hi', entry.outHi).integer('to-lo', entry.outLo).integer('access', entry.access);
+    });
+    this.#requests?.save(into.child('page-requests'));
+  }
+
+  load(from: StateReader): void {
+    this.#forget();
+    for (const each of from.list('translations', this.#cache.capacity * WAYS)) {
+      const pasid = each.integer('pasid', { min: NO_PASID, max: MAX_PASID });
+      const kind = each.flag('privileged') ? PRIVILEGED : USER;
+      const asid = this.#cache.asid(domainOf(pasid), pasid, kind);
+      const [hi, lo] = [each.integer('hi', WORD), each.integer('lo', WORD)];
+      const shift = each.integer('shift', { min: 12, max: 64 });
+      const [toHi, toLo] = [each.integer('to-hi', WORD), each.integer('to-lo', WORD)];
+      this.#cache.insert(asid, hi, lo, shift, toHi, toLo, each.integer('access', { max: 0xff }));
+    }
+    this.#requests?.load(from.child('page-requests'));
   }
 
   inspect(into: Inspector): void {
@@ -198,10 +230,10 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
     return this.#asid;
   }
 
-  /** Software took ATS away: accesses that wait for a page go on, untranslated. */
-  #disabled(): void {
+  /** ATS begins without translations. If software took it away, accesses that wait for a page go on, untranslated. */
+  #controlled(): void {
     this.#empty();
-    this.#requests?.drop(PageResponse.SUCCESS);
+    if (!this.#ats.enabled) this.#requests?.drop(PageResponse.SUCCESS);
   }
 
   /** After a reset, or a change of place: the device itself ends what it was doing, and the IOMMU gets no completions. */

@@ -2,6 +2,7 @@
  * The page requests of one function (PCIe 10.4): a group index for each that is outstanding, a queue for those that software's allocation
  * does not let out yet, and what the responses mean. Each request is a group of its own.
  */
+import { NO_PASID, type StateReader, type StateWriter } from '@remora/core';
 import { PageResponse } from '@remora/iommu';
 import type { PciFunction } from './function.js';
 import { PAGE_REQUEST_GROUPS, type PriCapability } from './pri-capability.js';
@@ -20,6 +21,7 @@ export interface PageWaiter {
 
 /** Its response is awaited, though nobody wants the page any more. */
 const ABANDONED = Symbol('abandoned');
+const MAX_PASID = 0xf_ffff;
 
 export class PageRequests {
   readonly #fn: PciFunction;
@@ -90,6 +92,37 @@ export class PageRequests {
     this.#groups.fill(undefined);
     this.#queue = [];
     this.#pri.outstanding = 0;
+  }
+
+  /** The index of the group that `waiter` waits for; -1 if it waits for room, or does not wait. */
+  groupOf(waiter: PageWaiter): number {
+    return this.#groups.indexOf(waiter);
+  }
+
+  save(into: StateWriter): void {
+    this.#pri.save(into);
+    into.integer('next', this.#next);
+    const groups = [...this.#groups.keys()].filter(group => this.#groups[group] !== undefined);
+    into.list('groups', groups, (each, group) => each.integer('index', group).integer('pasid', this.#pasids[group]!));
+  }
+
+  /** Nobody waits for a group until its waiter says so again, by `waits`. */
+  load(from: StateReader): void {
+    this.forget();
+    this.#pri.load(from);
+    this.#next = from.integer('next', { max: PAGE_REQUEST_GROUPS - 1 });
+    for (const each of from.list('groups', PAGE_REQUEST_GROUPS)) {
+      const group = each.integer('index', { max: PAGE_REQUEST_GROUPS - 1 });
+      if (this.#groups[group] === undefined) this.#pri.outstanding++;
+      this.#groups[group] = ABANDONED;
+      this.#pasids[group] = each.integer('pasid', { min: NO_PASID, max: MAX_PASID });
+    }
+  }
+
+  /** `waiter` waited for `group`, or (-1) for room, when this was saved. */
+  waits(waiter: PageWaiter, group: number): void {
+    if (group < 0) this.#queue.push(waiter);
+    else if (this.#groups[group] === ABANDONED) this.#groups[group] = waiter;
   }
 
   #send(waiter: PageWaiter): void {

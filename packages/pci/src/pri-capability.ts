@@ -1,5 +1,6 @@
 /** The page request extended capability (PCIe 10.5.2): whether a function may ask for pages, and what became of that. */
 import type { Field } from '@remora/bits';
+import type { StateReader, StateWriter } from '@remora/core';
 import type { Capabilities } from './capabilities.js';
 import type { ConfigSpace } from './config-space.js';
 import { PriLayout } from './layouts.js';
@@ -86,6 +87,18 @@ export class PriCapability {
   /** A response came that nothing waits for. */
   unexpected(): void {
     unexpectedIndex.set(this.#config.words, this.offset / 4, 1);
+  }
+
+  /** What the registers do not tell. */
+  save(into: StateWriter): void {
+    into.flag('failed', this.#failed);
+  }
+
+  /** After the registers; the requests that are outstanding count themselves. */
+  load(from: StateReader): void {
+    this.#failed = from.flag('failed');
+    this.#wasEnabled = this.#get(enable) !== 0;
+    this.#outstanding = 0;
   }
 
   /** `forget` is called when software resets the interface: nothing is outstanding from then on. */

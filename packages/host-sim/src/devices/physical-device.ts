@@ -55,6 +55,11 @@ export class PhysicalDevice {
     if (ats) this.fn.atsCapability!.enable(true);
   }
 
+  /** Translations that came with a device's state are another host's: it begins without any. */
+  dropTranslations(): void {
+    this.fn.atsCapability?.enable(this.fn.atsEnabled);
+  }
+
   get busMaster(): boolean {
     return (this.fn.config.get16(Config.COMMAND) & Command.MASTER) !== 0;
   }

@@ -73,12 +73,15 @@ class StateFile implements HostFile {
 export class DeviceMigration {
   readonly #process: HostProcess;
   readonly #device: Device;
+  readonly #loaded: () => void;
   #state: number = RUNNING;
   #incoming: StateFile | undefined;
 
-  constructor(process: HostProcess, device: Device) {
+  /** `loaded` is called when the device has taken the state of another one. */
+  constructor(process: HostProcess, device: Device, loaded: () => void) {
     this.#process = process;
     this.#device = device;
+    this.#loaded = loaded;
   }
 
   /** VFIO_DEVICE_FEATURE. -ENOTTY for what the device or this kernel does not have. */
@@ -161,6 +164,7 @@ export class DeviceMigration {
       const from = new StateReader(sectionFrom(incoming.written, device.name));
       device.load?.(from.child('device', device.stateVersion ?? 1));
       from.done();
+      this.#loaded();
       return 0;
     } catch (failure) {
       if (!(failure instanceof StateError)) throw failure;

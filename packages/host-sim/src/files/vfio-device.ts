@@ -59,7 +59,7 @@ export class VfioDeviceFile implements HostFile {
     device.opened();
     this.#config = new VirtualConfig(device.fn, () => this.#reset());
     this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
-    this.#migration = new DeviceMigration(process, device.device);
+    this.#migration = new DeviceMigration(process, device.device, () => device.dropTranslations());
   }
 
   ioctl(request: number, argument: IoctlArgument): number {
