@@ -63,7 +63,7 @@ export class AtsRequests {
       reason = this.#attempt(requesterId, pasid, hi, lo, Access.WRITE | mode);
     }
     out.privileged = pasid !== NO_PASID && mode !== 0;
-    if (reason !== 0) return this.#refused(reason, pasid, hi, lo, out);
+    if (reason !== 0) return this.#refused(reason, pasid, hi, lo, access, out);
     const executes = this.#caps.executeRequests && pasid !== NO_PASID && (access & Access.EXECUTE) !== 0;
     const answer = this.#answer;
     out.hi = answer.hi;
@@ -78,7 +78,7 @@ export class AtsRequests {
     if (!this.#serves()) return AtsStatus.UNSUPPORTED;
     if (!this.#behaviour.translatedChecked) return pasid === NO_PASID ? AtsStatus.OK : AtsStatus.UNSUPPORTED;
     const reason = this.#translator.attempt(RequestType.TRANSLATED, requesterId, pasid, hi, lo, access, this.#answer);
-    return reason === 0 ? AtsStatus.OK : this.#failed(reason);
+    return reason === 0 ? AtsStatus.OK : this.#failed(reason, access);
   }
 
   /** Without ECAP.DT, and while translation is off, nothing of this kind is served, and nothing recorded (vtd.md 4.2, 4.3). */
@@ -90,14 +90,15 @@ export class AtsRequests {
     return this.#translator.attempt(RequestType.TRANSLATION, requesterId, pasid, hi, lo, access, this.#answer);
   }
 
-  #refused(reason: number, pasid: number, hi: number, lo: number, out: AtsCompletion): AtsStatus {
-    if (!this.#behaviour.recoverable.has(reason)) return this.#failed(reason);
+  #refused(reason: number, pasid: number, hi: number, lo: number, access: number, out: AtsCompletion): AtsStatus {
+    if (!this.#behaviour.recoverable.has(reason)) return this.#failed(reason, access);
     out.untranslatedOnly = INTERRUPT_RANGE_UNTRANSLATED_ONLY && pasid === NO_PASID && inInterruptRange(hi, lo);
     return AtsStatus.OK;
   }
 
-  #failed(reason: number): AtsStatus {
-    this.#translator.recordRefusal(reason);
+  /** `access` is what the device asked for, which the record shows. */
+  #failed(reason: number, access: number): AtsStatus {
+    this.#translator.recordRefusal(reason, access);
     return UNSUPPORTED_REASONS.has(reason) ? AtsStatus.UNSUPPORTED : AtsStatus.ABORT;
   }
 }

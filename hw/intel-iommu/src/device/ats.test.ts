@@ -252,7 +252,7 @@ test('the record of a translation request with PASID has its attributes', t => {
   const { bench, second, first, entryOf } = secondStage({}, {}, {});
   bench.put(entryOf(5), PasidEntry.encode({ ...baseEntry(second, first), p: 1, aw: 0 } as never));
   t.is(ask(bench, IOVA, READ_WRITE | EXECUTE | PRIVILEGED, 5), ABORT);
-  t.like(firstRecord(bench), { fr: Fault.SPT_4, pp: 1, pv: 5, priv: 1, at: 1, t1: 1, t2: 0 });
+  t.like(firstRecord(bench), { fr: Fault.SPT_4, pp: 1, pv: 5, exe: 1, priv: 1, at: 1, t1: 1, t2: 0 });
 });
 
 test('D is set for a device that may write; with NW it is not, and W is granted only where it was set', t => {

@@ -112,8 +112,9 @@ export class Translator {
     return this.#byMode(out);
   }
 
-  /** Records that the last attempt was refused for `reason`, unless FPD suppresses it. */
-  recordRefusal(reason: number): void {
+  /** Records that the last attempt was refused for `reason`, unless FPD suppresses it. `access` is that of the whole request. */
+  recordRefusal(reason: number, access: number): void {
+    this.#access = access;
     this.#record(reason, this.#refusedFpd, this.#refusedWalking);
   }
 

@@ -16,6 +16,10 @@ export interface Facts {
   readonly firstStage5Level: boolean;
   readonly deviceTlb: boolean;
   readonly interruptRemapping: boolean;
+  readonly pageRequests: boolean;
+  readonly executeRequests: boolean;
+  /** Translation requests may say that they will not write. */
+  readonly noWriteFlag: boolean;
   readonly maxHandleMask: number;
   readonly passThrough: boolean;
   readonly snoopControl: boolean;
@@ -48,6 +52,9 @@ export function factsOf(cap: bigint, ecap: bigint): Facts {
     firstStage5Level: bit(cap, 60),
     deviceTlb: bit(ecap, 2),
     interruptRemapping: bit(ecap, 3),
+    pageRequests: bit(ecap, 29),
+    executeRequests: bit(ecap, 30),
+    noWriteFlag: bit(ecap, 33),
     maxHandleMask: field(ecap, 23, 20),
     passThrough: bit(ecap, 6),
     snoopControl: bit(ecap, 7),

@@ -14,6 +14,8 @@ export interface Refusal {
 
 export interface LegacyContext {
   readonly fpd: boolean;
+  /** Requests of device TLBs are allowed. */
+  readonly deviceTlb: boolean;
   readonly passThrough: boolean;
   readonly domain: number;
   readonly levels: number;
@@ -22,6 +24,8 @@ export interface LegacyContext {
 
 export interface ScalableContext {
   readonly fpd: boolean;
+  readonly deviceTlb: boolean;
+  readonly pageRequests: boolean;
   readonly paside: boolean;
   /** How many PASIDs the directory covers. */
   readonly limit: number;
@@ -90,7 +94,7 @@ export function legacyContext(facts: Facts, memory: Overlay, table: bigint, rid:
     (type !== 1 || facts.deviceTlb) &&
     (type !== 2 || (facts.passThrough && aw === Math.max(...facts.widths)));
   if (!valid) return { ...refusal(0x03, fpd), domain };
-  return { fpd, passThrough: type === 2, domain, levels: aw + 2, root: low & PAGE };
+  return { fpd, deviceTlb: type === 1, passThrough: type === 2, domain, levels: aw + 2, root: low & PAGE };
 }
 
 /** vtd.md 4.4, steps 1 to 7. */
@@ -108,8 +112,8 @@ export function scalableContext(facts: Facts, memory: Overlay, table: bigint, ri
   let reservedLow = mask(8, 5) | aboveWidth(facts);
   if (!facts.deviceTlb) reservedLow |= 1n << 2n;
   if (!facts.pasids) reservedLow |= 1n << 3n;
-  // No configuration offers page requests or RID_PRIV.
-  reservedLow |= 1n << 4n;
+  if (!facts.pageRequests) reservedLow |= 1n << 4n;
+  // No configuration offers RID_PRIV.
   let reservedHigh = mask(63, 20);
   if (!facts.ridPasid) reservedHigh |= mask(19, 0);
   if ((low & reservedLow) !== 0n || (high & reservedHigh) !== 0n || third !== 0n || fourth !== 0n) {
@@ -118,7 +122,8 @@ export function scalableContext(facts: Facts, memory: Overlay, table: bigint, ri
   const limit = 2 ** (Number((low >> 9n) & 7n) + 13);
   const ridPasid = Number(high & 0xf_ffffn);
   if (ridPasid >= limit) return refusal(0x43, fpd);
-  return { fpd, paside: (low & 8n) !== 0n, limit, directory: low & PAGE, ridPasid };
+  const enabled = { deviceTlb: (low & 4n) !== 0n, paside: (low & 8n) !== 0n, pageRequests: (low & 16n) !== 0n };
+  return { fpd, ...enabled, limit, directory: low & PAGE, ridPasid };
 }
 
 /** vtd.md 4.4, steps 13 to 16. */
