@@ -3,6 +3,9 @@
  * setTimeout. Times are in nanoseconds and exact for 104 days. QEMU: QEMU_CLOCK_VIRTUAL.
  */
 
+import type { StateReader } from './state/state-reader.js';
+import type { StateWriter } from './state/state-writer.js';
+
 /** A timer that fires once, unless it is cancelled before. */
 export interface Timer extends Disposable {
   /** When it fires, on the clock that made it. */
@@ -98,6 +101,21 @@ export class VirtualClock {
       throw new RangeError(`not a delay: ${ns} ns, order ${order}`);
     this.#created = Math.max(this.#created, order);
     return this.#wait(deadline, order, fire);
+  }
+
+  /** The time, and how many timers there have been. */
+  save(into: StateWriter): void {
+    into.integer('now', this.#now).integer('timers', this.#created);
+  }
+
+  /**
+   * Takes over the time of a clock that was saved, if nothing waits here and it is not past already: other machines on the same host may
+   * have moved it on. Timers are their owners' to load: what is left of their delays counts from now.
+   */
+  load(from: StateReader): void {
+    const now = from.integer('now');
+    if (now > this.#now && this.#waiting.length === 0) this.#now = now;
+    this.#created = Math.max(this.#created, from.integer('timers'));
   }
 
   #wait(deadline: number, order: number, fire: () => void): Timer {

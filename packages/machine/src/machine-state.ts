@@ -23,7 +23,7 @@ export function saveMachine(
   board: Board,
   devices: readonly AssembledDevice[],
 ): void {
-  into.integer('clock', clock.now);
+  clock.save(into.child('clock'));
   const at = into.child('board');
   if (board.save === undefined || board.load === undefined)
     throw at.refusal(`the board of "${board.name}" has no save and load: its machine cannot be saved`);
@@ -43,9 +43,7 @@ export function loadMachine(
   board: Board,
   devices: readonly AssembledDevice[],
 ): void {
-  const now = from.integer('clock');
-  // Another machine on the same host may have moved its clock on, or be waiting for it; what is left of delays counts from now.
-  if (now > clock.now && clock.next() === undefined) clock.set(now);
+  clock.load(from.child('clock'));
   const all = from.child('devices');
   const sections = devices.map(each => ({ each, section: all.child(each.name) }));
   memoryBatch(() => {

@@ -4,7 +4,6 @@
  */
 import type { StateReader, StateWriter } from '@remora/core';
 import type { Iotlb, PagingStructureCache } from '@remora/iommu';
-import { Ttm } from '../spec/index.js';
 import { Ctx, CTX_WORDS } from './context-cache.js';
 import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import type { Lookup } from './lookup.js';
@@ -30,7 +29,7 @@ const NO_REQUESTER = -1;
 
 export function saveCaches(into: StateWriter, caches: UnitCaches): void {
   const { lookup, iotlb, byRequester, structures, interruptEntries } = caches;
-  into.words('contexts', packed([...lookup.contexts.records()], CTX_WORDS));
+  into.words('contexts', packed([...lookup.contexts.records()].map(contextRecord), CTX_WORDS));
   into.words(
     'pasids',
     packed(
@@ -66,10 +65,10 @@ export function saveCaches(into: StateWriter, caches: UnitCaches): void {
   into.words('interrupts', packed(irtes, INTERRUPT_WORDS));
 }
 
-/** Into empty caches; `ttm` is the mode of the latched root table. */
-export function loadCaches(from: StateReader, caches: UnitCaches, ttm: number): void {
+/** Into empty caches. */
+export function loadCaches(from: StateReader, caches: UnitCaches): void {
   const { lookup, iotlb, byRequester, structures, interruptEntries } = caches;
-  for (const record of unpacked(from, 'contexts', CTX_WORDS)) loadContext(lookup, record, ttm);
+  for (const record of unpacked(from, 'contexts', CTX_WORDS)) loadContext(lookup, record);
   for (const record of unpacked(from, 'pasids', PE_WORDS)) loadPasid(lookup, record);
   for (const entry of unpacked(from, 'translations', TRANSLATION_WORDS)) {
     const [domain = 0, pasid = 0, kind = 0, hi = 0, lo = 0, shift = 0, outHi = 0, outLo = 0, access = 0] = entry;
@@ -89,6 +88,12 @@ export function loadCaches(from: StateReader, caches: UnitCaches, ttm: number): 
   }
 }
 
+/** Only records of legacy mode name address spaces. */
+function contextRecord(record: Int32Array): Int32Array {
+  if (record[Ctx.ASID] !== UNNAMED) record[Ctx.ASID] = record[Ctx.SECOND_SPACE] = 0;
+  return record;
+}
+
 function pasidRecord(lookup: Lookup, at: number): Int32Array {
   const record = lookup.pasids.words.slice(at, at + PE_WORDS);
   record[Pe.STAMP] = 0;
@@ -97,12 +102,12 @@ function pasidRecord(lookup: Lookup, at: number): Int32Array {
 }
 
 /** In a record, the first word is the requester id. */
-function loadContext(lookup: Lookup, record: Int32Array, ttm: number): void {
+function loadContext(lookup: Lookup, record: Int32Array): void {
   const requesterId = record[0]! & 0xffff;
   const table = lookup.contexts.fill(requesterId);
   const at = lookup.contexts.at(requesterId);
   table.set(record.subarray(1), at + 1);
-  if (ttm !== Ttm.LEGACY) return;
+  if (record[Ctx.ASID] === UNNAMED) return;
   table[at + Ctx.ASID] = UNNAMED;
   lookup.renewLegacy(table, at);
 }
