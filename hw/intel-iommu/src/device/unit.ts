@@ -247,7 +247,7 @@ export class VtdUnit {
     this.#queue.load(from.child('queue'));
     this.#faults.load(from.child('faults'));
     this.#deviceTlbs.load(from.child('device-tlbs'));
-    loadCaches(from.child('caches'), this.#caches, this.#state.ttm);
+    loadCaches(from.child('caches'), this.#caches);
   }
 
   /** What functions below owe is asked for again. Returns how much that was. */
