@@ -1,6 +1,6 @@
 import { hex } from '@remora/bits';
 import type { Inspector } from '@remora/core';
-import type { Iotlb } from '@remora/iommu';
+import type { Iotlb, PagingStructureCache } from '@remora/iommu';
 import {
   Cap,
   Ecap,
@@ -77,5 +77,20 @@ export function inspectUnit(
     })),
   );
   caches.value('iotlb', [...iotlb.entries()]);
+  caches.value('pagingStructures', countsByLevel(lookup.structures));
+  caches.value('faulting', [
+    ...(lookup.contexts.faulting?.entries() ?? []),
+    ...(lookup.pasids.faulting?.entries() ?? []),
+  ]);
   caches.value('interruptEntries', interruptEntries.indices());
+}
+
+/** How many entries of paging structures are cached: `level 2: 7`, and those at which a walk ends: `level 1, dead end: 3`. */
+function countsByLevel(structures: PagingStructureCache | undefined): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { level, deadEnd } of structures?.entries() ?? []) {
+    const name = `level ${level}${deadEnd ? ', dead end' : ''}`;
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
 }

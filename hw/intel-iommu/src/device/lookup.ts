@@ -22,10 +22,11 @@ const PAGE_MASK = ~0xfff;
 export class Lookup {
   readonly contexts: ContextCache;
   readonly pasids: PasidEntryCache;
+  /** Where non-leaf paging entries are cached. */
+  readonly structures: PagingStructureCache | undefined;
   readonly #caps: Capabilities;
   readonly #reader: TableReader;
   readonly #iotlb: Iotlb;
-  readonly #structures: PagingStructureCache | undefined;
   readonly #entry = new Int32Array(16);
 
   constructor(
@@ -37,7 +38,7 @@ export class Lookup {
     structures: PagingStructureCache | undefined,
   ) {
     this.#caps = caps;
-    this.#structures = structures;
+    this.structures = structures;
     this.#reader = reader;
     this.contexts = contexts;
     this.pasids = pasids;
@@ -167,13 +168,13 @@ export class Lookup {
   }
 
   #isNamed(space: number): boolean {
-    return this.#structures === undefined || this.#structures.isCurrent(space);
+    return this.structures === undefined || this.structures.isCurrent(space);
   }
 
   #nameLegacy(table: Int32Array, at: number): void {
     const domain = table[at + Ctx.DOMAIN]!;
     table[at + Ctx.ASID] = this.#iotlb.asid(domain, -1, TlbKind.SECOND_STAGE);
-    table[at + Ctx.SECOND_SPACE] = this.#structures?.space(domain, -1, TlbKind.SECOND_STAGE) ?? 0;
+    table[at + Ctx.SECOND_SPACE] = this.structures?.space(domain, -1, TlbKind.SECOND_STAGE) ?? 0;
   }
 
   #namePasid(record: number): void {
@@ -182,9 +183,9 @@ export class Lookup {
     const pasid = words[record + Pe.PASID]!;
     words[record + Pe.ASID] = this.#pasidAsid(record);
     // Second-stage tables belong to the domain whoever walks them.
-    words[record + Pe.SECOND_SPACE] = this.#structures?.space(domain, -1, TlbKind.SECOND_STAGE) ?? 0;
+    words[record + Pe.SECOND_SPACE] = this.structures?.space(domain, -1, TlbKind.SECOND_STAGE) ?? 0;
     const kind = words[record + Pe.PGTT] === Pgtt.NESTED ? TlbKind.NESTED : TlbKind.FIRST_STAGE;
-    words[record + Pe.FIRST_SPACE] = this.#structures?.space(domain, pasid, kind) ?? 0;
+    words[record + Pe.FIRST_SPACE] = this.structures?.space(domain, pasid, kind) ?? 0;
   }
 
   /** The IOTLB's id for a PASID record: second-stage translations belong to the domain, others to the PASID in it. */
