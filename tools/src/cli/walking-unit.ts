@@ -65,7 +65,9 @@ export class WalkingUnit {
     this.title = title;
     this.requesterId = requesterId;
     this.#memory = new NotingMemory(memory);
-    this.#unit = new VtdUnit(unit.config, { name: title, memory: this.#memory, sendMsi: () => undefined });
+    const environment = { name: title, memory: this.#memory, sendMsi: () => undefined };
+    // One translation reads the same tables more than once where stages are nested: each time is shown.
+    this.#unit = new VtdUnit(unit.config, environment, { ...unit.behaviour, pagingStructuresCached: false });
     const attrs = { requesterId: 0, pasid: -1, flags: 0 };
     const write = this.#unit.mmio;
     for (const offset of [Reg.RTADDR, Reg.RTADDR + 4]) write.write(offset, unit.registers.read(offset), 4, attrs);
