@@ -15,7 +15,7 @@ const L0 = ['@remora/bits'];
 const L1 = [...L0, '@remora/core', '@remora/uapi'];
 const L2 = [...L1, '@remora/iommu'];
 const L3 = [...L2, '@remora/pci', '@remora/host'];
-const MODELS = ['@hw/intel-iommu', '@hw/vfio-pci', '@hw/q35', '@hw/dma-engine', '@hw/iommu-testdev'];
+const MODELS = ['@hw/intel-iommu', '@hw/vfio-pci', '@hw/q35', '@hw/dma-engine', '@hw/edu', '@hw/iommu-testdev'];
 const L5 = [...L3, '@remora/host-sim', '@remora/machine'];
 
 export const ROOMS: Readonly<Record<string, Room>> = {
@@ -41,6 +41,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@hw/vfio-pci': { folder: 'hw/vfio-pci', imports: L3, outside: [] },
   '@hw/q35': { folder: 'hw/q35', imports: L3, outside: [] },
   '@hw/dma-engine': { folder: 'hw/dma-engine', imports: L3, outside: [] },
+  '@hw/edu': { folder: 'hw/edu', imports: L3, outside: [] },
   '@hw/iommu-testdev': { folder: 'hw/iommu-testdev', imports: L3, outside: [] },
   '@remora/machines': { folder: 'machines', imports: [...L5, ...MODELS, '@remora/testing'], outside: [] },
   '@remora/tools': {
