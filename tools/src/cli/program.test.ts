@@ -51,7 +51,7 @@ test('run vsva: the table tells the way from the guest to DMA, and all recording
   for (const call of calls) t.true(stdout.includes(call), call);
   t.regex(stdout, /FAULT 0x59/);
   t.regex(stdout, /REFUSED/);
-  t.is(stdout.match(/ 0 mismatches/g)?.length, 13);
+  t.is(stdout.match(/ 0 mismatches/g)?.length, 19);
 });
 
 test('run --json: each host call is caused by a decision of the vIOMMU, and that by a step of the guest', async t => {
