@@ -1,4 +1,5 @@
 import type { MachineDefinition } from '@remora/machine';
+import { q35AtsMachine } from './q35-ats.js';
 import { q35PassthroughMachine } from './q35-passthrough.js';
 import { q35TestdevMachine } from './q35-testdev.js';
 import { vsva } from './vsva.js';
@@ -9,9 +10,10 @@ export * from './guest/guest-engine.js';
 export * from './lending-host.js';
 export * from './physical-vtd.js';
 export * from './plugins.js';
+export * from './q35-ats.js';
 export * from './q35-passthrough.js';
 export * from './q35-testdev.js';
 export * from './vsva.js';
 
 /** The ready-made machines: `remora run NAME`. */
-export const machines: readonly MachineDefinition[] = [vsva, q35PassthroughMachine, q35TestdevMachine];
+export const machines: readonly MachineDefinition[] = [vsva, q35PassthroughMachine, q35TestdevMachine, q35AtsMachine];

@@ -2,7 +2,7 @@ import test from 'ava';
 import { ConfigError } from '@remora/core';
 import { type AnyDeviceKind, DeviceKinds } from '@remora/pci';
 import { Container } from 'inversify';
-import { dmaEngine } from './config.js';
+import { dmaEngine, dmaEngineProperties } from './config.js';
 import plugin from './plugin.js';
 
 test('the plug-in brings one kind, which the typed helper names', t => {
@@ -16,4 +16,19 @@ test('the plug-in brings one kind, which the typed helper names', t => {
     instanceOf: ConfigError,
     message: /^dma-engine\.speed: /,
   });
+});
+
+test('what needs a device TLB is refused without one', t => {
+  const parse = (input: Record<string, unknown>): unknown => dmaEngineProperties.parse('dma-engine', input);
+  t.like(parse({}), { ats: false, pri: false, 'x-invalidate-latency': 0 });
+  t.like(parse({ ats: 'on', pri: 'on', 'x-invalidate-latency': '5' }), { ats: true, pri: true });
+  for (const [option, value] of [
+    ['pri', 'on'],
+    ['x-invalidate-latency', '1'],
+  ] as const) {
+    t.throws(() => parse({ [option]: value }), {
+      instanceOf: ConfigError,
+      message: `dma-engine.${option}: needs a device TLB: set ats=on`,
+    });
+  }
 });

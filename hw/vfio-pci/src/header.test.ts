@@ -59,6 +59,18 @@ test('what a function of our own has is found again', t => {
   );
 });
 
+test('device TLBs and page requests are the host’s own: the guest’s function has neither', t => {
+  const fn = new PciFunction('engine', { ...IDENTITY, pcie: true });
+  fn.enableExpress(ExpressType.ENDPOINT);
+  fn.enableAts();
+  fn.enablePri();
+  fn.enablePasid(20);
+  const { emulated, forwarded } = new HostHeader(fn.config.bytes.slice());
+  t.deepEqual(Object.keys(emulated).sort(), ['express', 'msi', 'msix', 'pasid']);
+  t.is(emulated.pasid?.width, 20, 'what comes after them is found');
+  t.deepEqual(forwarded, []);
+});
+
 test('whatever a host shows, reading it comes to an end', t => {
   fc.assert(
     fc.property(

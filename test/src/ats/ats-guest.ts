@@ -5,10 +5,10 @@
 import assert from 'node:assert/strict';
 import { Access } from '@remora/core';
 import { PageResponse } from '@remora/iommu';
-import { createMachine, type Machine } from '@remora/machine';
-import { extendedCapability, Guest, GuestAts, type GuestEngine, type EngineResult } from '@remora/machines';
+import type { Machine } from '@remora/machine';
+import { type EngineResult, extendedCapability, Guest, GuestAts, type GuestEngine, q35Ats } from '@remora/machines';
 import { ExtendedCapability } from '@remora/pci';
-import dmaEnginePlugin from '@hw/dma-engine/plugin';
+import type { DmaEngineConfig } from '@hw/dma-engine/config';
 import { PasidIotlbGranularity } from '@hw/intel-iommu';
 import {
   firstStagePasid,
@@ -17,8 +17,6 @@ import {
   type PageTable,
   type VtdPageRequest,
 } from '@hw/intel-iommu/driver';
-import intelIommuPlugin from '@hw/intel-iommu/plugin';
-import q35Plugin from '@hw/q35/plugin';
 
 export const PAGE = 4096;
 export const BDF = '00:05.0';
@@ -35,7 +33,7 @@ export type Space = (typeof SPACES)[number];
 
 export interface AtsGuestOptions {
   /** Further options of the dma-engine, which has `ats=on,pri=on`. */
-  readonly engine?: string;
+  readonly engine?: Partial<DmaEngineConfig>;
   /** Whether the guest enables ATS; default true. */
   readonly ats?: boolean;
   /** Page requests that the engine may have outstanding; 0 leaves the interface off. Default 32. */
@@ -59,14 +57,7 @@ export class AtsGuest implements Disposable {
 
   constructor(options: AtsGuestOptions = {}) {
     const { ats = true, allocation = 32, order, handler } = options;
-    this.vm = createMachine(undefined, {
-      board: 'q35,memory=16M',
-      plugins: [q35Plugin, intelIommuPlugin, dmaEnginePlugin],
-      devices: [
-        'intel-iommu,id=iommu,x-scalable-mode=on,x-flts=on,device-iotlb=on,svm=on,pasid-bits=8',
-        ['dma-engine,addr=05.0,id=engine,ats=on,pri=on', options.engine].filter(Boolean).join(','),
-      ],
-    });
+    this.vm = q35Ats({ engine: options.engine ?? {} });
     this.vm.start();
     this.guest = new Guest(this.vm);
     this.#shared = this.guest.firstStage();

@@ -120,7 +120,7 @@ test('without DTE the unit refuses to translate for the device, and says so', t 
 });
 
 test('a slow device: the wait is completed after the invalidation; until then the old translation is in use', t => {
-  const at = owner(t)(new AtsGuest({ engine: `x-invalidate-latency=${SECOND}` }));
+  const at = owner(t)(new AtsGuest({ engine: { 'x-invalidate-latency': SECOND } }));
   const [first, second] = [at.page(PASID, AT), at.guest.page()];
   t.true(at.fill(PASID, AT, 1).ok);
   at.map(PASID, AT, second);
@@ -139,7 +139,7 @@ test('a slow device: the wait is completed after the invalidation; until then th
 });
 
 test('a device that takes more than a minute: ITE names it, the wait is never completed, and the queue goes on when told', t => {
-  const at = owner(t)(new AtsGuest({ engine: `x-invalidate-latency=${90 * SECOND}` }));
+  const at = owner(t)(new AtsGuest({ engine: { 'x-invalidate-latency': 90 * SECOND } }));
   const { iommu, registers } = { iommu: at.guest.iommu, registers: at.guest.registers };
   const status = at.guest.page();
   const stamp = (data: number): Int32Array => {
