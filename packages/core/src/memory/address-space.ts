@@ -30,6 +30,10 @@ export interface MemoryListener {
   regionRemove(section: Section): void;
   /** The changes up to here belong together. */
   commit?(): void;
+  /** Negated errno of what it could not follow, 0 if there is nothing like that. */
+  readonly failure?: number;
+  /** Tries again what it could not follow. */
+  retry?(): void;
 }
 
 /**
@@ -120,6 +124,17 @@ export class AddressSpace implements MemoryPort, Disposable {
         listener.commit?.();
       },
     };
+  }
+
+  /** Negated errno of what a listener could not follow; 0 if all of them follow. */
+  get failure(): number {
+    for (const { failure = 0 } of this.#listeners) if (failure !== 0) return failure;
+    return 0;
+  }
+
+  /** Lets listeners try again what they could not follow. */
+  retry(): void {
+    for (const listener of this.#listeners) listener.retry?.();
   }
 
   /** The map, ascending. */

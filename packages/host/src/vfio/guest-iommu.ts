@@ -29,7 +29,7 @@ interface Planned extends Piece {
  * Follows an IOMMU section: each range that the vIOMMU tells becomes one MAP_DMA for each block of process memory that it leads to, and goes by
  * one UNMAP_DMA. type1v2 cuts no mapping in two, and never has to: the vIOMMU takes back ranges as it told them.
  */
-export class VfioGuestIommu implements IommuNotifier, Disposable {
+export class VfioGuestIommu implements IommuNotifier {
   readonly wants = IommuNotify.MAP | IommuNotify.UNMAP;
   readonly startFrame: number;
   readonly endFrame: number;
@@ -74,11 +74,20 @@ export class VfioGuestIommu implements IommuNotifier, Disposable {
     return this.#map(iovaFrame, this.#plan(iovaFrame, end - start, event.outFrame + start - event.frame, event.access));
   }
 
-  /** Follows no more; what is mapped goes. */
-  [Symbol.dispose](): void {
+  /** Follows no more; what is mapped goes. 0 or a negated errno; then what is left goes by `finish`. */
+  leave(): number {
     this.#registration?.[Symbol.dispose]();
     this.#registration = undefined;
-    this.#unmap(this.startFrame + this.#delta, this.endFrame - this.startFrame);
+    return this.#unmap(this.startFrame + this.#delta, this.endFrame - this.startFrame);
+  }
+
+  /** Unmaps what `leave` could not: one by one, since others may have mapped something between. */
+  finish(): number {
+    for (const { iovaFrame, pages } of [...this.#pieces]) {
+      const result = this.#unmap(iovaFrame, pages);
+      if (result < 0) return result;
+    }
+    return 0;
   }
 
   /** The memory behind `pages` pages of the target from `outFrame`, in blocks; what is no memory of the process is left out. */

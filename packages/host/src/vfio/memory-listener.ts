@@ -3,8 +3,10 @@ import { type Hva, hva } from '@remora/bits';
 import {
   Access,
   type AddressSpace,
+  Errno,
   type Ledger,
   logger,
+  type MemoryListener,
   PAGE_BYTES,
   rateLimited,
   type Section,
@@ -41,6 +43,10 @@ export class VfioMemoryListener implements Disposable {
   readonly #options: VfioMemoryOptions;
   readonly #mapped = new Map<Section, Mapped>();
   readonly #translated = new Map<Section, VfioGuestIommu>();
+  /** Sections that are shown and could not be mapped, and the host's answer. */
+  readonly #missing = new Map<Section, number>();
+  /** What is not shown any more and could not be unmapped: how to try again. */
+  readonly #stale = new Map<Section, () => number>();
   readonly #log;
   #failed: VfioError | undefined;
   #ready = false;
@@ -51,10 +57,7 @@ export class VfioMemoryListener implements Disposable {
     this.#container = container;
     this.#options = options;
     this.#log = rateLimited(logger('remora:host:vfio', container.name), WARNINGS);
-    this.#registration = space.listen({
-      regionAdd: section => this.#add(section),
-      regionRemove: section => this.#remove(section),
-    });
+    this.#registration = space.listen(this.#following());
     if (this.#failed !== undefined) {
       this[Symbol.dispose]();
       throw this.#failed;
@@ -75,10 +78,26 @@ export class VfioMemoryListener implements Disposable {
     untrackDisposable(this);
   }
 
+  #following(): MemoryListener {
+    const failure = (): number => this.#missing.values().next().value ?? (this.#stale.size > 0 ? -Errno.EBUSY : 0);
+    return {
+      regionAdd: section => this.#add(section),
+      regionRemove: section => this.#remove(section),
+      retry: () => this.#retry(),
+      get failure() {
+        return failure();
+      },
+    };
+  }
+
   #add(section: Section): void {
     if (this.#failed !== undefined && !this.#ready) return;
     if (section.region.translator?.notifiers !== undefined) this.#follow(section);
-    const base = section.region.ram === undefined ? undefined : this.#options.addressOf(section);
+    else if (section.region.ram !== undefined) this.#map(section);
+  }
+
+  #map(section: Section): void {
+    const base = this.#options.addressOf(section);
     if (base === undefined) return;
     const frame = Math.ceil(section.start / PAGE_BYTES);
     const pages = Math.floor((section.start + section.size) / PAGE_BYTES) - frame;
@@ -88,8 +107,13 @@ export class VfioMemoryListener implements Disposable {
     if (offset % PAGE_BYTES !== 0) return;
     const access = section.readonly ? Access.READ : Access.READ_WRITE;
     const result = this.#container.mapDma(frame, pages, hva(base + offset), access);
-    if (result < 0) this.#fail('MAP_DMA', frame, pages, section, result);
-    else this.#mapped.set(section, { frame, pages });
+    if (result === 0) {
+      this.#mapped.set(section, { frame, pages });
+      this.#missing.delete(section);
+      return;
+    }
+    this.#missing.set(section, result);
+    this.#fail('MAP_DMA', frame, pages, section, result);
   }
 
   #follow(section: Section): void {
@@ -105,13 +129,26 @@ export class VfioMemoryListener implements Disposable {
   }
 
   #remove(section: Section): void {
-    this.#translated.get(section)?.[Symbol.dispose]();
+    this.#missing.delete(section);
+    const translated = this.#translated.get(section);
     this.#translated.delete(section);
+    if (translated !== undefined && translated.leave() < 0) this.#stale.set(section, () => translated.finish());
     const mapped = this.#mapped.get(section);
     if (mapped === undefined) return;
-    const result = this.#container.unmapDma(mapped.frame, mapped.pages);
-    if (result < 0) this.#fail('UNMAP_DMA', mapped.frame, mapped.pages, section, result);
+    const unmap = (): number => this.#unmap(section, mapped);
+    if (unmap() < 0) this.#stale.set(section, unmap);
+  }
+
+  #unmap(section: Section, { frame, pages }: Mapped): number {
+    const result = this.#container.unmapDma(frame, pages);
+    if (result < 0) this.#fail('UNMAP_DMA', frame, pages, section, result);
     else this.#mapped.delete(section);
+    return result;
+  }
+
+  #retry(): void {
+    for (const [section, takeAway] of [...this.#stale]) if (takeAway() >= 0) this.#stale.delete(section);
+    for (const section of [...this.#missing.keys()]) this.#map(section);
   }
 
   #fail(operation: string, frame: number, pages: number, section: Section, result: number): void {

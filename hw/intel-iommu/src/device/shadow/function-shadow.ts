@@ -42,6 +42,11 @@ export class FunctionShadow {
     return this.#told;
   }
 
+  /** Whether something failed and is to be tried again. */
+  get owes(): boolean {
+    return this.#owedStart < this.#owedEnd;
+  }
+
   /** The result of the last replay, once. */
   takeReplayResult(): number {
     const result = this.#replayResult;

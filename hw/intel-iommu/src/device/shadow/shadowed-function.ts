@@ -90,13 +90,15 @@ export class ShadowedFunction {
     if (translated !== this.#switched.translated) {
       this.#switched.translated = translated;
       if (!translated) this.#shadow.forget();
-      return this.#shadow.takeReplayResult();
+      return this.#shadow.takeReplayResult() || this.space.failure;
     }
-    return all || !same ? this.sync(0, ALL_FRAMES) : this.sync(0, 0);
+    const result = all || !same || this.#shadow.owes ? this.sync(0, ALL_FRAMES) : this.sync(0, 0);
+    return result || this.space.failure;
   }
 
   /** What it maps in page frames [start, end) may have changed. Returns 0, or a negated errno of the host. */
   sync(start: number, end: number): number {
+    this.space.retry();
     return this.#switched.translated ? this.#shadow.sync(start, end) : 0;
   }
 
