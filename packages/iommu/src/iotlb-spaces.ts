@@ -7,6 +7,8 @@ const MAX_SPACES = 2 ** 17;
 const MAX_DOMAIN = 2 ** 30;
 const MAX_PASID = 2 ** 20;
 const PASID_VALUES = 2 ** 21;
+const NO_TAG = -1;
+const KINDS = 4;
 
 export interface AddressSpaceName {
   readonly domain: number;
@@ -19,19 +21,20 @@ export class AddressSpaces {
   readonly #names: AddressSpaceName[] = [];
   readonly #indexOf = new Map<number, number>();
   /** What was asked for last, by kind, and its index (-1: nothing): flushes come in rows for one address space. */
-  readonly #lastDomain = new Int32Array(4);
-  readonly #lastPasid = new Int32Array(4);
-  readonly #lastIndex = new Int32Array(4).fill(-1);
+  readonly #lastDomain = new Int32Array(KINDS);
+  readonly #lastPasid = new Int32Array(KINDS);
+  readonly #lastIndex = new Int32Array(KINDS).fill(-1);
   #group = new Int32Array(64);
-  /** 0 = nothing cached. */
-  #tag = new Int32Array(64);
-  /** When the tag was given out. */
+  /** The last one given out; never 0. */
+  #tag = new Int32Array(64).fill(NO_TAG);
+  /** When the tag was given out; 0 if it counts no longer. */
   #born = new Float64Array(64);
   /** asids handed out earlier than this one are stale. */
   #base = 0;
 
-  /** A group is a domain and kind: what is flushed together. */
-  readonly #groupOf = new Map<number, number>();
+  /** A group is a domain and kind: what is flushed together. By domain: the group of its kind 0; the others follow. */
+  readonly #groupsOf = new Map<number, number>();
+  /** asids, by group. */
   #members: number[][] = [];
   #groupFlushed = new Float64Array(64);
   #allFlushed = 0;
@@ -65,18 +68,17 @@ export class AddressSpaces {
   }
 
   #intern(domain: number, pasid: number, kind: number): number {
-    if (!within(domain, 0, MAX_DOMAIN) || !within(pasid, -1, MAX_PASID) || !within(kind, 0, 4)) {
+    if (!within(domain, 0, MAX_DOMAIN) || !within(pasid, -1, MAX_PASID) || !within(kind, 0, KINDS)) {
       throw new RangeError(`not an address space: domain ${domain}, PASID ${pasid}, kind ${kind}`);
     }
-    const groupKey = domain * 4 + kind;
-    const key = groupKey * PASID_VALUES + pasid + 1;
+    const key = (domain * KINDS + kind) * PASID_VALUES + pasid + 1;
     const known = this.#indexOf.get(key);
     if (known !== undefined) return known;
     const index = this.#names.length;
     this.#names.push({ domain, pasid, kind });
     this.#indexOf.set(key, index);
     if (index === this.#tag.length) this.#growSpaces();
-    const group = this.#internGroup(groupKey);
+    const group = this.#internGroups(domain) + kind;
     this.#group[index] = group;
     this.#members[group]!.push(this.#base + index);
     return index;
@@ -99,6 +101,11 @@ export class AddressSpaces {
     return tag !== 0 && this.tagOf(this.#base + this.#owner[tag]!) === tag;
   }
 
+  /** Whether entries with this tag surely do not count: tag 0, or its address space has another. One that was not used since its flush still has its. */
+  isOutdated(tag: number): boolean {
+    return this.#tag[this.#owner[tag]!] !== tag;
+  }
+
   newTag(asid: number): number {
     const index = asid - this.#base;
     const tag = this.#nextTag++;
@@ -110,12 +117,17 @@ export class AddressSpaces {
 
   flush(asid: number): void {
     const index = asid - this.#base;
-    if (index >= 0) this.#tag[index] = 0;
+    if (index >= 0) this.#born[index] = 0;
   }
 
+  /** Of one kind, or of all four (-1). */
   flushDomain(domain: number, kind: number): void {
-    const group = this.#groupOf.get(domain * 4 + kind);
-    if (group !== undefined) this.#groupFlushed[group] = ++this.#clock;
+    const first = this.#groupsOf.get(domain);
+    if (first === undefined) return;
+    const now = ++this.#clock;
+    const flushed = this.#groupFlushed;
+    if (kind >= 0) flushed[first + kind] = now;
+    else for (let each = 0; each < KINDS; each++) flushed[first + each] = now;
   }
 
   flushAll(): void {
@@ -124,8 +136,8 @@ export class AddressSpaces {
 
   /** The asids of a domain and kind. */
   members(domain: number, kind: number): readonly number[] | undefined {
-    const group = this.#groupOf.get(domain * 4 + kind);
-    return group === undefined ? undefined : this.#members[group];
+    const first = this.#groupsOf.get(domain);
+    return first === undefined ? undefined : this.#members[first + kind];
   }
 
   /** Whose a live tag is. */
@@ -135,7 +147,8 @@ export class AddressSpaces {
 
   /** Takes all tags back. */
   restartTags(): void {
-    this.#tag.fill(0);
+    this.#tag.fill(NO_TAG);
+    this.#born.fill(0);
     this.#nextTag = 1;
   }
 
@@ -145,28 +158,27 @@ export class AddressSpaces {
     this.#names.length = 0;
     this.#indexOf.clear();
     this.#lastIndex.fill(-1);
-    this.#groupOf.clear();
+    this.#groupsOf.clear();
     this.#members = [];
     this.#groupFlushed.fill(0);
-    this.#born.fill(0);
   }
 
-  #internGroup(key: number): number {
-    const known = this.#groupOf.get(key);
+  #internGroups(domain: number): number {
+    const known = this.#groupsOf.get(domain);
     if (known !== undefined) return known;
-    const group = this.#groupOf.size;
-    this.#groupOf.set(key, group);
-    this.#members.push([]);
-    if (group === this.#groupFlushed.length) {
-      this.#groupFlushed = grown(this.#groupFlushed, new Float64Array(group * 2));
+    const first = this.#members.length;
+    this.#groupsOf.set(domain, first);
+    for (let kind = 0; kind < KINDS; kind++) this.#members.push([]);
+    if (first === this.#groupFlushed.length) {
+      this.#groupFlushed = grown(this.#groupFlushed, new Float64Array(first * 2));
     }
-    return group;
+    return first;
   }
 
   #growSpaces(): void {
     const length = this.#tag.length * 2;
     this.#group = grown(this.#group, new Int32Array(length));
-    this.#tag = grown(this.#tag, new Int32Array(length));
+    this.#tag = grown(this.#tag, new Int32Array(length).fill(NO_TAG));
     this.#born = grown(this.#born, new Float64Array(length));
   }
 }

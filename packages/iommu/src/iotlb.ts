@@ -126,16 +126,19 @@ export class Iotlb {
    * `access` is 8 bits of the caller's. An output at or above 2^52 is not cached.
    */
   insert(asid: number, hi: number, lo: number, shift: number, outHi: number, outLo: number, access: number): void {
-    if ((outHi & ~OUT_HI_MASK) !== 0 || !this.#spaces.isCurrent(asid)) return;
+    if ((outHi & ~OUT_HI_MASK) !== 0) return;
     let tag = this.#spaces.tagOf(asid);
     let code = this.#sizes.codeOf(shift);
-    if ((tag === 0 && this.#spaces.tagsUsedUp) || (code < 0 && this.#sizes.full)) {
-      this.#wipe();
-      tag = 0;
-      code = -1;
+    if (tag === 0 || code < 0) {
+      if (!this.#spaces.isCurrent(asid)) return;
+      if ((tag === 0 && this.#spaces.tagsUsedUp) || (code < 0 && this.#sizes.full)) {
+        this.#wipe();
+        tag = 0;
+        code = -1;
+      }
+      if (tag === 0) tag = this.#spaces.newTag(asid);
+      if (code < 0) code = this.#sizes.add(shift);
     }
-    if (tag === 0) tag = this.#spaces.newTag(asid);
-    if (code < 0) code = this.#sizes.add(shift);
     const maskHi = this.#sizes.maskHi[code]!;
     const maskLo = this.#sizes.maskLo[code]!;
     const pageHi = hi & maskHi;
@@ -180,8 +183,7 @@ export class Iotlb {
 
   /** Removes all entries of a domain: of one kind, or of all four (-1). Constant time. */
   invalidateDomain(domain: number, kind = -1): void {
-    if (kind >= 0) this.#spaces.flushDomain(domain, kind);
-    else for (let each = 0; each < 4; each++) this.#spaces.flushDomain(domain, each);
+    this.#spaces.flushDomain(domain, kind);
   }
 
   /** Removes everything. Constant time. */
@@ -200,7 +202,7 @@ export class Iotlb {
     const words = this.#words;
     for (let slot = 0; slot * 4 < words.length; slot++) {
       const tag = this.#tagAt(slot * 4);
-      if (!this.#spaces.isLive(tag)) continue;
+      if (!this.#spaces.isLive(tag) || !this.#isFirst(slot, tag)) continue;
       const hi = ((words[slot * 4 + PAGE_HI]! & ~0xfff) | (words[slot * 4 + PAGE_LO]! >>> 20)) >>> 0;
       const lo = (words[slot * 4 + PAGE_LO]! << 12) >>> 0;
       yield {
@@ -238,26 +240,62 @@ export class Iotlb {
     return -1;
   }
 
-  /** Where to put this key: over its own entry, else in the first way that holds nothing current, else over the first way. */
+  /**
+   * Where to put this key: the first way that holds it or nothing current, else over the first way. An older entry of the key may stay behind a
+   * way that has become free: a lookup finds the newer one, and they go together. With a look at all ways, an insertion into a table of 64 MiB
+   * took 200 ns, not 120.
+   */
   #place(tag: number, code: number, pageLo: number, pageHi: number): number {
     const words = this.#words;
+    const spaces = this.#spaces;
     const start = this.#start(tag, pageLo, pageHi);
     const set = start & ~(WAYS - 1);
     const second = pageHi | (tag & 0xfff);
     const fourth = ((tag >>> 12) << 4) | code;
-    let free = -1;
     for (let way = 0; way < WAYS; way++) {
       const slot = set | ((start + way) & (WAYS - 1));
       const at = slot * 4;
-      if (words[at + PAGE_LO] === pageLo && words[at + PAGE_HI] === second && words[at + OUT_HI]! >>> 20 === fourth)
-        return slot;
-      if (free < 0 && !this.#spaces.isLive(this.#tagAt(at))) free = slot;
+      const outHi = words[at + OUT_HI]!;
+      const pageHiAndTag = words[at + PAGE_HI]!;
+      if (spaces.isOutdated(((outHi >>> 24) << 12) | (pageHiAndTag & 0xfff))) return slot;
+      if (words[at + PAGE_LO] === pageLo && pageHiAndTag === second && outHi >>> 20 === fourth) return slot;
     }
-    return free < 0 ? start : free;
+    return this.#freeWay(start);
+  }
+
+  /** A way that holds nothing current although its address space has not been used since its flush; if there is none, `start` is cleared. */
+  #freeWay(start: number): number {
+    const set = start & ~(WAYS - 1);
+    for (let way = 0; way < WAYS; way++) {
+      const slot = set | ((start + way) & (WAYS - 1));
+      if (!this.#spaces.isLive(this.#tagAt(slot * 4))) return slot;
+    }
+    // Its older entry must not come to light.
+    this.#removePage(
+      this.#tagAt(start * 4),
+      this.#codeAt(start * 4),
+      this.#words[start * 4 + PAGE_LO]!,
+      this.#pageHiAt(start * 4),
+    );
+    return start;
+  }
+
+  /** Whether a lookup of the entry in `slot` finds that entry, and not a newer one of the same key. */
+  #isFirst(slot: number, tag: number): boolean {
+    const at = slot * 4;
+    return this.#find(tag, this.#codeAt(at), this.#words[at + PAGE_LO]!, this.#pageHiAt(at)) === slot;
   }
 
   #tagAt(at: number): number {
     return ((this.#words[at + OUT_HI]! >>> 24) << 12) | (this.#words[at + PAGE_HI]! & 0xfff);
+  }
+
+  #codeAt(at: number): number {
+    return (this.#words[at + OUT_HI]! >>> 20) & 15;
+  }
+
+  #pageHiAt(at: number): number {
+    return this.#words[at + PAGE_HI]! & ~0xfff;
   }
 
   #removeRange(tag: number, hi: number, lo: number, shift: number): void {
@@ -275,9 +313,24 @@ export class Iotlb {
         // The page's number is below MAX_PROBES, so that its bits straddle at most the two words.
         const offsetLo = step < 32 ? page << step : 0;
         const offsetHi = step >= 32 ? page << (step - 32) : step === 0 ? 0 : page >>> (32 - step);
-        const slot = this.#find(tag, code, pageLo | offsetLo, pageHi | (offsetHi << 12));
-        if (slot >= 0) this.#words.fill(0, slot * 4, slot * 4 + 4);
+        this.#removePage(tag, code, pageLo | offsetLo, pageHi | (offsetHi << 12));
       }
+    }
+  }
+
+  /** Removes all entries of exactly this key. */
+  #removePage(tag: number, code: number, pageLo: number, pageHi: number): void {
+    const words = this.#words;
+    const set = this.#start(tag, pageLo, pageHi) & ~(WAYS - 1);
+    const second = pageHi | (tag & 0xfff);
+    const fourth = ((tag >>> 12) << 4) | code;
+    for (let at = set * 4; at < (set + WAYS) * 4; at += 4) {
+      if (words[at + PAGE_LO] !== pageLo || words[at + PAGE_HI] !== second || words[at + OUT_HI]! >>> 20 !== fourth)
+        continue;
+      words[at + PAGE_LO] = 0;
+      words[at + PAGE_HI] = 0;
+      words[at + OUT_LO] = 0;
+      words[at + OUT_HI] = 0;
     }
   }
 

@@ -167,8 +167,7 @@ export class PagingStructureCache {
 
   /** Removes all entries of a domain: of one kind, or of all four (-1). Constant time. */
   invalidateDomain(domain: number, kind = -1): void {
-    if (kind >= 0) this.#spaces.flushDomain(domain, kind);
-    else for (let each = 0; each < 4; each++) this.#spaces.flushDomain(domain, each);
+    this.#spaces.flushDomain(domain, kind);
   }
 
   /** Removes everything. Constant time. */

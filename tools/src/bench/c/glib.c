@@ -21,11 +21,11 @@ typedef struct {
   uint32_t domain, pasid, shift;
 } Range;
 
-enum { HIT, PAGES, FLUSH };
+enum { HIT, PAGES, FLUSH, REFILL };
 enum { DOMAIN_FLUSH, PASID_FLUSH, GLOBAL_FLUSH };
 
 static GHashTable *table;
-static Words lookups, ranges, setup;
+static Words lookups, ranges, flushed, setup;
 static int mode;
 static uint32_t sum;
 
@@ -59,14 +59,9 @@ static const Entry *look_up(uint32_t space, uint64_t address) {
   return NULL;
 }
 
-static int flushed(uint32_t space) {
-  return setup.at[0] == GLOBAL_FLUSH || (setup.at[0] == DOMAIN_FLUSH ? domain_of(space) == domain_of(0) : space == 0);
-}
-
-static void insert_all(int only_flushed) {
-  for (size_t i = 0; i < keys.count; i += KEY_WORDS) {
-    const uint32_t *k = keys.at + i;
-    if (only_flushed && !flushed(k[0])) continue;
+static void insert_all(Words of) {
+  for (size_t i = 0; i < of.count; i += KEY_WORDS) {
+    const uint32_t *k = of.at + i;
     uint64_t address = wide(k[1], k[2]);
     Key *key = g_malloc(sizeof *key);
     Entry *entry = g_malloc(sizeof *entry);
@@ -79,7 +74,7 @@ static void insert_all(int only_flushed) {
 static void fill(void) {
   if (table != NULL) g_hash_table_destroy(table);
   table = g_hash_table_new_full(hash_of, same_key, g_free, g_free);
-  insert_all(0);
+  insert_all(keys);
 }
 
 static gboolean in_domain(gpointer key, gpointer value, gpointer user) {
@@ -122,7 +117,7 @@ static int run(void) {
   Range range = {0, domain_of(0), pasid_of(0), 0};
   if (setup.at[0] == GLOBAL_FLUSH) g_hash_table_remove_all(table);
   else g_hash_table_foreach_remove(table, setup.at[0] == DOMAIN_FLUSH ? in_domain : in_pasid, &range);
-  if (setup.at[1]) insert_all(1);
+  if (mode == REFILL) insert_all(flushed);
   return 1;
 }
 
@@ -136,12 +131,19 @@ static uint32_t checksum(void) {
   return contents;
 }
 
+static int mode_of(const char *name) {
+  if (strcmp(name, "hit") == 0) return HIT;
+  if (strcmp(name, "pages") == 0) return PAGES;
+  return strcmp(name, "refill") == 0 ? REFILL : FLUSH;
+}
+
 int main(int count, char **arguments) {
   if (count < 4) return 1;
-  mode = strcmp(arguments[3], "hit") == 0 ? HIT : strcmp(arguments[3], "pages") == 0 ? PAGES : FLUSH;
+  mode = mode_of(arguments[3]);
   keys = read_words(arguments[1], "keys");
   if (mode == HIT) lookups = read_words(arguments[1], "lookups");
   else setup = read_words(arguments[1], "setup");
+  if (mode == REFILL) flushed = read_words(arguments[1], "flushed");
   if (mode == PAGES) ranges = read_words(arguments[1], "ranges");
   fill();
   serve(before, run, checksum);
