@@ -12,6 +12,8 @@ import type { RegisterFile } from './register-file.js';
 export const DEVICE_TLB_TIMEOUT_NS = 60_000_000_000;
 /** What MIP 0 stands for: as many as a function with an invalidate queue depth of 0 takes (PCIe 10.5.1.2). */
 const UNLIMITED_PENDING = 32;
+/** Invalidations that are awaited at most, of all functions together: a guest may name functions that are not there. */
+export const MOST_OUTSTANDING = 256;
 
 /** An invalidation that has been sent and not completed. Plain data. */
 export interface OutstandingInvalidation {
@@ -94,8 +96,9 @@ export class DeviceTlbInvalidations {
     return this.#outstanding.length === 0;
   }
 
-  /** Whether as many as MIP (5 bits, 0 for 32) allows are outstanding. */
+  /** Whether as many as MIP (5 bits, 0 for 32) allows are outstanding, or as many as the unit keeps. */
   isFull(throttleId: number, mip: number): boolean {
+    if (this.#outstanding.length >= MOST_OUTSTANDING) return true;
     let pending = 0;
     for (const sent of this.#outstanding) if (sent.throttleId === throttleId) pending++;
     return pending >= (mip === 0 ? UNLIMITED_PENDING : mip);

@@ -13,7 +13,7 @@ import {
 } from '../spec/index.js';
 import { ATS, FakeFunction, functions, type Manner } from './ats-bench.test.helper.js';
 import { Bench, RID, type Values } from './bench.test.helper.js';
-import { DEVICE_TLB_TIMEOUT_NS } from './device-tlb-invalidation.js';
+import { DEVICE_TLB_TIMEOUT_NS, MOST_OUTSTANDING } from './device-tlb-invalidation.js';
 
 const OTHER = 0x0200;
 const ABSENT = 0x0300;
@@ -287,6 +287,35 @@ test('MIP 0 stands for 32', t => {
   for (let n = 0; n < 32; n++) t.true(invalidate());
   t.false(invalidate());
   t.deepEqual([fn.received.length, head()], [32, 32]);
+});
+
+test('functions that are not there hold up the queue when they are many', t => {
+  const { bench, clock, invalidate, head } = rig();
+  for (let sid = 0x1000; sid < 0x1000 + MOST_OUTSTANDING; sid++) t.true(invalidate({ sid }));
+  t.false(invalidate({ sid: 0x2000 }));
+  clock.step(60 * SECOND);
+  bench.write32(Reg.FSTS, ITE);
+  t.is(head(), (MOST_OUTSTANDING + 1) % 128);
+});
+
+test('a wait that was fetched is aborted by the time-out whatever software has done to the tail', t => {
+  const bad = rig('never');
+  bad.invalidate();
+  const status = bad.wait();
+  const tail = bad.bench.read32(Reg.IQT);
+  bad.bench.write32(Reg.IQT, 1);
+  t.is(bad.bench.read32(Reg.FSTS), 0x10);
+  bad.clock.step(60 * SECOND);
+  bad.bench.write32(Reg.IQT, tail);
+  bad.bench.write32(Reg.FSTS, 0x10 | ITE);
+  t.deepEqual([bad.done(status), bad.head(), bad.bench.read32(Reg.FSTS)], [false, 2, 0]);
+  const back = rig('never');
+  back.invalidate();
+  const taken = back.wait();
+  back.bench.write32(Reg.IQT, 32);
+  back.clock.step(60 * SECOND);
+  back.bench.write32(Reg.FSTS, ITE);
+  t.deepEqual([back.done(taken), back.head()], [false, 1], 'taken back: the queue is empty');
 });
 
 test('MIP in the bits of type 8; a time-out makes room, but stops the queue', t => {

@@ -133,7 +133,6 @@ export class InvalidationQueue {
     if (this.#running) return;
     this.#running = true;
     this.#tailIsChecked = false;
-    this.#waiting = false;
     try {
       let steps = 0;
       while (this.#isOpen() && this.#tailIsValid() && this.#registers.get(Reg.IQH) !== this.#tail) {
@@ -146,7 +145,8 @@ export class InvalidationQueue {
 
   /** A function did not answer in time: a wait that has been fetched is aborted, so that it never completes (vtd.md 5.1). */
   giveUpWait(): void {
-    if (!this.#waiting) return;
+    // Software that has taken the tail back has taken the wait back, too.
+    if (!this.#waiting || this.#registers.get(Reg.IQH) === this.#tail) return;
     this.#waiting = false;
     this.#advance();
   }
@@ -186,6 +186,7 @@ export class InvalidationQueue {
     const registers = this.#registers;
     const head = registers.get(Reg.IQH);
     const bytes = this.#wide ? WIDE_BYTES : NARROW_BYTES;
+    this.#waiting = false;
     if (!this.#wide) words.fill(0, NARROW_BYTES / 4);
     // The queue is aligned to a page, but may span pages beyond a 4 GiB boundary.
     const lo = (this.#baseLo >>> 0) + head;
