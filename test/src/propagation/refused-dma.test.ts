@@ -23,6 +23,7 @@ test('a read-only page: writes stop there, and what came before it is written', 
   const data = pattern(3 * PAGE, 4);
   t.deepEqual(space.deviceWrites(AT, data), {
     ok: false,
+    busy: false,
     error: 4,
     result: MemTx.ACCESS_ERROR,
     failedWrite: true,
