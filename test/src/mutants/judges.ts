@@ -25,6 +25,11 @@ export function nameOf(judge: Judge): string {
   return 'recording' in judge ? `recording ${judge.recording}` : `${basename(judge.tests)} "${judge.match}"`;
 }
 
+/** Whether a judge runs machines, in which every package must be the workshop's. */
+export function needsMachines(judge: Judge): boolean {
+  return 'tests' in judge && judge.tests.startsWith('test/');
+}
+
 /** @throws Error if the judge cannot judge: the model does not load, nothing matches, time is up. */
 export function judge(workshop: Workshop, by: Judge): Promise<Judgement> {
   return 'recording' in by ? replay(workshop, by.recording) : runTests(workshop, [by.tests], [by.match]);

@@ -1,14 +1,17 @@
 // Each mutant of the model is noticed by the judge that is named for it, and the model itself is not.
 import test from 'ava';
-import { judge, judgeTogether, nameOf } from './judges.js';
+import { judge, judgeTogether, nameOf, needsMachines } from './judges.js';
 import { ATS_MUTANTS } from './ats-mutants.js';
+import { COMPATIBLE_MUTANTS } from './compatible-mutants.js';
+import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
 import { MUTANTS } from './mutants.js';
+import { SHADOW_MUTANTS } from './shadow-mutants.js';
 import { altered, Workshop } from './workshop.js';
 
-const ALL = [...MUTANTS, ...ATS_MUTANTS];
+const ALL = [...MUTANTS, ...ATS_MUTANTS, ...INTERRUPT_MUTANTS, ...SHADOW_MUTANTS, ...COMPATIBLE_MUTANTS];
 
-test('there are ten mutants or more', t => {
-  t.true(ALL.length >= 10);
+test('there are 50 mutants or more', t => {
+  t.true(ALL.length >= 50);
 });
 
 test('an alteration that does not fit exactly once is refused', t => {
@@ -20,18 +23,20 @@ test('an alteration that does not fit exactly once is refused', t => {
 
 for (const { name, alterations, judge: by } of ALL) {
   test(`${name}: noticed by ${nameOf(by)}`, async t => {
-    await using workshop = await Workshop.open(alterations);
+    await using workshop = await Workshop.open(alterations, needsMachines(by));
     const { wrong, first } = await judge(workshop, by);
     t.true(wrong > 0, 'it survived');
     t.log(first);
   });
 }
 
-test('every judge finds the model itself right', async t => {
-  await using workshop = await Workshop.open([]);
-  const judges = ALL.map(each => each.judge);
-  for (const { right, wrong, first } of await judgeTogether(workshop, judges)) {
-    t.is(wrong, 0, first);
-    t.true(right > 0);
-  }
-});
+for (const whole of [false, true]) {
+  test(`every judge ${whole ? 'with' : 'without'} machines finds the model itself right`, async t => {
+    await using workshop = await Workshop.open([], whole);
+    const judges = ALL.map(each => each.judge).filter(each => needsMachines(each) === whole);
+    for (const { right, wrong, first } of await judgeTogether(workshop, judges)) {
+      t.is(wrong, 0, first);
+      t.true(right > 0);
+    }
+  });
+}

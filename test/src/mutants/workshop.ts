@@ -2,14 +2,16 @@
  * Copies of the compiled model in temporary folders, to be altered there: laid out as in the repository, so that what is imported
  * by name from a copied package is the copy. What is not copied is linked.
  */
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
-/** Packages that are altered, and those that must import them altered. */
-const COPIED: Readonly<Record<string, string>> = {
+const NODE_MODULES = join(REPOSITORY, 'node_modules');
+const SCOPES = ['@hw', '@remora'] as const;
+/** Packages that are altered, and those that must import them altered, for judges that need no others. */
+const FEW: Readonly<Record<string, string>> = {
   '@hw/intel-iommu': 'hw/intel-iommu',
   '@remora/iommu': 'packages/iommu',
   '@remora/tools': 'tools',
@@ -30,6 +32,17 @@ export function altered(text: string, { file, find, replace }: Alteration): stri
   return parts.join(replace);
 }
 
+/** Every package of the repository, with its folder. */
+async function everyPackage(): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const scope of SCOPES) {
+    for (const name of await readdir(join(NODE_MODULES, scope))) {
+      found[`${scope}/${name}`] = relative(REPOSITORY, await realpath(join(NODE_MODULES, scope, name)));
+    }
+  }
+  return found;
+}
+
 export class Workshop implements AsyncDisposable {
   readonly folder: string;
 
@@ -37,11 +50,11 @@ export class Workshop implements AsyncDisposable {
     this.folder = folder;
   }
 
-  /** @throws Error if an alteration does not fit. */
-  static async open(alterations: readonly Alteration[]): Promise<Workshop> {
+  /** With `whole` every package is copied, so that machines have the altered model. @throws Error if an alteration does not fit. */
+  static async open(alterations: readonly Alteration[], whole: boolean): Promise<Workshop> {
     const workshop = new Workshop(await mkdtemp(join(tmpdir(), 'remora-mutant-')));
     try {
-      await workshop.#fill();
+      await workshop.#fill(whole ? await everyPackage() : FEW);
       for (const alteration of alterations) {
         const file = join(workshop.folder, alteration.file);
         await writeFile(file, altered(await readFile(file, 'utf8'), alteration));
@@ -57,8 +70,8 @@ export class Workshop implements AsyncDisposable {
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  async #fill(): Promise<void> {
-    for (const path of Object.values(COPIED)) {
+  async #fill(copied: Readonly<Record<string, string>>): Promise<void> {
+    for (const path of Object.values(copied)) {
       await cp(join(REPOSITORY, path, 'package.json'), join(this.folder, path, 'package.json'));
       await cp(join(REPOSITORY, path, 'dist'), join(this.folder, path, 'dist'), {
         recursive: true,
@@ -68,18 +81,18 @@ export class Workshop implements AsyncDisposable {
     await writeFile(join(this.folder, 'package.json'), '{ "type": "module", "private": true }\n');
     await writeFile(
       join(this.folder, 'ava.config.js'),
-      "export default { files: ['{hw,packages}/*/dist/**/*.test.js'] };\n",
+      "export default { files: ['{hw,packages}/*/dist/**/*.test.js', 'test/dist/**/*.test.js'] };\n",
     );
-    await this.#link();
+    await this.#link(copied);
   }
 
-  async #link(): Promise<void> {
-    const from = join(REPOSITORY, 'node_modules');
+  async #link(copied: Readonly<Record<string, string>>): Promise<void> {
+    const from = NODE_MODULES;
     const to = join(this.folder, 'node_modules');
-    for (const scope of ['@hw', '@remora']) {
+    for (const scope of SCOPES) {
       await mkdir(join(to, scope), { recursive: true });
       for (const name of await readdir(join(from, scope))) {
-        const copy = COPIED[`${scope}/${name}`];
+        const copy = copied[`${scope}/${name}`];
         const target = copy === undefined ? join(from, scope, name) : join(this.folder, copy);
         await symlink(target, join(to, scope, name));
       }
