@@ -1,5 +1,5 @@
 import test from 'ava';
-import { NO_PASID, sectionBytes, sectionFrom, StateError, StateReader, StateWriter } from '@remora/core';
+import { NO_PASID, sectionBytes, sectionFrom, StateReader, StateWriter } from '@remora/core';
 import { PageResponse } from '@remora/iommu';
 import { DeviceTlbChannel, TlbAccess } from './device-tlb-channel.js';
 import { OK, priState, tlbSetup, type TlbSetup } from './ats.test.helper.js';
@@ -104,10 +104,27 @@ test('an interface that failed is still off', t => {
   t.deepEqual(other.iommu.requests, []);
 });
 
-test('while an invalidation is not complete there is no state to save', t => {
-  const at = tlbSetup({ invalidateLatency: 10 });
-  t.false(at.flush(NO_PASID, 0x5000));
-  t.throws(() => saved(at, false), { instanceOf: StateError, message: /not complete/ });
-  at.clock.step(10);
-  t.notThrows(() => saved(at, false));
+test('an invalidation that is not complete is done when it would have been, and completed if it is sent again', t => {
+  const slow = { pri: true, invalidateLatency: 10 };
+  const at = tlbSetup(slow);
+  for (const page of [0x5000, 0x6000]) {
+    at.iommu.map(NO_PASID, page, { to: A });
+    t.is(at.read(page)[0], OK);
+    t.false(at.tlb.invalidate(NO_PASID, false, 0, page, 12, () => t.fail('of another machine')));
+    at.clock.step(4);
+  }
+  const other = loaded(saved(at, false), slow);
+  const completed: number[] = [];
+  const done = (page: number) => (): void => void completed.push(page, other.clock.now);
+  t.false(other.tlb.invalidate(NO_PASID, false, 0, 0x6000, 12, done(0x6000)));
+  t.is(other.read(0x5000)[0], OK, 'until then the old translation is used');
+  t.deepEqual(other.iommu.asked, []);
+  other.clock.step(2);
+  t.is(other.read(0x5000)[0], TlbAccess.WAITING, 'nobody waits for this one, but it is done');
+  t.is(other.read(0x6000)[0], OK);
+  other.clock.step(100);
+  t.deepEqual(completed, [0x6000, 6]);
+  t.false(other.tlb.invalidate(NO_PASID, false, 0, 0x6000, 12, done(1)));
+  other.clock.step(10);
+  t.deepEqual(completed, [0x6000, 6, 1, 112], 'a new one takes its time');
 });

@@ -3,7 +3,7 @@
  * through channels (DeviceTlbChannel); the IOMMU's invalidations and page responses come in here.
  */
 import { Access, type Inspector, NO_PASID, type StateReader, type StateWriter, type VirtualClock } from '@remora/core';
-import { AtsCompletion, type AtsEndpoint, AtsStatus, Iotlb, PageResponse } from '@remora/iommu';
+import { AtsCompletion, type AtsEndpoint, AtsStatus, Iotlb, type IotlbEntry, PageResponse } from '@remora/iommu';
 import type { AtsCapability } from './ats-capability.js';
 import { DelayedInvalidations } from './delayed-invalidations.js';
 import type { PciFunction } from './function.js';
@@ -150,10 +150,10 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
     this.#requests?.respond(pasid, group, code);
   }
 
-  /** @throws StateError while an invalidation is under way: its completion belongs to the IOMMU. */
+  /** An invalidation that is not complete is among it; the IOMMU sends it again once it has been loaded. */
   save(into: StateWriter): void {
-    if (this.#delayed?.pending === true) throw into.refusal('an invalidation of the device TLB is not complete');
-    into.list('translations', this.#cache.entries(), (each, entry) => {
+    this.#delayed?.save(into.child('invalidations'));
+    into.list('translations', [...this.#cache.entries()].sort(byPage), (each, entry) => {
       each.integer('pasid', entry.pasid).flag('privileged', entry.kind === PRIVILEGED);
       each.integer('hi', entry.hi).integer('lo', entry.lo).integer('shift', entry.shift);
       each.integer('to-hi', entry.outHi).integer('to-lo', entry.outLo).integer('access', entry.access);
@@ -163,6 +163,7 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
 
   load(from: StateReader): void {
     this.#forget();
+    this.#delayed?.load(from.child('invalidations'));
     for (const each of from.list('translations', this.#cache.capacity * WAYS)) {
       const pasid = each.integer('pasid', { min: NO_PASID, max: MAX_PASID });
       const kind = each.flag('privileged') ? PRIVILEGED : USER;
@@ -248,6 +249,11 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
     this.#generation++;
     this.#cache.invalidateAll();
   }
+}
+
+/** In the same order whatever places they have in the cache. */
+function byPage(a: IotlbEntry, b: IotlbEntry): number {
+  return a.pasid - b.pasid || a.kind - b.kind || a.hi - b.hi || a.lo - b.lo || a.shift - b.shift;
 }
 
 function domainOf(pasid: number): number {
