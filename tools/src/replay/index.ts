@@ -5,7 +5,7 @@ export { ReplayEngine } from './replay-engine.js';
 export { replayFile, type ReplayOptions } from './replay-file.js';
 export { ReplayMemory } from './replay-memory.js';
 export { jsonReport, textReport } from './replay-report.js';
-export type { Difference, ExcuseRule, ReplayResult } from './replay-result.js';
+export type { Difference, ReplayResult } from './replay-result.js';
 export { TraceError } from './trace-error.js';
 export {
   parseTraceLine,

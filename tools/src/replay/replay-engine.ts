@@ -10,7 +10,7 @@ import { Reg, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
 import { Access, Translation, TxAttrs } from '@remora/core';
 import { RemappedInterrupt } from '@remora/iommu';
 import { ReplayMemory } from './replay-memory.js';
-import type { Difference, ExcuseRule, ReplayResult } from './replay-result.js';
+import type { Difference, ReplayResult } from './replay-result.js';
 import type { InterruptLine, MemoryLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
 import type { TraceOperation } from './trace-reader.js';
 import {
@@ -37,7 +37,6 @@ const { READ_WRITE } = Access;
 
 export class ReplayEngine {
   readonly #file: string;
-  readonly #rules: readonly ExcuseRule[];
   readonly #unit: VtdUnit;
   readonly #memory: ReplayMemory;
   readonly #attrs = new TxAttrs();
@@ -54,13 +53,10 @@ export class ReplayEngine {
   #operations = 0;
   #mismatches = 0;
   readonly #compared = new Map<string, number>();
-  readonly #excused = new Map<string, number>();
   readonly #differences: Difference[] = [];
 
-  constructor(file: string, config: VtdConfig, rules: readonly ExcuseRule[] = []) {
+  constructor(file: string, config: VtdConfig) {
     this.#file = file;
-    this.#rules = rules;
-    for (const rule of rules) this.#excused.set(rule.name, 0);
     this.#memory = new ReplayMemory((hi, lo, bytes) => this.#effects.push(memoryWriteText(hi, lo, bytes)));
     this.#unit = new VtdUnit(config, {
       name: 'replay',
@@ -100,7 +96,7 @@ export class ReplayEngine {
       comparedByKind: Object.fromEntries(this.#compared),
       mismatches: this.#mismatches,
       differences: this.#differences,
-      excused: Object.fromEntries(this.#excused),
+      excused: {},
       skipped: {},
     };
   }
@@ -212,11 +208,6 @@ export class ReplayEngine {
   }
 
   #differ(difference: Difference): void {
-    const rule = this.#rules.find(each => each.excuses(difference));
-    if (rule !== undefined) {
-      count(this.#excused, rule.name);
-      return;
-    }
     this.#mismatches++;
     if (this.#differences.length < MAX_DIFFERENCES) this.#differences.push(difference);
   }

@@ -1,11 +1,9 @@
 import { ReplayEngine } from './replay-engine.js';
 import { replayConfig } from './replay-config.js';
-import type { ExcuseRule, ReplayResult } from './replay-result.js';
+import type { ReplayResult } from './replay-result.js';
 import { readTrace, type Progress } from './trace-reader.js';
 
 export interface ReplayOptions {
-  /** Differences that do not count as mismatches. */
-  readonly rules?: readonly ExcuseRule[];
   readonly onProgress?: Progress;
 }
 
@@ -16,7 +14,7 @@ export interface ReplayOptions {
 export async function replayFile(file: string, options: ReplayOptions = {}): Promise<ReplayResult> {
   let engine: ReplayEngine | undefined;
   for await (const item of readTrace(file, options.onProgress)) {
-    if ('cap' in item) engine = new ReplayEngine(file, replayConfig(file, item), options.rules);
+    if ('cap' in item) engine = new ReplayEngine(file, replayConfig(file, item));
     else engine!.step(item);
   }
   return engine!.result();

@@ -6,17 +6,6 @@ export interface Difference {
   readonly got: string;
 }
 
-/**
- * A difference that is known and accepted: by name, for a reason, and counted. There is none for recordings of Linux, and none at
- * all unless the caller brings it.
- */
-export interface ExcuseRule {
-  readonly name: string;
-  /** Why the model is right to differ, with the section of the specification. */
-  readonly reason: string;
-  excuses(difference: Difference): boolean;
-}
-
 export interface ReplayResult {
   readonly file: string;
   /** Inputs that the model got: top-level lines. */
@@ -25,11 +14,11 @@ export interface ReplayResult {
   readonly compared: number;
   /** The same by kind of line. */
   readonly comparedByKind: Readonly<Record<string, number>>;
-  /** Differences that no rule excused. */
+  /** Differences, all of them: none is excused. */
   readonly mismatches: number;
   /** The first of these. */
   readonly differences: readonly Difference[];
-  /** By name of the rule. */
+  /** By name of the rule that excuses a difference. There is none: the model caches as the recorded unit does. */
   readonly excused: Readonly<Record<string, number>>;
   /** By kind of line: what the model was not given. Nothing, as the model takes every kind of line. */
   readonly skipped: Readonly<Record<string, number>>;
