@@ -93,7 +93,7 @@ test('without page requests the registers are not there; with them they have the
   for (const register of registers) bench.write64(register, 0xffff_ffff_ffff_ffffn);
   t.deepEqual(
     registers.map(register => bench.read64(register)),
-    [0x7_ffe0n, 0x7_ffe0n, 0xffff_ffff_ffff_f007n, 0xffff_ffff_8000_0000n, 0xffff_ffff_ffff_fffcn],
+    [0x7_ffe0n, 0x7_ffe0n, 0xffff_ffff_ffff_f007n, 0x0000_ffff_8000_0000n, 0xffff_ffff_ffff_fffcn],
   );
   bench.write32(Reg.PRS, 0xffff_ffff);
   t.is(bench.read32(Reg.PRS), 0);

@@ -59,7 +59,7 @@ export function registerMap(caps: Capabilities, behaviour: Behaviour, vcmd: Virt
     file.define64(Reg.PQA, 0, 0, -1, ~0xff8);
     file.define32(Reg.PRS, 0, 0, Prs.PPR | Prs.PRO);
     file.define32(Reg.PECTL, MASKED, MASKED);
-    file.define32(Reg.PEDATA, 0, -1);
+    file.define32(Reg.PEDATA, 0, MESSAGE_DATA);
     file.define32(Reg.PEADDR, 0, MESSAGE_ADDRESS);
     file.define32(Reg.PEUADDR, 0, upperAddress);
   }
