@@ -163,6 +163,8 @@ export interface Behaviour {
   readonly updateUnsnooped: boolean;
   /** PASID entries are cached; otherwise they are read for each request. */
   readonly pasidsCached: boolean;
+  /** A context entry is not cached when the PASID entry that it leads to is not in order. */
+  readonly contextNeedsPasid: boolean;
   /** Non-leaf paging entries are cached; otherwise each walk starts at the root. */
   readonly pagingStructuresCached: boolean;
   /** In caching mode entries that are not present or not in order are cached, of all tables but first-stage ones. */
@@ -239,6 +241,7 @@ export const SPECIFICATION: Behaviour = {
   dirtyAfterAccessed: true,
   updateUnsnooped: false,
   pasidsCached: true,
+  contextNeedsPasid: false,
   pagingStructuresCached: true,
   faultsCached: true,
   requesterTranslations: 0,
@@ -308,6 +311,7 @@ export const QEMU_10_2: Behaviour = {
   dirtyAfterAccessed: false,
   updateUnsnooped: true,
   pasidsCached: false,
+  contextNeedsPasid: true,
   pagingStructuresCached: false,
   faultsCached: false,
   requesterTranslations: 1024,

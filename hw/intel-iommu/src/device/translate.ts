@@ -177,7 +177,8 @@ export class Translator {
     const requesterId = this.#requesterId;
     const lookup = this.#lookup;
     const contexts = lookup.contexts;
-    if (!contexts.has(requesterId)) {
+    const known = contexts.has(requesterId);
+    if (!known) {
       const reason = lookup.fillScalableContext(requesterId);
       if (reason !== 0) return this.#refuse(reason, lookup.fpd, false);
     }
@@ -207,6 +208,7 @@ export class Translator {
       record = lookup.fillPasid(requesterId, pasid, table, at);
       if (record < 0) {
         const fpd = this.#behaviour.lookupFpd ? lookup.fpd : (flags & CtxFlag.FPD) !== 0;
+        if (!known && this.#behaviour.contextNeedsPasid) contexts.invalidateDevice(requesterId, 0, 0, true);
         return this.#refuse(-record, fpd, false);
       }
     }

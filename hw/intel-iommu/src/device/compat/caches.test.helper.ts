@@ -47,6 +47,18 @@ export const CACHES: Departures = {
     spec: [0, 0],
     qemu: [0, 0x59],
   },
+  contextNeedsPasid: {
+    what: 'a context entry whose PASID entry is not in order is read again for the next request',
+    program: profile => {
+      const options = { ...profile, 'x-scalable-mode': 'on' } as const;
+      const { bench, context } = scalableBench(options, { p: 0, fsptptr: 0 });
+      const before = bench.fault(PAGE);
+      bench.put64(context, 0n);
+      return [before, bench.fault(PAGE)];
+    },
+    spec: [0x59, 0x59],
+    qemu: [0x59, 0x02],
+  },
   pagingStructuresCached: {
     what: 'a non-leaf entry counts as it is, without invalidation',
     program: profile => {
