@@ -28,8 +28,15 @@ export const CONFIGURATIONS: readonly Configuration[] = [
     modes: ['legacy', 'second'],
   },
   {
-    name: 'scalable, second stage with A/D, PASIDs',
-    options: { 'x-scalable-mode': 'on', 'x-pasid-mode': true, 'x-ssads': true, 'fault-records': 3, ...SNOOPED },
+    name: 'scalable, second stage with A/D, PASIDs, caching mode',
+    options: {
+      'x-scalable-mode': 'on',
+      'x-pasid-mode': true,
+      'x-ssads': true,
+      'caching-mode': true,
+      'fault-records': 3,
+      ...SNOOPED,
+    },
     modes: ['second'],
   },
   {
@@ -59,7 +66,11 @@ export const CONFIGURATIONS: readonly Configuration[] = [
     modes: ['legacy', 'first', 'second', 'nested', 'nested', 'nested'],
   },
   { name: 'nesting, plain', options: { nesting: true, ...SNOOPED }, modes: ['nested'] },
-  { name: 'nesting, 39 bits', options: { ...PHYSICAL, 'aw-bits': 39 }, modes: ['second', 'nested', 'nested'] },
+  {
+    name: 'nesting, 39 bits, caching mode',
+    options: { ...PHYSICAL, 'aw-bits': 39, 'caching-mode': true },
+    modes: ['second', 'nested', 'nested'],
+  },
 ];
 
 /** The profile that follows QEMU, whose every departure the recordings prove: programs for it are judged by what holds of any unit. */

@@ -76,8 +76,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'a domain flush hits another domain',
     `${DEVICE}invalidate.js`,
-    'iotlb.invalidateDomain(domain);',
-    'iotlb.invalidateDomain(domain ^ 1);',
+    'this.#byRequester?.invalidateDomain(domain);',
+    'this.#byRequester?.invalidateDomain(domain ^ 1);',
     recording('V61leg'),
   ),
   mutant(

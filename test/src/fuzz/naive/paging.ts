@@ -100,10 +100,11 @@ export function walkSecond(
     const fork = memory.fork();
     const alone = new Walking(facts, walking.shadow, walking.choices);
     const walked = secondFrom(alone, fork, stage, address, access, last, start);
-    // The last one, which starts at the root, comes last also if it is like another one.
     const text = starts.length === 1 ? '' : `${textOf(walked)} ${[...fork.writes].join()}`;
+    // What any of those that end alike has met may be cached. The last one, which starts at the root, comes last also if it is like another.
+    const met = [...(ways.get(text)?.met ?? []), ...alone.met];
     ways.delete(text);
-    ways.set(text, { walked, fork, met: alone.met });
+    ways.set(text, { walked, fork, met });
   }
   const { walked, fork, met } = walking.choices.pick([...ways.values()]);
   memory.adopt(fork);
