@@ -1,4 +1,4 @@
-import { Access, Errno, NO_PASID, VirtualClock } from '@remora/core';
+import { Access, Errno, NO_PASID, StateReader, StateWriter, VirtualClock } from '@remora/core';
 import { type AtsEndpoint, type PageRequest, PageResponse } from '@remora/iommu';
 import test from 'ava';
 import { Fsts, Prs, Reg } from '../spec/index.js';
@@ -282,6 +282,46 @@ test('an overflow at a drain: drained again, once the queue is empty', t => {
   t.is(driver.removePasid(DEVICE, PASID), 0);
   t.is(queue.overflows, 1);
   t.is(rig.takeOperations().filter(each => each.includes('wait sw=1 pd=1')).length, 2);
+});
+
+test('a function that is detached loses PRE before its entry goes; what it had requested is answered', t => {
+  const { rig, driver, endpoint, request } = started();
+  request();
+  rig.takeOperations();
+  t.is(driver.detach(DEVICE, DOMAIN), 0);
+  t.deepEqual(rig.takeOperations(), [
+    'IQT context-cache g=3 sid=0x100, wait sw=1',
+    'PRS 1',
+    'IQT page-response pp=1 rid=0x100 pasid=5 lpig=1 prgi=3, wait sw=1',
+    'PQH 20',
+    'IQT context-cache g=3 sid=0x100, wait sw=1',
+    'IQT pasid-cache did=5, wait sw=1',
+    'IQT iotlb g=2 dw=1 dr=1 did=5, wait sw=1',
+    'IQT device-tlb sid=0x100 s=1, wait sw=1',
+  ]);
+  t.is(endpoint.responses.length, 1);
+  t.false(request());
+});
+
+test('a driver that is saved and loaded goes on with the queue as it was', t => {
+  const { rig, driver, endpoint, queue, request } = started({ order: 1 });
+  request({ group: 1 });
+  t.is(queue.handle(), 1);
+  request({ group: 2 });
+  const into = new StateWriter();
+  driver.save(into);
+  const other = new VtdDriver(rig.registers, rig.memory, rig.pages, { mode: 'scalable' });
+  const from = new StateReader(into.section);
+  other.load(from);
+  from.done();
+  rig.takeOperations();
+  const handled: number[] = [];
+  const again = other.enablePageRequests({ handler: ({ group }) => (handled.push(group), PageResponse.SUCCESS) });
+  t.deepEqual(rig.takeOperations(), []);
+  t.deepEqual([again.frame, again.entries], [queue.frame, 256]);
+  t.is(again.handle(), 1);
+  t.deepEqual(handled, [2]);
+  t.is(endpoint.responses.length, 2);
 });
 
 test('a function that is not there lets its invalidation time out: the queue goes on, and names it', t => {

@@ -2,7 +2,7 @@
  * Page requests as their consumer sees them (VT-d 7.4 to 7.7): takes them from the queue, answers those that make no sense, hands the others
  * on, and gets the unit going again when the queue ran full. What it does and in which order is Linux's (vtd.md 7.6, 11.4).
  */
-import { NO_PASID, type MemoryPort } from '@remora/core';
+import { NO_PASID, type MemoryPort, type StateReader, type StateWriter } from '@remora/core';
 import { PageResponse } from '@remora/iommu';
 import {
   EventControl,
@@ -52,6 +52,12 @@ export interface PageRequestOptions {
   readonly respond: (response: PageGroupResponse) => number;
 }
 
+/** Where a queue is: its first frame, and its size, 4096 << order bytes. */
+export interface PageRequestPlace {
+  readonly frame: number;
+  readonly order: number;
+}
+
 /** As Linux has it. */
 const DEFAULT_ORDER = 4;
 /** Input addresses have as many bits: an address beyond is canonical or a mistake. */
@@ -68,16 +74,31 @@ export class PageRequestQueue {
   readonly #words = new Int32Array(PageRequestDescriptor.words);
   #overflows = 0;
 
-  /** @throws Error if there are no pages for the queue. */
-  constructor(registers: VtdRegisters, memory: MemoryPort, pages: PageAllocator, options: PageRequestOptions) {
+  /** A new queue; or, with `at`, the one that is there. @throws Error if there are no pages for it. */
+  constructor(
+    registers: VtdRegisters,
+    memory: MemoryPort,
+    pages: PageAllocator,
+    options: PageRequestOptions,
+    at?: PageRequestPlace,
+  ) {
     this.#registers = registers;
     this.#memory = new StructureMemory(memory);
     this.#pages = pages;
     this.#options = options;
-    this.#order = options.order ?? DEFAULT_ORDER;
+    this.#order = at?.order ?? options.order ?? DEFAULT_ORDER;
     this.entries = (4096 << this.#order) / PAGE_REQUEST_BYTES;
-    this.#frame = pages.allocate(1 << this.#order);
+    this.#frame = at?.frame ?? pages.allocate(1 << this.#order);
     if (this.#frame < 0) throw new Error('VT-d: no pages for the page request queue');
+  }
+
+  save(into: StateWriter): void {
+    into.integer('frame', this.#frame).integer('order', this.#order);
+  }
+
+  /** Where the queue is that `save` wrote of. */
+  static placeOf(from: StateReader): PageRequestPlace {
+    return { frame: from.integer('frame'), order: from.integer('order', { max: 7 }) };
   }
 
   /** First frame of the queue. */

@@ -18,32 +18,30 @@ import {
   Reg,
   RootTableAddress,
   ScalableContextEntry,
-  TranslationType,
   Ttm,
 } from '../spec/index.js';
-import { VtdCapabilities } from './capabilities.js';
-import { ContextTables } from './context-tables.js';
 import type { ContextValues, PasidValues, ScalableContextValues } from './entry-values.js';
 import { takeFaultRecords, type VtdFault } from './fault-log.js';
 import { GlobalCommands, poll } from './global-command.js';
-import { pasidDeviceTlbDescriptor, pasidIotlbDescriptor, waitDescriptor } from './descriptors.js';
+import {
+  type PageGroupResponse,
+  pasidDeviceTlbDescriptor,
+  pasidIotlbDescriptor,
+  waitDescriptor,
+} from './descriptors.js';
 import { InvalidationQueue } from './invalidation-queue.js';
-import { EVERYTHING_SHIFT, VtdInvalidations } from './invalidations.js';
+import { EVERYTHING_SHIFT } from './invalidations.js';
 import type { PageAllocator } from './page-allocator.js';
-import { type PageRequestOptions, PageRequestQueue } from './page-requests.js';
-import { directorySize, PasidDirectory } from './pasid-directory.js';
+import { type PageRequestOptions, type PageRequestPlace, PageRequestQueue } from './page-requests.js';
 import type { VtdRegisters } from './registers.js';
 import { VirtualCommands } from './virtual-command.js';
+import { type VtdStructureOptions, VtdStructures } from './vtd-structures.js';
 
-export interface VtdDriverOptions {
-  /** Translation table mode; scalable needs ECAP.SMTS. Default legacy. */
-  readonly mode?: 'legacy' | 'scalable';
+export interface VtdDriverOptions extends VtdStructureOptions {
   /** Layout of the virtual command registers; default 3.3. */
   readonly vcmdLayout?: '3.0' | '3.3';
   /** Size of the invalidation queue: 4096 << order bytes. Default: room for 256 descriptors. */
   readonly queueOrder?: number;
-  /** PASID bits that a function's directory covers; default: all that the unit has. */
-  readonly pasidBits?: number;
 }
 
 /** Where the unit's own messages go. */
@@ -56,65 +54,43 @@ export interface EventMessage {
 /** PMEN.EPM (enable) and PMEN.PRS (status). */
 const PMEN_PRS = 1;
 
-export class VtdDriver extends VtdInvalidations {
-  readonly mode: 'legacy' | 'scalable';
+export class VtdDriver extends VtdStructures {
   readonly #registers: VtdRegisters;
   readonly #memory: MemoryPort;
-  /** Where its tables come from. */
-  readonly pages: PageAllocator;
   readonly #options: VtdDriverOptions;
   readonly #commands: GlobalCommands;
   readonly #virtual: VirtualCommands;
-  readonly #directories = new Map<number, PasidDirectory>();
-  readonly #context = new Int32Array(ScalableContextEntry.words);
-  #tables: ContextTables | undefined;
   #ownQueue: InvalidationQueue | undefined;
   #pageRequests: PageRequestQueue | undefined;
+  /** Where a page request queue was when this was saved. */
+  #requestsAt: PageRequestPlace | undefined;
 
   /** Reads the unit's capabilities and what is enabled. @throws Error if no unit answers, or it lacks the mode that is asked for. */
   constructor(registers: VtdRegisters, memory: MemoryPort, pages: PageAllocator, options: VtdDriverOptions = {}) {
-    super(registers, new VtdCapabilities(registers));
-    this.mode = options.mode ?? 'legacy';
-    if (this.scalable && this.capabilities.ecap.smts === 0) throw new Error('VT-d: the unit has no scalable mode');
+    super(registers, memory, pages, options);
     this.#registers = registers;
     this.#memory = memory;
-    this.pages = pages;
     this.#options = options;
     this.#commands = new GlobalCommands(registers);
     this.#virtual = new VirtualCommands(registers, options.vcmdLayout ?? '3.3');
   }
 
-  get scalable(): boolean {
-    return this.mode === 'scalable';
-  }
-
-  /** Root and context tables; made when first needed. */
-  get tables(): ContextTables {
-    return (this.#tables ??= new ContextTables(this.#memory, this.pages, this.scalable));
-  }
-
   /** Where its structures are; they themselves are in memory. */
-  save(into: StateWriter): void {
-    if (this.#tables !== undefined) into.integer('root-frame', this.#tables.rootFrame);
+  override save(into: StateWriter): void {
+    super.save(into);
     this.#ownQueue?.save(into.child('queue'));
     into.flag('queued', this.queued);
-    into.list('directories', this.#directories, (each, [requesterId, { pdts, frame }]) => {
-      each.integer('requester', requesterId).integer('pdts', pdts).integer('frame', frame);
-    });
+    this.#pageRequests?.save(into.child('page-requests'));
   }
 
-  /** Goes on with what `save` wrote of; memory and the unit are as they were. */
-  load(from: StateReader): void {
-    if (from.has('root-frame'))
-      this.#tables = new ContextTables(this.#memory, this.pages, this.scalable, from.integer('root-frame'));
+  /** Goes on with what `save` wrote of; memory and the unit are as they were. A page request queue is used again by enablePageRequests. */
+  override load(from: StateReader): void {
+    super.load(from);
     const queue = from.optional('queue');
     if (queue !== undefined) this.#ownQueue = InvalidationQueue.load(queue, this.#registers, this.#memory, this.pages);
     this.useQueue(from.flag('queued') ? this.#ownQueue : undefined);
-    for (const each of from.list('directories')) {
-      const pdts = each.integer('pdts', { max: 7 });
-      const directory = PasidDirectory.at(this.#memory, this.pages, pdts, each.integer('frame'));
-      this.#directories.set(each.integer('requester', { max: 0xffff }), directory);
-    }
+    const requests = from.optional('page-requests');
+    this.#requestsAt = requests === undefined ? undefined : PageRequestQueue.placeOf(requests);
   }
 
   // Set-up (vtd.md 11.2 to 11.4).
@@ -207,15 +183,15 @@ export class VtdDriver extends VtdInvalidations {
 
   /**
    * Sets the page request queue up, after the root table and before functions get at it (vtd.md 11.4); with `message` its events are
-   * unmasked. @throws Error if the unit takes no page requests, or there are no pages.
+   * unmasked. One that was loaded is used as it is. @throws Error if the unit takes no page requests, or there are no pages.
    */
   enablePageRequests(options: Omit<PageRequestOptions, 'respond'>, message?: EventMessage): PageRequestQueue {
     if (!this.capabilities.ecap.prs) throw new Error('VT-d: the unit takes no page requests');
-    this.#pageRequests = new PageRequestQueue(this.#registers, this.#memory, this.pages, {
-      ...options,
-      respond: response => this.pageGroupResponse(response),
-    });
-    this.#pageRequests.enable();
+    const at = this.#requestsAt;
+    this.#requestsAt = undefined;
+    const respond = (response: PageGroupResponse): number => this.pageGroupResponse(response);
+    this.#pageRequests = new PageRequestQueue(this.#registers, this.#memory, this.pages, { ...options, respond }, at);
+    if (at === undefined) this.#pageRequests.enable();
     if (message !== undefined) this.#pageRequests.enableEvents(message.hi, message.lo, message.data);
     return this.#pageRequests;
   }
@@ -240,12 +216,8 @@ export class VtdDriver extends VtdInvalidations {
     if (this.queued) this.disableQueue();
   }
 
-  /** Returns every page; the unit must be stopped. */
-  free(): void {
-    for (const directory of this.#directories.values()) directory.free();
-    this.#directories.clear();
-    this.#tables?.free();
-    this.#tables = undefined;
+  override free(): void {
+    super.free();
     this.#ownQueue?.free();
     this.#ownQueue = undefined;
   }
@@ -253,68 +225,6 @@ export class VtdDriver extends VtdInvalidations {
   /** After changes to structures, for units that have write buffers (CAP.RWBF). */
   flushWriteBuffer(): void {
     if (this.capabilities.cap.rwbf) this.#commands.flushWriteBuffer();
-  }
-
-  // Entries. These only write memory; what must be flushed afterwards is up to the caller, or use attach() and its kin.
-
-  /**
-   * Writes a function's context entry, present unless the values say otherwise. In scalable mode without `pasiddirptr` it gets the
-   * function's own PASID directory, made when first needed, and PASIDE where the unit has PASIDs. 0, or -ENOMEM.
-   */
-  contextEntry(requesterId: number, values: ContextValues | ScalableContextValues): number {
-    if (!this.scalable)
-      return this.tables.write(requesterId, ContextEntry.encode({ p: 1, ...(values as ContextValues) }));
-    const scalable = values as ScalableContextValues;
-    if (scalable.pasiddirptr !== undefined) {
-      return this.tables.write(requesterId, ScalableContextEntry.encode({ p: 1, ...scalable }));
-    }
-    const directory = this.#directory(requesterId);
-    if (typeof directory === 'number') return directory;
-    const own = { p: 1, paside: this.capabilities.ecap.pasid, pdts: directory.pdts, pasiddirptr: directory.frame };
-    return this.tables.write(requesterId, ScalableContextEntry.encode({ ...own, ...scalable }));
-  }
-
-  clearContextEntry(requesterId: number): void {
-    this.tables.clear(requesterId);
-  }
-
-  /** Writes an entry of the function's own PASID directory. 0; -EINVAL beyond the directory; -ENOMEM. */
-  pasidEntry(requesterId: number, pasid: number, values: PasidValues): number {
-    return this.writePasidEntry(requesterId, pasid, PasidEntry.encode({ p: 1, ...values }));
-  }
-
-  /** As pasidEntry, from words. */
-  writePasidEntry(requesterId: number, pasid: number, entry: Int32Array): number {
-    const directory = this.#directory(requesterId);
-    return typeof directory === 'number' ? directory : directory.write(pasid, entry);
-  }
-
-  clearPasidEntry(requesterId: number, pasid: number): void {
-    this.#directories.get(requesterId)?.clear(pasid);
-  }
-
-  /** Reads an entry of the function's own PASID directory into `out` (16 words). False if it is not present. */
-  readPasidEntry(requesterId: number, pasid: number, out: Int32Array): boolean {
-    return this.#directories.get(requesterId)?.read(pasid, out) ?? false;
-  }
-
-  /** The function's own PASID directory; undefined while it has none. */
-  directory(requesterId: number): PasidDirectory | undefined {
-    return this.#directories.get(requesterId);
-  }
-
-  /** Whether the function's context entry lets it use a device TLB. */
-  hasDeviceTlb(requesterId: number): boolean {
-    if (!this.tables.read(requesterId, this.#context)) return false;
-    return this.scalable
-      ? ScalableContextEntry.fields.dte.get(this.#context, 0) === 1
-      : ContextEntry.fields.tt.get(this.#context, 0) === TranslationType.ATS;
-  }
-
-  /** Whether the function's context entry lets it request pages. */
-  requestsPages(requesterId: number): boolean {
-    if (!this.scalable || !this.tables.read(requesterId, this.#context)) return false;
-    return ScalableContextEntry.fields.pre.get(this.#context, 0) === 1;
   }
 
   // Entries together with the flushes that Linux gives.
@@ -339,6 +249,7 @@ export class VtdDriver extends VtdInvalidations {
     const entry = new Int32Array(ScalableContextEntry.words);
     if (!this.tables.read(requesterId, entry)) return -Errno.EINVAL;
     const hasDeviceTlb = this.hasDeviceTlb(requesterId);
+    if (this.requestsPages(requesterId)) this.#stopPageRequests(requesterId, entry);
     this.clearContextEntry(requesterId);
     let status = this.contextCacheInvalidate(Granularity.DEVICE, this.scalable ? 0 : domain, requesterId);
     if (status === 0 && this.scalable) status = this.pasidCacheInvalidate(PasidCacheGranularity.DOMAIN, domain);
@@ -352,20 +263,13 @@ export class VtdDriver extends VtdInvalidations {
     return 0;
   }
 
-  /** Returns the tables of a function whose context entry is cleared and forgotten by the unit. */
-  releaseFunction(requesterId: number): void {
-    this.#directories.get(requesterId)?.free();
-    this.#directories.delete(requesterId);
-    this.tables.prune(requesterId);
-  }
-
   /** Writes a PASID entry where none was, and flushes what a caching unit may hold. On failure there is none again. */
   addPasid(requesterId: number, pasid: number, values: PasidValues): number {
     const status = this.pasidEntry(requesterId, pasid, values);
     if (status !== 0) return status;
     const domain = Number(values.did ?? 0);
     return this.#afterNewEntry(
-      () => this.#dropPasidEntry(requesterId, pasid),
+      () => this.dropPasidEntry(requesterId, pasid),
       () => this.flushPasid(domain, pasid),
     );
   }
@@ -422,6 +326,15 @@ export class VtdDriver extends VtdInvalidations {
     }
   }
 
+  /** Clears PRE, before the function's entry goes: a late request is refused, and no fault of an absent entry. What came is handled. */
+  #stopPageRequests(requesterId: number, entry: Int32Array): void {
+    const without = entry.slice();
+    ScalableContextEntry.fields.pre.set(without, 0, 0);
+    this.tables.write(requesterId, without);
+    this.contextCacheInvalidate(Granularity.DEVICE, 0, requesterId);
+    this.#pageRequests?.handle();
+  }
+
   // Virtual commands, faults.
 
   /** A PASID from the host, or a negated errno; -ENODEV without virtual commands. */
@@ -436,20 +349,6 @@ export class VtdDriver extends VtdInvalidations {
   /** What a fault interrupt's handler does: takes the pending records, oldest first. */
   handleFaults(): VtdFault[] {
     return takeFaultRecords(this.#registers, this.capabilities);
-  }
-
-  #directory(requesterId: number): PasidDirectory | number {
-    const known = this.#directories.get(requesterId);
-    if (known !== undefined) return known;
-    const bits = this.#options.pasidBits ?? this.capabilities.pasidBits;
-    const made = PasidDirectory.create(this.#memory, this.pages, directorySize(bits));
-    if (typeof made !== 'number') this.#directories.set(requesterId, made);
-    return made;
-  }
-
-  #dropPasidEntry(requesterId: number, pasid: number): void {
-    this.#directories.get(requesterId)?.clear(pasid);
-    this.#directories.get(requesterId)?.prune(pasid);
   }
 
   /** A unit in caching mode may hold the entry's absence; others need their write buffer flushed at most. */
