@@ -1,6 +1,7 @@
-/** vtd.md 1.8 (the common event machine), 1.10 (completion events), 6.1 and 6.3: both event interrupts, step by step. */
+/** vtd.md 1.8 (the common event machine), 1.10, 1.11 and 6.3: the three event interrupts, step by step. */
 import test from 'ava';
-import { type Bench, legacyBench } from '../bench.test.helper.js';
+import { ATS, pageRequest } from '../ats-bench.test.helper.js';
+import { type Bench, legacyBench, scalableBench } from '../bench.test.helper.js';
 
 const FSTS = 0x34;
 const IM = 0x8000_0000;
@@ -32,11 +33,18 @@ const MACHINES: readonly Machine[] = [
     cause: bench => bench.submitWords(Int32Array.of(0x15, 0, 0, 0)),
     service: bench => bench.write32(0x9c, 1),
   },
+  {
+    name: 'PECTL',
+    control: 0xe0,
+    cause: bench => bench.unit.pageRequest(pageRequest(0x1000)),
+    service: bench => bench.write32(0xdc, 3),
+  },
 ];
 
-function machineBench({ control }: Machine): Bench {
-  const { bench } = legacyBench();
-  bench.enableQueue(false);
+function machineBench({ name, control }: Machine): Bench {
+  const { bench } = name === 'PECTL' ? scalableBench(ATS, {}, { pre: 1 }) : legacyBench();
+  if (name === 'PECTL') bench.write64(0xd0, BigInt(bench.page() * 4096));
+  else bench.enableQueue(false);
   bench.write32(control + 4, 0x31);
   bench.write32(control + 8, 0xfee0_2004);
   return bench;
