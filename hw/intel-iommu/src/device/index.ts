@@ -3,4 +3,5 @@ export { Capabilities } from './capabilities.js';
 export { RegisterFile } from './register-file.js';
 export { VtdUnit } from './unit.js';
 export { IntelIommu, VTD_BASE } from './intel-iommu.js';
+export { Shadows, type ShadowsOptions, type ShadowUnit } from './shadow/shadows.js';
 export { VtdAddressSpaces, type HostedFunctionSink, type VtdAddressSpacesOptions } from './pci-adapter.js';
