@@ -1,5 +1,6 @@
 import type { Plugin } from '@remora/core';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
+import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import iommuTestdevPlugin from '@hw/iommu-testdev/plugin';
 import q35Plugin from '@hw/q35/plugin';
@@ -8,6 +9,7 @@ import vfioPciPlugin from '@hw/vfio-pci/plugin';
 /** Boards and devices that come with Remora: what a state file may name. */
 export const plugins: readonly Plugin[] = [
   dmaEnginePlugin,
+  eduPlugin,
   intelIommuPlugin,
   iommuTestdevPlugin,
   q35Plugin,

@@ -48,8 +48,35 @@ function hostOf(machine: Machine): unknown {
   const host = machine.host?.platform;
   if (!(host instanceof SimulatedHost)) return null;
   const { groups, pasids, devices, interrupts } = host.dump();
-  const mapped = canonical(groups, ['address']);
-  return { groups: mapped, pasids, devices, interrupts, bound: boundPasids(host), faults: host.faults };
+  return {
+    groups: canonical(byPage(groups)),
+    pasids,
+    devices,
+    interrupts,
+    bound: boundPasids(host),
+    faults: host.faults,
+  };
+}
+
+/** What containers map, page by page: how it is cut into ranges does not matter, nor where the process has its memory. */
+function byPage(value: unknown): unknown {
+  if (Array.isArray(value)) return value.flatMap(each => (isMapping(each) ? pagesIn(each) : [byPage(each)]));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, byPage(inner)]));
+}
+
+interface Mapping {
+  readonly iovaFrame: number;
+  readonly pages: number;
+  readonly access: number;
+}
+
+function isMapping(value: unknown): value is Mapping {
+  return typeof value === 'object' && value !== null && 'iovaFrame' in value;
+}
+
+function pagesIn({ iovaFrame, pages, access }: Mapping): string[] {
+  return Array.from({ length: pages }, (_, index) => `${iovaFrame + index}:${access}`);
 }
 
 /** PASIDs in the physical unit's tables, by function: what its walker finds. */
@@ -59,7 +86,7 @@ function boundPasids(host: SimulatedHost): unknown {
 }
 
 /** Lists of what caches hold in one order; `without` leaves fields out. */
-function canonical(value: unknown, without: readonly string[] = []): unknown {
+function canonical(value: unknown, without: readonly string[] = ['ranges']): unknown {
   if (Array.isArray(value)) {
     const all = value.map(each => canonical(each, without));
     return all.every(each => typeof each === 'object')

@@ -10,8 +10,11 @@ import { machinePrograms } from '../fuzz/machine-program.js';
 import { MachineRun } from '../fuzz/machine-run.js';
 import fc from 'fast-check';
 import { AssignedGuest, type AssignedEngine } from './assigned-guest.js';
+import { AtsGuest } from './ats-guest.js';
+import { EduGuest } from './edu-guest.js';
 import { EmulatedGuest, type Stage } from './emulated-guest.js';
 import type { Recording } from './operations.js';
+import { ShadowGuest } from './shadow-guest.js';
 
 export interface Scenario {
   readonly name: string;
@@ -53,13 +56,44 @@ function emulated(name: string, { stage, iommu = {}, latency = 0, extra = [] }: 
   };
 }
 
+/** An engine that keeps translations and requests pages; its invalidations take a while. */
+function withDeviceTlb(name: string, engine: string): Scenario {
+  return {
+    name,
+    create: () =>
+      createMachine(undefined, {
+        board: 'q35,memory=16M',
+        plugins,
+        devices: [
+          'intel-iommu,x-scalable-mode=on,x-flts=on,device-iotlb=on,svm=on,pasid-bits=8',
+          `dma-engine,addr=05.0,ats=on,pri=on${engine}`,
+        ],
+      }),
+    play: (recording, seed) => {
+      const guest = new AtsGuest(recording, new Random(seed));
+      for (let count = 0; count < ACTIONS; count++) guest.act();
+    },
+  };
+}
+
+const edu: Scenario = {
+  name: 'edu',
+  create: () =>
+    createMachine(undefined, { board: 'q35,memory=16M', plugins, devices: ['intel-iommu', 'edu,addr=06.0'] }),
+  play: (recording, seed) => {
+    const guest = new EduGuest(recording, new Random(seed));
+    for (let count = 0; count < 2 * ACTIONS; count++) guest.act();
+  },
+};
+
 interface AssignedOptions {
   readonly engines: readonly (AssignedEngine & { readonly options: string })[];
   readonly latency?: number;
-  readonly iommu?: string;
+  /** The host cannot nest: its unit follows the guest's tables, which caching mode reports. */
+  readonly shadow?: boolean;
 }
 
-function assigned(name: string, { engines, latency = 0, iommu = '' }: AssignedOptions): Scenario {
+function assigned(name: string, { engines, latency = 0, shadow = false }: AssignedOptions): Scenario {
   const hosts = [ENGINE, SECOND_ENGINE];
   return {
     name,
@@ -68,6 +102,7 @@ function assigned(name: string, { engines, latency = 0, iommu = '' }: AssignedOp
         memory: 64 * MIB,
         seed,
         iommu: physicalVtd(),
+        kernel: { nestingType: !shadow },
         plugins,
         devices: hosts.map(addr => `dma-engine,addr=${addr},latency=${latency}`),
       });
@@ -76,14 +111,17 @@ function assigned(name: string, { engines, latency = 0, iommu = '' }: AssignedOp
           board: 'q35,memory=16M',
           plugins,
           devices: [
-            `intel-iommu,x-scalable-mode=modern${iommu}`,
+            shadow ? 'intel-iommu,caching-mode=on' : 'intel-iommu,x-scalable-mode=modern',
             ...engines.map(({ options }, index) => `vfio-pci,host=${hosts[index]},${options}`),
           ],
         }),
       );
     },
     play: (recording, seed) => {
-      const guest = new AssignedGuest(recording, new Random(seed), engines);
+      const random = new Random(seed);
+      const guest = shadow
+        ? new ShadowGuest(recording, random, engines)
+        : new AssignedGuest(recording, random, engines);
       for (let count = 0; count < ACTIONS; count++) guest.act();
     },
   };
@@ -140,6 +178,11 @@ export const SCENARIOS: readonly Scenario[] = [
   assigned('one engine of a host', { engines: [ONE] }),
   assigned('two engines in one container, which take their time', { engines: [ONE, TWO], latency: 900 }),
   assigned('two engines, each in a container of its own', { engines: [ONE, APART] }),
+  assigned('a host that cannot nest follows the tables of one engine', { engines: [ONE], shadow: true }),
+  assigned('and of two', { engines: [ONE, TWO], latency: 700, shadow: true }),
+  withDeviceTlb('device TLB and page requests', ''),
+  withDeviceTlb('a slow device TLB, and an engine that takes its time', ',latency=500,x-invalidate-latency=3000'),
+  edu,
   fuzzed(0),
   fuzzed(CONFIGURATIONS.findIndex(({ modes }) => modes.includes('first'))),
   fuzzed(CONFIGURATIONS.findIndex(({ name }) => name === 'nesting')),

@@ -6,16 +6,18 @@
  */
 import {
   ConfigError,
+  errnoName,
   logger,
   Region,
   type Device,
   type Inspector,
   type ResetPhase,
   type Resumed,
+  StateError,
   type StateReader,
   type StateWriter,
 } from '@remora/core';
-import { functionByRequesterId, pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
+import { formatBdf, functionByRequesterId, pciSetupIommu, type SystemDeviceContext } from '@remora/pci';
 import type { VtdConfig } from '../config/index.js';
 import { VtdAddressSpaces } from './pci-adapter.js';
 import { HostPropagation } from './propagation/host-propagation.js';
@@ -34,6 +36,8 @@ export class IntelIommu implements Device {
   readonly spaces: VtdAddressSpaces;
   readonly #context: SystemDeviceContext;
   readonly #region: Region;
+  /** In the state that was loaded, a host did not have all that the guest had mapped. */
+  #owed = false;
   #registration: Disposable | undefined;
 
   constructor(context: SystemDeviceContext, config: VtdConfig) {
@@ -99,21 +103,34 @@ export class IntelIommu implements Device {
   save(into: StateWriter): void {
     this.unit.save(into.child('unit'));
     this.propagation.save(into.child('host'));
+    into.flag('mappings-owed', this.shadows.owed);
   }
 
   load(from: StateReader): void {
     this.unit.load(from.child('unit'));
     this.propagation.load(from.child('host'));
+    this.#owed = from.flag('mappings-owed');
   }
 
-  /** What hosts had of this guest's translations, they have again before any device below goes on. */
+  /**
+   * What hosts had of this guest's translations, they have again before any device below goes on.
+   * @throws StateError if a host refuses what the one before had.
+   */
   resume(): readonly Resumed[] {
-    this.shadows.everything();
-    const resumed = this.propagation.resume();
+    const result = this.shadows.everything();
+    if (result < 0 && !this.#owed)
+      throw new StateError('mappings', `a host does not map what the guest has mapped: ${errnoName(result)}`);
+    const mapped = this.shadows.functions.filter(({ pages }) => pages > 0);
+    const resumed = [
+      ...mapped.map(({ requesterId, pages }) => {
+        const place = formatBdf(requesterId >>> 8, requesterId & 0xff);
+        return { what: 'mappings', detail: `${pages} pages of ${place}, from the guest's tables` };
+      }),
+      ...this.propagation.resume(),
+    ];
     const awaited = this.unit.resume();
-    return awaited === 0
-      ? resumed
-      : [...resumed, { what: 'device TLBs', detail: `${awaited} invalidations sent again` }];
+    if (awaited > 0) resumed.push({ what: 'device TLBs', detail: `${awaited} invalidations sent again` });
+    return resumed;
   }
 
   inspect(into: Inspector): void {

@@ -29,19 +29,23 @@ class Output {
   #length = 0;
 
   u8(value: number): void {
-    this.#view.setUint8(this.#grow(1), value);
+    const at = this.#grow(1);
+    this.#view.setUint8(at, value);
   }
 
   u16(value: number): void {
-    this.#view.setUint16(this.#grow(2), value, true);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, true);
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.#grow(4), value, true);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value, true);
   }
 
   f64(value: number): void {
-    this.#view.setFloat64(this.#grow(8), value, true);
+    const at = this.#grow(8);
+    this.#view.setFloat64(at, value, true);
   }
 
   /** Their number comes first. */
@@ -55,6 +59,7 @@ class Output {
     return this.#bytes.slice(0, this.#length);
   }
 
+  /** Where the next `bytes` bytes go. The view may be another one afterwards. */
   #grow(bytes: number): number {
     const at = this.#length;
     this.#length += bytes;

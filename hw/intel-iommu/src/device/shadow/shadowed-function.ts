@@ -102,13 +102,20 @@ export class ShadowedFunction {
     return this.#switched.translated ? this.#shadow.sync(start, end) : 0;
   }
 
+  /** Whether the host does not have all that it ought to. */
+  get owed(): boolean {
+    return this.#shadow.owes;
+  }
+
+  /** Pages that the host was told of; 0 while the function is not translated. */
+  get pages(): number {
+    return this.#shadow.told.reduce((sum, { pages }) => sum + pages, 0);
+  }
+
   inspect(into: Inspector): void {
     into.value('translated', this.#switched.translated);
     into.value('ranges', this.#shadow.told.length);
-    into.value(
-      'pages',
-      this.#shadow.told.reduce((sum, { pages }) => sum + pages, 0),
-    );
+    into.value('pages', this.pages);
   }
 
   #read(): Source {

@@ -114,6 +114,16 @@ export class Shadows {
     return this.#each(fn => fn.refresh(true));
   }
 
+  /** Whether any host does not have all that it ought to. */
+  get owed(): boolean {
+    return this.#functions.some(fn => fn.owed);
+  }
+
+  /** The functions that hosts follow. */
+  get functions(): readonly Pick<ShadowedFunction, 'requesterId' | 'pages'>[] {
+    return this.#functions;
+  }
+
   inspect(into: Inspector): void {
     for (const fn of this.#functions) fn.inspect(into.child(fn.requesterId.toString(16).padStart(4, '0')));
   }
