@@ -65,8 +65,8 @@ class BenchMemory implements MemoryPort {
   }
 }
 
-/** What a unit on a bench has around it beside memory: functions with device TLBs, and time. */
-export type Surroundings = Pick<VtdEnvironment, 'endpoint' | 'clock'>;
+/** What a unit on a bench has around it beside memory: functions with device TLBs, time, and a ledger. */
+export type Surroundings = Pick<VtdEnvironment, 'endpoint' | 'clock' | 'ledger'>;
 
 /** What became of a request. */
 export type Outcome =

@@ -1,5 +1,5 @@
 /** Device-TLB invalidations: what functions are sent, what is waited for, time-outs and stray completions (vtd.md 5.1, 5.5, 7.5). */
-import { Inspector, NO_PASID, VirtualClock } from '@remora/core';
+import { Inspector, Ledger, NO_PASID, VirtualClock } from '@remora/core';
 import test from 'ava';
 import {
   DeviceTlbDescriptor,
@@ -385,6 +385,26 @@ test('inspection shows what is outstanding', t => {
   t.deepEqual(shown(), [outstanding]);
   fn.owed[0]!();
   t.deepEqual(shown(), []);
+});
+
+test('the ledger tells of time-outs and of stray completions', t => {
+  const ledger = new Ledger();
+  ledger.on = true;
+  const fn = new FakeFunction();
+  fn.manner = 'later';
+  const clock = new VirtualClock();
+  const bench = new Bench(ATS, undefined, { ...functions({ [RID]: fn }), clock, ledger });
+  bench.setRoot(bench.page(), Ttm.SCALABLE);
+  bench.enableQueue(true);
+  bench.submit(PasidDeviceTlbDescriptor, { type: 8, sid: RID, pasid: 5, addr: 0x12345 });
+  clock.step(60 * SECOND);
+  fn.owed[0]!();
+  const told = ledger.events.filter(({ kind }) => kind.startsWith('device-tlb')).map(({ kind, data }) => [kind, data]);
+  const what = { requesterId: RID, pasid: 5, hi: 0, lo: 0x1234_5000, shift: 12 };
+  t.deepEqual(told, [
+    ['device-tlb-timeout', what],
+    ['device-tlb-unexpected', what],
+  ]);
 });
 
 test('propagation still hears of each invalidation, before the function does', t => {

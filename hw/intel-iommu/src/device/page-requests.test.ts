@@ -1,5 +1,5 @@
 /** Page requests: which are taken, the queue, its overflow, its event, and responses (vtd.md 1.11, 4.4, 5.7, 5.9, 7.1 to 7.4). */
-import { Access, NO_PASID } from '@remora/core';
+import { Access, Ledger, NO_PASID } from '@remora/core';
 import { PageResponse, type PageRequest } from '@remora/iommu';
 import test from 'ava';
 import {
@@ -428,6 +428,34 @@ test('drain: a wait with PD completes when every earlier request is in the queue
   without.enableQueue(true);
   t.false(without.submit(WaitDescriptor, { type: 5, fn: 1, pd: 1 }));
   t.is(without.read32(Reg.IQERCD) & 0xf, QueueError.RESERVED_FIELD);
+});
+
+test('the ledger tells of each request, and what became of it', t => {
+  const ledger = new Ledger();
+  ledger.on = true;
+  const { bench } = scalableBench(ATS, {}, ENABLED, undefined, { ledger });
+  bench.write64(Reg.PQA, bench.page() * 4096);
+  bench.write32(Reg.PQH, 2 * SLOT);
+  for (let n = 0; n < 2; n++) t.true(bench.unit.pageRequest(pageRequest(PAGE)));
+  bench.write32(Reg.PRS, PRO);
+  bench.write64(Reg.PQA, NOWHERE * 4096);
+  bench.write32(Reg.PQH, 3 * SLOT);
+  t.false(bench.unit.pageRequest(pageRequest(PAGE)));
+  const told = ledger.events.filter(({ kind }) => kind === 'page-request').map(({ data }) => data);
+  const request = {
+    requesterId: RID,
+    pasid: NO_PASID,
+    hi: 0,
+    lo: Number(PAGE),
+    access: READ_WRITE,
+    group: 3,
+    last: true,
+  };
+  const outcomes = ['queued', 'overflow', 'no-memory'];
+  t.deepEqual(
+    told,
+    outcomes.map(outcome => ({ ...request, outcome })),
+  );
 });
 
 test('reset: the queue is as after power-on, and takes requests again once software has set it up', t => {
