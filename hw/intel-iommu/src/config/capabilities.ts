@@ -1,6 +1,6 @@
 import { Cap, Ecap } from '../spec/index.js';
 import type { VtdConfig } from './options.js';
-import { isScalable, offersFirstStage, pasidBits } from './validate.js';
+import { isScalable, offersFirstStage, offersSecondStage, pasidBits } from './validate.js';
 
 /** Where QEMU puts the fault records and the IOTLB registers, in units of 16 bytes. */
 const FAULT_RECORD_OFFSET = 0x22;
@@ -46,7 +46,7 @@ export function extendedCapabilityRegister(config: VtdConfig): Int32Array {
   const modern = config['x-scalable-mode'] === 'modern';
   const { nesting } = config;
   const firstStage = offersFirstStage(config);
-  const secondStage = scalable && (nesting || !firstStage);
+  const secondStage = offersSecondStage(config);
   const pasids = pasidBits(config);
   return Ecap.encode({
     qi: 1,

@@ -181,6 +181,25 @@ test('every width of PASIDs', t => {
   t.regex(refused?.message ?? '', /pasid-bits: .*21.*0 .*20/);
 });
 
+test('accessed and dirty bits need the stage that they are in', t => {
+  const outcome = (options: object): bigint | string => {
+    try {
+      const words = extendedCapabilityRegister(vtdConfig({ 'x-scalable-mode': 'on', pt: false, ...options }, 'vtd'));
+      return bigOf(words[1]!, words[0]!);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return error.message;
+    }
+  };
+  t.is(outcome({ 'x-ssads': true }), 0x6800_8000_0f02n);
+  t.is(outcome({ 'x-flts': true, 'x-eafs': true }), 0x8804_0000_0f02n);
+  t.is(outcome({ nesting: true, 'x-ssads': true, 'x-eafs': true }), 0xe99c_8400_0f02n);
+  const second = 'vtd.x-ssads: needs a second stage in scalable mode: set x-flts=off or nesting=on';
+  t.is(outcome({ 'x-flts': true, 'x-ssads': true }), second);
+  t.is(outcome({ 'x-scalable-mode': 'modern', 'x-ssads': true }), second);
+  t.is(outcome({ 'x-eafs': true }), 'vtd.x-eafs: needs a first stage: set x-flts=on or nesting=on');
+});
+
 test('x-pds and x-nwfs take from svm', t => {
   const ecap = (options: object): bigint => {
     const words = extendedCapabilityRegister(vtdConfig({ ...FIRST, 'pasid-bits': 8, ...options }));

@@ -6,6 +6,11 @@ export function isScalable(config: VtdConfig): boolean {
   return config['x-scalable-mode'] !== 'off' || config.nesting;
 }
 
+/** Whether the configuration offers second-stage tables in scalable mode. */
+export function offersSecondStage(config: VtdConfig): boolean {
+  return isScalable(config) && (config.nesting || !offersFirstStage(config));
+}
+
 /** Whether the configuration offers first-stage tables. */
 export function offersFirstStage(config: VtdConfig): boolean {
   return isScalable(config) && (config['x-flts'] || config.nesting || config['x-scalable-mode'] === 'modern');
@@ -47,6 +52,7 @@ export const vtdProperties: Schema<VtdConfig> = {
     for (const option of ['eim', 'x-pi'] as const) {
       if (config[option] && !config.intremap) refuse(path, option, 'needs interrupt remapping: set intremap=on');
     }
+    checkStages(config, path);
     checkPasids(config, path);
     checkDeviceTlbs(config, path);
     if (config.compat === 'qemu-10.2') checkCompatible(config, path);
@@ -83,6 +89,16 @@ function checkMode(config: VtdConfig, path: string, input: Readonly<Record<strin
 function checkWidth(config: VtdConfig, path: string): void {
   if (config['x-flts'] && config['aw-bits'] === 39) {
     refuse(path, 'aw-bits', '39 is not offered with x-flts=on, which takes 48 or 57');
+  }
+}
+
+/** Accessed and dirty bits of stages that are not there. */
+function checkStages(config: VtdConfig, path: string): void {
+  if (config['x-eafs'] && !offersFirstStage(config)) {
+    refuse(path, 'x-eafs', 'needs a first stage: set x-flts=on or nesting=on');
+  }
+  if (config['x-ssads'] && !offersSecondStage(config)) {
+    refuse(path, 'x-ssads', 'needs a second stage in scalable mode: set x-flts=off or nesting=on');
   }
 }
 
