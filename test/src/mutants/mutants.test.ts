@@ -3,12 +3,20 @@ import test from 'ava';
 import { judge, judgeTogether, nameOf, needsMachines } from './judges.js';
 import { ATS_MUTANTS } from './ats-mutants.js';
 import { COMPATIBLE_MUTANTS } from './compatible-mutants.js';
+import { DEVICE_TLB_MUTANTS } from './device-tlb-mutants.js';
 import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
 import { MUTANTS } from './mutants.js';
 import { SHADOW_MUTANTS } from './shadow-mutants.js';
 import { altered, Workshop } from './workshop.js';
 
-const ALL = [...MUTANTS, ...ATS_MUTANTS, ...INTERRUPT_MUTANTS, ...SHADOW_MUTANTS, ...COMPATIBLE_MUTANTS];
+const ALL = [
+  ...MUTANTS,
+  ...ATS_MUTANTS,
+  ...DEVICE_TLB_MUTANTS,
+  ...INTERRUPT_MUTANTS,
+  ...SHADOW_MUTANTS,
+  ...COMPATIBLE_MUTANTS,
+];
 
 test('there are 50 mutants or more', t => {
   t.true(ALL.length >= 50);
