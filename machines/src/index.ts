@@ -2,6 +2,7 @@ import type { MachineDefinition } from '@remora/machine';
 import { q35AtsMachine } from './q35-ats.js';
 import { q35PassthroughMachine } from './q35-passthrough.js';
 import { q35TestdevMachine } from './q35-testdev.js';
+import { shadow } from './shadow.js';
 import { vsva } from './vsva.js';
 
 export * from './guest/guest.js';
@@ -13,7 +14,14 @@ export * from './plugins.js';
 export * from './q35-ats.js';
 export * from './q35-passthrough.js';
 export * from './q35-testdev.js';
+export * from './shadow.js';
 export * from './vsva.js';
 
 /** The ready-made machines: `remora run NAME`. */
-export const machines: readonly MachineDefinition[] = [vsva, q35PassthroughMachine, q35TestdevMachine, q35AtsMachine];
+export const machines: readonly MachineDefinition[] = [
+  vsva,
+  shadow,
+  q35PassthroughMachine,
+  q35TestdevMachine,
+  q35AtsMachine,
+];

@@ -54,6 +54,17 @@ test('run vsva: the table tells the way from the guest to DMA, and all recording
   t.is(stdout.match(/ 0 mismatches/g)?.length, 19);
 });
 
+test('run shadow: what the guest reports becomes MAP_DMA and UNMAP_DMA, and DMA follows', async t => {
+  const { exitCode, stdout, stderr } = await remora('run', 'shadow');
+  t.is(exitCode, 0);
+  t.is(stderr, '');
+  for (const call of ['VFIO_IOMMU_MAP_DMA 0x3b71 argsz=32', 'VFIO_IOMMU_UNMAP_DMA 0x3b72 argsz=24']) {
+    t.true(stdout.includes(call), call);
+  }
+  t.regex(stdout, /FAULT 0x79/);
+  t.regex(stdout, /REFUSED/);
+});
+
 test('run --json: each host call is caused by a decision of the vIOMMU, and that by a step of the guest', async t => {
   const all = await events(1);
   const byId = new Map(all.map(event => [event.id, event]));
