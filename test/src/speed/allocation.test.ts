@@ -1,5 +1,5 @@
 /** Hot paths make no garbage: counted on the heap, not timed. */
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { frameHi, frameLo } from '@remora/bits';
 import { Access, AddressSpace, NO_PASID, PAGE_BYTES, Ram, Region, Translation, TxAttrs } from '@remora/core';
 import { AtsCompletion, RemappedInterrupt } from '@remora/iommu';
@@ -18,6 +18,7 @@ import {
   secondStagePasid,
   VtdDriver,
 } from '@hw/intel-iommu/driver';
+import { bytesEach, isClean } from './garbage.js';
 
 const REQUESTER = 0x18;
 const DOMAIN = 7;
@@ -29,8 +30,6 @@ const PAGES = 1024;
 const FIRST_PAGE = 0x1_234f_8000;
 const FIRST_TARGET = 0x100_8000;
 const SECOND_TARGET = 0x20f_8000;
-const CHUNK = 20_000;
-const CHUNKS = 15;
 
 /** A unit with a PASID of each kind, whose IOTLB has `entries`. */
 function unitWith(entries: number) {
@@ -64,24 +63,6 @@ function unitWith(entries: number) {
     driver.pasidEntry(REQUESTER, 0, secondStagePasid(second, DOMAIN + 1));
   });
   return { unit, driver, memory };
-}
-
-/** Bytes that one call of `operation` leaves on the heap: the median over chunks, since a collection may fall into any of them. */
-function bytesEach(operation: (index: number) => void): number {
-  for (let i = 0; i < 3 * CHUNK; i++) operation(i);
-  const grown = new Float64Array(CHUNKS);
-  for (let chunk = 0; chunk < CHUNKS; chunk++) {
-    const before = process.memoryUsage().heapUsed;
-    for (let i = 0; i < CHUNK; i++) operation(i);
-    grown[chunk] = (process.memoryUsage().heapUsed - before) / CHUNK;
-  }
-  return grown.sort()[CHUNKS >> 1]!;
-}
-
-/** The smallest object takes 16 bytes; the measurement itself leaves a few hundred. */
-function isClean(t: ExecutionContext, operation: (index: number) => void): void {
-  const bytes = bytesEach(operation);
-  t.true(bytes < 1, `${bytes} bytes for each`);
 }
 
 test('the measurement sees an object, an array and a boxed number', t => {
