@@ -22,6 +22,7 @@ export interface UnitCaches {
 const TRANSLATION_WORDS = 10;
 const STRUCTURE_WORDS = 10;
 const INTERRUPT_WORDS = 5;
+const FAULTING_WORDS = 5;
 const MAX_WORDS = 2 ** 24;
 /** Words that name address spaces of other caches: they are found again when the entry is loaded. */
 const UNNAMED = -1;
@@ -56,6 +57,13 @@ export function saveCaches(into: StateWriter, caches: UnitCaches): void {
     );
     into.words('structures', packed(entries, STRUCTURE_WORDS));
   }
+  const { faulting } = lookup;
+  if (faulting !== undefined) {
+    const refused = [...faulting.contexts.entries(), ...faulting.pasids.entries()].map(
+      ({ requesterId, pasid, reason, fpd, domain }) => Int32Array.of(requesterId, pasid, reason, Number(fpd), domain),
+    );
+    into.words('faulting', packed(refused, FAULTING_WORDS));
+  }
   const irtes = interruptEntries.indices().map(index => {
     const entry = new Int32Array(INTERRUPT_WORDS);
     interruptEntries.lookup(index, entry.subarray(1));
@@ -81,6 +89,19 @@ export function loadCaches(from: StateReader, caches: UnitCaches): void {
   }
   if (structures !== undefined) {
     for (const entry of unpacked(from, 'structures', STRUCTURE_WORDS)) loadStructure(from, structures, entry);
+  }
+  const { faulting } = lookup;
+  if (faulting !== undefined) {
+    for (const [requesterId = 0, pasid = 0, reason = 0, fpd = 0, domain = 0] of unpacked(
+      from,
+      'faulting',
+      FAULTING_WORDS,
+    )) {
+      if (reason < 1 || reason > 0xff || domain < 0 || domain > 0xffff)
+        throw from.problem('faulting', 'no refused entry');
+      if (pasid < 0) faulting.contexts.add(requesterId & 0xffff, reason, fpd === 1, domain);
+      else faulting.pasids.add(requesterId & 0xffff, pasid & 0xf_ffff, reason, fpd === 1);
+    }
   }
   for (const entry of unpacked(from, 'interrupts', INTERRUPT_WORDS)) {
     if (entry[0]! < 0) throw from.problem('interrupts', 'no interrupt index');

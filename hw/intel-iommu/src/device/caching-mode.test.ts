@@ -2,7 +2,7 @@
  * Caching mode (CAP.CM, vtd.md 2.1, 9 rules 2 and 3): what is not present or not in order stays so until an invalidation covers it. Each
  * case is set right behind the unit's back; then exactly the invalidations that a driver may choose from make it count.
  */
-import { Access, Inspector } from '@remora/core';
+import { Access, Inspector, StateReader, StateWriter } from '@remora/core';
 import test from 'ava';
 import type { VtdConfig } from '../config/index.js';
 import {
@@ -374,9 +374,25 @@ test('inspect() shows what was refused; there is an end to it', t => {
     return (into.toJSON() as { caches: { faulting: unknown[] } }).caches.faulting;
   };
   t.deepEqual(faulting(), [
-    { requesterId: RID ^ 0x80, pasid: -1, reason: 0x39 },
-    { requesterId: RID, pasid: 0x40, reason: 0x51 },
+    { requesterId: RID ^ 0x80, pasid: -1, reason: 0x39, fpd: false, domain: 0 },
+    { requesterId: RID, pasid: 0x40, reason: 0x51, fpd: false, domain: 0 },
   ]);
   for (let pasid = 64; pasid < 64 + 5000; pasid++) bench.fault(IOVA, READ, pasid);
   t.true(faulting().length < 4200);
+});
+
+test('what was refused is part of the state: a restored unit refuses it until it is told', t => {
+  const { bench, second } = legacyBench({ 'caching-mode': true }, { p: 0, fpd: 1 });
+  t.is(bench.fault(IOVA), 0x02);
+  const saved = new StateWriter();
+  bench.unit.save(saved);
+  const other = legacyBench({ 'caching-mode': true });
+  other.bench.mapAt(second, 4, IOVA, 0x9000n | RW, RW);
+  other.bench.unit.reset();
+  other.bench.unit.load(new StateReader(saved.section));
+  t.is(other.bench.fault(IOVA), 0x02, 'although its own memory has the entry');
+  t.deepEqual([other.bench.suppressed, other.bench.offered], [[0x02], []]);
+  other.bench.enableQueue(false);
+  other.bench.submit(CC, { type: 1, g: 3, did: 0, sid: RID });
+  t.is(other.bench.fault(IOVA), 0);
 });

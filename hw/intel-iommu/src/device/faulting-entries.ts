@@ -8,12 +8,14 @@ import { Fault } from '../spec/index.js';
 /** Devfn bits that a function mask makes a device-selective invalidation ignore (VT-d 6.5.2.1: FM). */
 export const FUNCTION_MASKS = [0xffff, 0xfffb, 0xfff9, 0xfff8] as const;
 
-/** A refused entry, for people and tests. */
+/** A refused entry, for people and for the unit's state. */
 export interface FaultingEntry {
   readonly requesterId: number;
   /** -1 for a context entry. */
   readonly pasid: number;
   readonly reason: number;
+  readonly fpd: boolean;
+  readonly domain: number;
 }
 
 const MOST = 4096;
@@ -30,6 +32,13 @@ const Refusal = {
   reason: (refusal: number): number => refusal & 0xff,
   fpd: (refusal: number): boolean => (refusal & 0x100) !== 0,
   domain: (refusal: number): number => refusal >>> 9,
+  entry: (requesterId: number, pasid: number, refusal: number): FaultingEntry => ({
+    requesterId,
+    pasid,
+    reason: Refusal.reason(refusal),
+    fpd: Refusal.fpd(refusal),
+    domain: Refusal.domain(refusal),
+  }),
 } as const;
 
 class FaultingEntries {
@@ -77,8 +86,7 @@ export class FaultingContexts extends FaultingEntries {
   }
 
   *entries(): Generator<FaultingEntry> {
-    for (const [requesterId, refusal] of this.refusals)
-      yield { requesterId, pasid: -1, reason: Refusal.reason(refusal) };
+    for (const [requesterId, refusal] of this.refusals) yield Refusal.entry(requesterId, -1, refusal);
   }
 }
 
@@ -101,7 +109,7 @@ export class FaultingPasids extends FaultingEntries {
 
   *entries(): Generator<FaultingEntry> {
     for (const [key, refusal] of this.refusals) {
-      yield { requesterId: Math.floor(key / PASIDS), pasid: key % PASIDS, reason: Refusal.reason(refusal) };
+      yield Refusal.entry(Math.floor(key / PASIDS), key % PASIDS, refusal);
     }
   }
 }

@@ -79,8 +79,8 @@ export function inspectUnit(
   caches.value('iotlb', [...iotlb.entries()]);
   caches.value('pagingStructures', countsByLevel(lookup.structures));
   caches.value('faulting', [
-    ...(lookup.contexts.faulting?.entries() ?? []),
-    ...(lookup.pasids.faulting?.entries() ?? []),
+    ...(lookup.faulting?.contexts.entries() ?? []),
+    ...(lookup.faulting?.pasids.entries() ?? []),
   ]);
   caches.value('interruptEntries', interruptEntries.indices());
 }

@@ -11,6 +11,7 @@ import {
   TranslationType,
 } from '../spec/index.js';
 import { Ctx, CtxFlag, type ContextCache } from './context-cache.js';
+import type { FaultingContexts, FaultingPasids } from './faulting-entries.js';
 import { Pe, PeFlag, type PasidEntryCache } from './pasid-entry-cache.js';
 import type { TableReader } from './table-reader.js';
 
@@ -43,6 +44,13 @@ export class Lookup {
     this.contexts = contexts;
     this.pasids = pasids;
     this.#iotlb = iotlb;
+  }
+
+  /** Entries that were refused, where those are cached. */
+  get faulting(): { readonly contexts: FaultingContexts; readonly pasids: FaultingPasids } | undefined {
+    const contexts = this.contexts.faulting;
+    const pasids = this.pasids.faulting;
+    return contexts === undefined || pasids === undefined ? undefined : { contexts, pasids };
   }
 
   /** FPD bits met by the last read that failed. */
