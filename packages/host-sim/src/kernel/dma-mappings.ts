@@ -73,21 +73,16 @@ export class DmaMappings {
    */
   unmap(iovaFrame: number, pages: number, version: 1 | 2): number {
     const end = iovaFrame + pages;
-    const first = this.#firstEndingAfter(iovaFrame);
-    const touched: Mapping[] = [];
-    for (let at = first; at < this.#mappings.length && this.#mappings[at]!.iovaFrame < end; at++) {
-      const mapping = this.#mappings[at]!;
-      const cut = mapping.iovaFrame < iovaFrame || mapping.iovaFrame + mapping.frames.length > end;
-      if (cut && version === 2) return -Errno.EINVAL;
-      if (mapping.iovaFrame >= iovaFrame) touched.push(mapping);
-    }
-    let unmapped = 0;
-    for (const mapping of touched) {
-      const error = this.#remove(mapping);
-      if (error !== 0) return error;
-      unmapped += mapping.frames.length;
-    }
-    return unmapped;
+    const mappings = this.#mappings;
+    let first = this.#firstEndingAfter(iovaFrame);
+    let past = first;
+    while (past < mappings.length && mappings[past]!.iovaFrame < end) past++;
+    if (first === past) return 0;
+    const last = mappings[past - 1]!;
+    const startsBefore = mappings[first]!.iovaFrame < iovaFrame;
+    if (version === 2 && (startsBefore || last.iovaFrame + last.frames.length > end)) return -Errno.EINVAL;
+    if (startsBefore) first++;
+    return this.#remove(first, past);
   }
 
   state(): DmaMappingState[] {
@@ -104,17 +99,32 @@ export class DmaMappings {
     for (const { frames } of this.#mappings.splice(0)) this.#unpin(frames);
   }
 
-  #remove(mapping: Mapping): number {
-    const error = this.#domain.unmap(mapping.iovaFrame, mapping.frames.length);
-    if (error !== 0) return error;
-    this.#unpin(mapping.frames);
-    this.#mappings.splice(this.#mappings.indexOf(mapping), 1);
-    return 0;
+  /** Removes mappings [first, past) and returns their pages; up to the one that the IOMMU refuses, if there is one. */
+  #remove(first: number, past: number): number {
+    let unmapped = 0;
+    let at = first;
+    let error = 0;
+    for (; at < past; at++) {
+      const { iovaFrame, frames } = this.#mappings[at]!;
+      error = this.#domain.unmap(iovaFrame, frames.length);
+      if (error !== 0) break;
+      this.#unpin(frames);
+      unmapped += frames.length;
+    }
+    this.#mappings.splice(first, at - first);
+    return error === 0 ? unmapped : error;
   }
 
   #firstEndingAfter(frame: number): number {
-    const index = this.#mappings.findIndex(mapping => mapping.iovaFrame + mapping.frames.length > frame);
-    return index < 0 ? this.#mappings.length : index;
+    let low = 0;
+    let high = this.#mappings.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const { iovaFrame, frames } = this.#mappings[middle]!;
+      if (iovaFrame + frames.length > frame) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 
   #pin(memory: ProcessMemory, address: number, pages: number): Int32Array | number {
