@@ -77,6 +77,7 @@ export class Shadows {
   }
 
   contextCacheInvalidate(granularity: number, domain: number, sourceId: number, functionMask: number): number {
+    if (this.#functions.length === 0) return 0;
     const unit = this.#unit();
     // A context entry of scalable mode has no domain.
     const all = granularity === Granularity.GLOBAL || (granularity === Granularity.DOMAIN && unit.scalable);
@@ -89,6 +90,7 @@ export class Shadows {
   }
 
   pasidCacheInvalidate(granularity: number, domain: number, pasid: number): number {
+    if (this.#functions.length === 0) return 0;
     return this.#each(fn => {
       if (granularity === PasidCacheGranularity.GLOBAL) return fn.refresh();
       if (granularity === PasidCacheGranularity.PASID && !fn.uses(pasid)) return 0;
@@ -98,15 +100,21 @@ export class Shadows {
 
   /** `granularity` is a Granularity; the range is 2^mask pages around (hi, lo). */
   iotlbInvalidate(granularity: number, domain: number, hi: number, lo: number, mask: number): number {
-    if (granularity !== Granularity.PAGE) {
-      return this.#each(fn =>
-        granularity === Granularity.GLOBAL || fn.domain === domain ? fn.sync(0, ALL_FRAMES) : 0,
-      );
+    if (this.#functions.length === 0) return 0;
+    let start = 0;
+    let end = ALL_FRAMES;
+    if (granularity === Granularity.PAGE) {
+      const pages = 2 ** Math.min(mask, 52);
+      start = Math.floor(((hi >>> 0) * 0x10_0000 + (lo >>> 12)) / pages) * pages;
+      end = start + pages;
     }
-    const pages = 2 ** Math.min(mask, 52);
-    const frame = (hi >>> 0) * 0x10_0000 + (lo >>> 12);
-    const start = Math.floor(frame / pages) * pages;
-    return this.#each(fn => (fn.domain === domain ? fn.sync(start, start + pages) : 0));
+    let result = 0;
+    for (const fn of this.#functions) {
+      if (granularity !== Granularity.GLOBAL && fn.domain !== domain) continue;
+      const failure = fn.sync(start, end);
+      if (result === 0) result = failure;
+    }
+    return result;
   }
 
   /** Nothing is cached any more: the root pointer is set, translation goes on or off, the unit was reset. */
