@@ -25,9 +25,9 @@ export function nameOf(judge: Judge): string {
   return 'recording' in judge ? `recording ${judge.recording}` : `${basename(judge.tests)} "${judge.match}"`;
 }
 
-/** Whether a judge runs machines, in which every package must be the workshop's. */
+/** Whether a judge needs more than the model's own packages: in machines every package must be the workshop's. */
 export function needsMachines(judge: Judge): boolean {
-  return 'tests' in judge && judge.tests.startsWith('test/');
+  return 'tests' in judge && !/^(hw\/intel-iommu|packages\/iommu)\//.test(judge.tests);
 }
 
 /** @throws Error if the judge cannot judge: the model does not load, nothing matches, time is up. */

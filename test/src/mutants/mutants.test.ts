@@ -7,6 +7,7 @@ import { DEVICE_TLB_MUTANTS } from './device-tlb-mutants.js';
 import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
 import { MUTANTS } from './mutants.js';
 import { SHADOW_MUTANTS } from './shadow-mutants.js';
+import { STATE_MUTANTS } from './state-mutants.js';
 import { altered, Workshop } from './workshop.js';
 
 const ALL = [
@@ -16,6 +17,7 @@ const ALL = [
   ...INTERRUPT_MUTANTS,
   ...SHADOW_MUTANTS,
   ...COMPATIBLE_MUTANTS,
+  ...STATE_MUTANTS,
 ];
 
 test('there are 50 mutants or more', t => {

@@ -182,3 +182,34 @@ test('9 rule 4: an entry without write permission is cached; a write walks again
   t.like(bench.request(PAGES.near), { to: 0x9000 }, 'reads are served as before');
   t.like(bench.request(PAGES.near, Access.WRITE), { to: 0xa000 });
 });
+
+/** vtd.md 9 rule 5, UNCONFIRMED: what is cached keeps the FPD that it was read with. */
+const CACHED_FPD_COUNTS = true;
+
+test('9 rule 5: FPD of a cached entry is that of when it was read, until the entry is invalidated', t => {
+  const { bench, entry } = scalableBench(FULL, { fpd: 1 });
+  t.is(bench.fault(PAGES.near), 0x79);
+  bench.put64(entry, bench.get64(entry) & ~2n);
+  t.is(bench.fault(PAGES.near), 0x79);
+  t.is(bench.suppressed.length, CACHED_FPD_COUNTS ? 2 : 1);
+  bench.enableQueue(true);
+  bench.submitWords(Int32Array.of(0x37, 0, 0, 0, 0, 0, 0, 0));
+  t.is(bench.fault(PAGES.near), 0x79);
+  t.deepEqual(bench.offered, [0x79]);
+});
+
+test('9: tags: two requesters with the same domain share what is cached of the second stage; other domains do not', t => {
+  const { bench, context, second } = legacyBench();
+  for (const [offset, domain] of [
+    [16, 7n],
+    [32, 8n],
+  ] as const) {
+    bench.put64(context + offset, bench.get64(context));
+    bench.put64(context + offset + 8, 2n | (domain << 8n));
+  }
+  const leaf = bench.mapAt(second, 4, PAGES.near, 0x39_9003n, 3n);
+  t.is(bench.fault(PAGES.near), 0);
+  bench.put64(leaf, 0n);
+  t.is(bench.fault(PAGES.near, Access.READ, -1, RID + 1), 0);
+  t.is(bench.fault(PAGES.near, Access.READ, -1, RID + 2), 6);
+});
