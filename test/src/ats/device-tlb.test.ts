@@ -1,11 +1,16 @@
 /** A device's own translations, in a machine: what stays after which flush. */
 import test from 'ava';
 import { Access, Errno, MemTx } from '@remora/core';
+import { createMachine } from '@remora/machine';
+import { Guest, GuestAts } from '@remora/machines';
 import { owner } from '@remora/testing';
 import { EngineError } from '@hw/dma-engine';
-import { Fsts, QueueErrorRecord, Reg } from '@hw/intel-iommu';
-import { iotlbDescriptor, pasidDeviceTlbDescriptor } from '@hw/intel-iommu/driver';
-import { AT, AtsGuest, PASID, REQUESTER, SPACES } from './ats-guest.js';
+import dmaEnginePlugin from '@hw/dma-engine/plugin';
+import { Fault, Fsts, Granularity, QueueErrorRecord, Reg, TranslationType } from '@hw/intel-iommu';
+import { iotlbDescriptor, legacyContext, pasidDeviceTlbDescriptor } from '@hw/intel-iommu/driver';
+import intelIommuPlugin from '@hw/intel-iommu/plugin';
+import q35Plugin from '@hw/q35/plugin';
+import { AT, AtsGuest, BDF, PASID, REQUESTER, SPACES } from './ats-guest.js';
 
 const SECOND = 1_000_000_000;
 
@@ -117,6 +122,66 @@ test('without DTE the unit refuses to translate for the device, and says so', t 
   t.like(at.fill(PASID, AT, 1), { ok: false, result: MemTx.ACCESS_ERROR });
   t.is(at.byte(frame), 0);
   t.like(iommu.handleFaults()[0], { requesterId: REQUESTER, reason: 0x44 });
+});
+
+test('one translation for a large page; it goes when any page of it is invalidated', t => {
+  const at = owner(t)(new AtsGuest({ allocation: 0 }));
+  const table = at.table(PASID);
+  const [base, large] = [Math.floor(AT / 512) * 512, 0xa00];
+  t.is(table.map(base, large, 512, Access.READ_WRITE, 21), 0);
+  at.vm.ledger.on = true;
+  for (const page of [0, 1, 511]) t.true(at.fill(PASID, base + page, page & 0xff).ok);
+  const asked = at.vm.ledger.events.filter(
+    ({ kind, source }) => kind === 'translation-request' && source.endsWith('engine'),
+  );
+  t.is(asked.length, 1);
+  at.vm.ledger.on = false;
+  t.deepEqual(
+    [0, 1, 511].map(page => at.byte(large + page)),
+    [0, 1, 0xff],
+  );
+  t.is(table.unmap(base, 512), 0);
+  at.flushIotlb(PASID);
+  t.true(at.fill(PASID, base + 3, 3).ok);
+  t.is(at.flushDeviceTlb(PASID, base + 0x123), 0);
+  t.false(at.fill(PASID, base + 3, 4).ok);
+  t.is(at.byte(large + 3), 3);
+});
+
+test('legacy mode: translation type 1 lets the device keep second-stage translations, type 0 refuses its requests', t => {
+  const vm = owner(t)(
+    createMachine(undefined, {
+      board: 'q35,memory=16M',
+      plugins: [q35Plugin, intelIommuPlugin, dmaEnginePlugin],
+      devices: ['intel-iommu,device-iotlb=on', 'dma-engine,addr=05.0,ats=on'],
+    }),
+  );
+  vm.start();
+  const guest = new Guest(vm, { mode: 'legacy' });
+  const { iommu } = guest;
+  const table = guest.secondStage();
+  const allowed = legacyContext(table, 5, { tt: TranslationType.ATS });
+  iommu.start(undefined, () => iommu.attach(REQUESTER, allowed));
+  new GuestAts(vm, BDF).enable();
+  const engine = guest.engine(BDF);
+  const fill = (value: number): boolean => engine.fill({ to: AT * 4096, length: 4, pattern: value * 0x0101_0101 }).ok;
+  const [first, second] = [guest.page(), guest.page()];
+  const bytes = (): number[] => [first, second].map(frame => guest.read(frame, 1)[0]!);
+  t.is(table.map(AT, first, 1, Access.READ_WRITE), 0);
+  t.true(fill(1));
+  t.is(table.unmap(AT, 1), 0);
+  t.is(table.map(AT, second, 1, Access.READ_WRITE), 0);
+  t.is(iommu.iotlbInvalidate(Granularity.DOMAIN, 5), 0);
+  t.true(fill(2));
+  t.deepEqual(bytes(), [2, 0]);
+  t.is(iommu.deviceTlbInvalidate(REQUESTER), 0);
+  t.true(fill(3));
+  t.deepEqual(bytes(), [2, 3]);
+  t.is(iommu.contextEntry(REQUESTER, legacyContext(table, 5)), 0);
+  t.is(iommu.contextCacheInvalidate(Granularity.DEVICE, 5, REQUESTER), 0);
+  t.false(fill(4), 'not even with an address that it has');
+  t.is(iommu.handleFaults()[0]?.reason, Fault.LCT_5);
+  t.deepEqual(bytes(), [2, 3]);
 });
 
 test('a slow device: the wait is completed after the invalidation; until then the old translation is in use', t => {
