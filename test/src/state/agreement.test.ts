@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Random } from '@remora/bits';
 import test from 'ava';
@@ -39,8 +40,10 @@ test('there are 200 points at least', t => {
 });
 
 for (const scenario of SCENARIOS) {
-  test(`with and without save and restore: ${scenario.name}`, t => {
+  test.serial(`with and without save and restore: ${scenario.name}`, async t => {
     for (const seed of SEEDS) {
+      // The test runner hears of what is done meanwhile.
+      await setImmediate();
       const run = runStraight(scenario, seed);
       for (const { at, file } of saveAt(scenario, seed, run, pointsOf(run, seed))) {
         const where = `seed ${seed}, before operation ${at} of ${run.operations.length}`;
@@ -53,7 +56,7 @@ for (const scenario of SCENARIOS) {
   });
 }
 
-test('on a host where frames, addresses and free PASIDs are others, the guest sees nothing of it', t => {
+test.serial('on a host where frames, addresses and free PASIDs are others, the guest sees nothing of it', t => {
   for (const scenario of SCENARIOS.filter(({ name }) => name.includes('host') || name.includes('container'))) {
     const run = runStraight(scenario, 4);
     for (const { at, file } of saveAt(scenario, 4, run, pointsOf(run, 4))) {
@@ -64,7 +67,7 @@ test('on a host where frames, addresses and free PASIDs are others, the guest se
   }
 });
 
-test('in a new process', async t => {
+test.serial('in a new process', async t => {
   const folder = await mkdtemp(join(tmpdir(), 'remora-state-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   let processes = 0;

@@ -10,6 +10,7 @@ import {
   type PageRequestQueue,
   type PageTable,
   type VtdPageRequest,
+  waitDescriptor,
 } from '@hw/intel-iommu/driver';
 import { Fsts, PasidIotlbGranularity, Reg } from '@hw/intel-iommu';
 import { Ctrl, Operation as Command, PasidWord, Reg as EngineReg } from '@hw/dma-engine';
@@ -51,6 +52,8 @@ export class AtsGuest {
       iommu.addPasid(REQUESTER, PASID, firstStagePasid(this.#shared, DOMAINS.shared));
     });
     iommu.queue.recovers = false;
+    this.#guest.registers.write32(Reg.IEADDR, 0xfee0_2000 | 0);
+    this.#guest.registers.write32(Reg.IECTL, 0);
     this.#requests = requests!;
     this.#data = [0, 1, 2, 3].map(() => this.#guest.page());
     this.#engine = this.#guest.engine(BDF);
@@ -108,6 +111,9 @@ export class AtsGuest {
 
   /** Answers are waited for, and so is what was posted before them. */
   #settle(): void {
+    this.#guest.registers.write32(Reg.FSTS, Fsts.ITE | Fsts.ICE);
+    this.#recording.do({ op: 'clock', ns: 5000 });
+    for (const offset of [Reg.IQH, Reg.ICS, Reg.FSTS]) this.#guest.registers.read32(offset);
     this.#recording.do({ op: 'clock', ns: 5000 });
   }
 
@@ -156,11 +162,14 @@ export class AtsGuest {
       this.#random.below(2) === 0
         ? deviceTlbDescriptor(REQUESTER, hi, lo, 12)
         : pasidDeviceTlbDescriptor(REQUESTER, PASID, hi, lo, 64),
+      waitDescriptor({ interrupt: true }),
     );
+    this.#recording.do({ op: 'clock', ns: 1500 });
   }
 
   #repair(): void {
     this.#guest.iommu.queue.recover();
+    this.#guest.registers.write32(Reg.ICS, 1);
     this.#guest.registers.write32(Reg.FSTS, Fsts.ITE | Fsts.ICE | Fsts.PFO);
     this.#guest.iommu.handleFaults();
   }

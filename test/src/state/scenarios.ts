@@ -181,7 +181,7 @@ export const SCENARIOS: readonly Scenario[] = [
   assigned('a host that cannot nest follows the tables of one engine', { engines: [ONE], shadow: true }),
   assigned('and of two', { engines: [ONE, TWO], latency: 700, shadow: true }),
   withDeviceTlb('device TLB and page requests', ''),
-  withDeviceTlb('a slow device TLB, and an engine that takes its time', ',latency=500,x-invalidate-latency=3000'),
+  withDeviceTlb('a slow device TLB, and an engine that takes its time', ',latency=500,x-invalidate-latency=8000'),
   edu,
   fuzzed(0),
   fuzzed(CONFIGURATIONS.findIndex(({ modes }) => modes.includes('first'))),
