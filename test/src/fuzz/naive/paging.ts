@@ -3,7 +3,7 @@
  * not from the model; no declared layouts. What may be cached is the caller's matter: a walk is told of it and tells what it met.
  */
 import type { Overlay } from './overlay.js';
-import { textOf, type Tag } from './shadow.js';
+import type { Tag } from './shadow.js';
 import { Walking, type Known } from './walking.js';
 
 /** What a request may do with a page. */
@@ -81,6 +81,25 @@ function startsOf(walking: Walking, tag: Tag, levels: number, address: bigint, r
   return [...found, root];
 }
 
+/** What comes of a walk from one place. */
+interface Way {
+  readonly walked: Walked;
+  readonly fork: Overlay;
+  readonly met: readonly Known[];
+}
+
+function sameWalked(a: Walked, b: Walked): boolean {
+  if (typeof a === 'number' || typeof b === 'number') return a === b;
+  const names = ['user', 'read', 'write', 'privilegedWrite', 'execute'] as const;
+  return a.base === b.base && a.shift === b.shift && names.every(name => a.rights[name] === b.rights[name]);
+}
+
+function sameWrites(a: ReadonlyMap<bigint, bigint>, b: ReadonlyMap<bigint, bigint>): boolean {
+  if (a.size !== b.size) return false;
+  for (const [address, value] of a) if (b.get(address) !== value) return false;
+  return true;
+}
+
 /** vtd.md 4.5, from each place where the walk may start. `last`: the result is where the request goes. */
 export function walkSecond(
   walking: Walking,
@@ -94,19 +113,17 @@ export function walkSecond(
   const width = Math.min(facts.mgaw, 12 + 9 * stage.levels);
   if (address >> BigInt(width) !== 0n) return reasonsOf(stage).width;
   const root: Start = { level: stage.levels + 1, table: stage.root, rights: 3 };
-  const ways = new Map<string, { walked: Walked; fork: Overlay; met: readonly Known[] }>();
-  const starts = startsOf(walking, stage.tag, stage.levels, address, root);
-  for (const start of starts) {
+  const ways: Way[] = [];
+  for (const start of startsOf(walking, stage.tag, stage.levels, address, root)) {
     const fork = memory.fork();
     const alone = new Walking(facts, walking.shadow, walking.choices);
     const walked = secondFrom(alone, fork, stage, address, access, last, start);
-    const text = starts.length === 1 ? '' : `${textOf(walked)} ${[...fork.writes].join()}`;
     // What any of those that end alike has met may be cached. The last one, which starts at the root, comes last also if it is like another.
-    const met = [...(ways.get(text)?.met ?? []), ...alone.met];
-    ways.delete(text);
-    ways.set(text, { walked, fork, met });
+    const alike = ways.findIndex(each => sameWalked(each.walked, walked) && sameWrites(each.fork.writes, fork.writes));
+    const [other] = alike < 0 ? [] : ways.splice(alike, 1);
+    ways.push({ walked, fork, met: other === undefined ? alone.met : [...other.met, ...alone.met] });
   }
-  const { walked, fork, met } = walking.choices.pick([...ways.values()]);
+  const { walked, fork, met } = walking.choices.pick(ways);
   memory.adopt(fork);
   walking.met.push(...met);
   return walked;
