@@ -56,6 +56,9 @@ test('PRI: capacity is fixed, allocation is software’s and at most that; stopp
   plain.enablePri();
   t.is(plain.config.get16(plain.priCapability!.offset + 6), 0x0100, 'no PASIDs, none in responses');
   t.is(plain.config.get32(plain.priCapability!.offset + 8), 512);
+  for (const capacity of [0, 513, 1.5]) {
+    t.throws(() => endpoint('bad', { pcie: true }).enablePri({ capacity }), { instanceOf: RangeError });
+  }
 });
 
 test('PRI status bits are cleared by writing 1, and a failure by enabling anew', t => {

@@ -64,7 +64,7 @@ export class DeviceTlb implements AtsEndpoint, Disposable {
   #kind = -1;
   #asid = -1;
 
-  /** Becomes the `ats` endpoint of `fn`. @throws Error if `fn` has no ATS capability. */
+  /** Becomes the `ats` endpoint of `fn`, which has its capabilities already. @throws Error if `fn` has no ATS capability. */
   constructor(fn: PciFunction, options: DeviceTlbOptions = {}) {
     if (fn.atsCapability === undefined) throw new Error(`${fn.name} has no ATS capability`);
     this.clock = options.clock;

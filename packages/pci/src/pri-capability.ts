@@ -30,13 +30,17 @@ export class PriCapability {
   #outstanding = 0;
   #forget: () => void = () => undefined;
 
-  /** @throws RangeError if it does not fit. */
+  /** @throws RangeError if it does not fit, or the capacity is not what PriOptions says. */
   constructor(config: ConfigSpace, capabilities: Capabilities, options: PriOptions = {}) {
+    const most = options.capacity ?? PAGE_REQUEST_GROUPS;
+    if (!Number.isInteger(most) || most < 1 || most > PAGE_REQUEST_GROUPS) {
+      throw new RangeError(`a function has 1 to ${PAGE_REQUEST_GROUPS} page requests outstanding, not ${most}`);
+    }
     this.#config = config;
     const values = PriLayout.encode({
       stopped: 1,
       responsePasidRequired: Number(options.responsePasidRequired ?? false),
-      capacity: options.capacity ?? PAGE_REQUEST_GROUPS,
+      capacity: most,
     });
     const writable = PriLayout.encode({ enable: 1, reset: 1, allocation: 0xffff_ffff });
     const clearable = PriLayout.encode({ responseFailure: 1, unexpectedIndex: 1 });
