@@ -1,6 +1,7 @@
 /** What a second-stage table maps in a range of addresses (VT-d 9.8, vtd.md 4.5): a walk over tables instead of one page. */
+import { frameOf } from '@remora/bits';
 import { Errno, MemTx, type MemoryPort } from '@remora/core';
-import { INTERRUPT_RANGE_BASE, INTERRUPT_RANGE_BYTES, SecondStageEntry, Ss } from '../../spec/index.js';
+import { INTERRUPT_RANGE_BASE, INTERRUPT_RANGE_BYTES, Ss } from '../../spec/index.js';
 import type { Capabilities } from '../capabilities.js';
 import type { SecondStageMasks } from '../second-stage-masks.js';
 import { append, type MappedRange } from './mapped-range.js';
@@ -76,9 +77,11 @@ export class SecondStageRanges {
       const leaf = level === 1 || ((low & Ss.PS) !== 0 && level <= LARGEST_LEAF);
       if (this.#masks.violates(level, leaf, low, high)) continue;
       const frame = base + index * pages;
+      // Bits above the address are software's.
+      const nextHi = high & this.#masks.addressHi;
       const result = leaf
-        ? this.#leaf(frame, pages, SecondStageEntry.fields.addr.frame(words, at), left)
-        : this.#walk(level - 1, high & this.#masks.addressHi, low & this.#masks.addressLo, frame, left);
+        ? this.#leaf(frame, pages, frameOf(nextHi, low), left)
+        : this.#walk(level - 1, nextHi, low & this.#masks.addressLo, frame, left);
       if (result !== 0) return result;
     }
     return 0;
