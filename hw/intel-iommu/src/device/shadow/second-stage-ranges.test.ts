@@ -120,7 +120,8 @@ test('what the walk of a request finds, page by page, in damaged tables too', t 
     // Chosen first: the driver cannot walk what is damaged.
     const entries = Array.from({ length: 25 }, () => {
       const { steps } = table.walk(random.below(2048));
-      return steps[random.below(steps.length)]!;
+      // Seldom one that much depends on.
+      return steps[Math.max(0, steps.length - 1 - (random.below(6) === 0 ? random.below(3) : 0))]!;
     });
     for (const { table: frame, index, hi, lo } of entries) {
       const bit = 1 << random.below(32);
