@@ -51,7 +51,8 @@ export function registerMap(caps: Capabilities, behaviour: Behaviour, vcmd: Virt
   file.define32(Reg.IEADDR, 0, MESSAGE_ADDRESS);
   file.define32(Reg.IEUADDR, 0, upperAddress);
   file.define64(Reg.IQERCD, 0, 0);
-  file.define64(Reg.IRTA, 0, 0, -1, ~0x7f0);
+  const extended = caps.extendedInterruptMode || behaviour.extendedInterruptsAlways;
+  file.define64(Reg.IRTA, 0, 0, -1, extended ? ~0x7f0 : ~0xff0);
 
   if (caps.pageRequests) {
     file.define64(Reg.PQH, 0, 0, 0, PAGE_QUEUE_OFFSET_MASK);

@@ -35,7 +35,7 @@ test('reset restores what software changed', t => {
 const WRITABLE: readonly (readonly [string, number, bigint])[] = [
   ['RTADDR', Reg.RTADDR, 0xfffffffffffffc00n],
   ['IQA', Reg.IQA, 0xfffffffffffff807n],
-  ['IRTA', Reg.IRTA, 0xfffffffffffff80fn],
+  ['IRTA', Reg.IRTA, 0xfffffffffffff00fn],
 ];
 
 for (const [name, offset, mask] of WRITABLE) {

@@ -33,8 +33,8 @@ const CAPABILITIES: readonly Row[] = [
   { name: 'ECAP', offset: 0x10, bits: 64, reset: 0x0000_4800_80f0_0f4an, writable: 0n },
 ];
 
-/** What a unit in scalable mode with interrupt remapping has; `upper` is what EIM makes of the upper message addresses. */
-const rows = (upper: bigint): readonly Row[] => [
+/** What a unit in scalable mode with interrupt remapping has. EIM makes upper message addresses and IRTA.EIME. */
+const rows = (upper: bigint, eime: bigint): readonly Row[] => [
   { name: 'GSTS', offset: 0x1c, bits: 32, writable: 0n },
   { name: 'RTADDR', offset: 0x20, bits: 64, writable: 0xffff_ffff_ffff_fc00n },
   { name: 'FSTS', offset: 0x34, bits: 32, writable: 0n },
@@ -49,7 +49,7 @@ const rows = (upper: bigint): readonly Row[] => [
   { name: 'IEADDR', offset: 0xa8, bits: 32, writable: 0xffff_fffcn },
   { name: 'IEUADDR', offset: 0xac, bits: 32, writable: upper },
   { name: 'IQERCD', offset: 0xb0, bits: 64, writable: 0n },
-  { name: 'IRTA', offset: 0xb8, bits: 64, writable: 0xffff_ffff_ffff_f80fn },
+  { name: 'IRTA', offset: 0xb8, bits: 64, writable: 0xffff_ffff_ffff_f00fn | eime },
   { name: 'FRCD0 low', offset: 0x220, bits: 64, writable: 0n },
   { name: 'FRCD0 high', offset: 0x228, bits: 64, writable: 0n },
 ];
@@ -63,7 +63,7 @@ const write = (bench: Bench, { offset, bits }: Row, value: bigint): void =>
 for (const eim of [false, true]) {
   test(`1.2: reset values and writable bits, each bit alone, ${eim ? 'with' : 'without'} EIM`, t => {
     const bench = new Bench({ ...OPTIONS, eim });
-    for (const row of [...(eim ? [] : CAPABILITIES), ...rows(eim ? 0xffff_ffffn : 0n)]) {
+    for (const row of [...(eim ? [] : CAPABILITIES), ...rows(eim ? 0xffff_ffffn : 0n, eim ? 0x800n : 0n)]) {
       const reset = row.reset ?? 0n;
       t.is(read(bench, row), reset, `${row.name}: reset`);
       for (let bit = 0n; bit < row.bits; bit++) {
