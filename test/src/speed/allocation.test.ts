@@ -136,15 +136,16 @@ test('invalidation descriptors make no garbage: pages, PASIDs, domains, device T
   const attrs = new TxAttrs();
   const out = new Translation();
   const range = { hi: frameHi(FIRST_PAGE), lo: frameLo(FIRST_PAGE), addressMask: 3, leaf: true };
+  const tables = { ...range, leaf: false };
   const kinds = [
     pasidIotlbDescriptor(3, DOMAIN, FIRST, range),
     pasidIotlbDescriptor(2, DOMAIN, FIRST),
-    iotlbDescriptor(3, DOMAIN + 1, { reads: true, writes: true }, range),
+    iotlbDescriptor(3, DOMAIN + 1, { reads: true, writes: true }, tables),
     iotlbDescriptor(2, DOMAIN, { reads: true, writes: true }),
     deviceTlbDescriptor(REQUESTER, 1, 0x234f_8000, 14),
     pasidDeviceTlbDescriptor(REQUESTER, FIRST, 1, 0x234f_8000, 12, false),
     iotlbDescriptor(1, 0, { reads: true, writes: true }),
-    pasidIotlbDescriptor(2, DOMAIN, NESTED),
+    pasidIotlbDescriptor(3, DOMAIN, NESTED, tables),
   ];
   // The whole ring, once; from then on only the tail is written.
   while (queue.tail % kinds.length !== 0) queue.submit();
