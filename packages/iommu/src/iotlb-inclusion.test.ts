@@ -9,7 +9,6 @@ import { Iotlb } from './iotlb.js';
 const SIZES = [12, 21, 30] as const;
 /** Frames below this: small enough that pages of all sizes meet. */
 const FRAMES = 2 ** 20;
-const SPACES = 4;
 /** Largest address mask that is searched with three page sizes in the table; beyond, the whole address space may go. */
 const SEARCHED = 9;
 const LARGEST_MASK = 20;
@@ -29,9 +28,9 @@ class Pair {
   readonly naive = new Map<string, Entry>();
   readonly #asids: readonly number[];
 
-  constructor(entries: number) {
+  constructor(entries: number, spaces: number) {
     this.tlb = new Iotlb(entries);
-    this.#asids = Array.from({ length: SPACES }, (_, space) => this.tlb.asid(1 + (space >> 1), space & 1, 0));
+    this.#asids = Array.from({ length: spaces }, (_, space) => this.tlb.asid(1 + (space >> 1), space & 1, 0));
   }
 
   insert(entry: Entry): void {
@@ -70,12 +69,12 @@ class Pair {
   }
 }
 
-function randomEntry(random: Random): Entry {
+function randomEntry(random: Random, spaces: number): Entry {
   const frames = 2 ** (SIZES[random.below(SIZES.length)]! - 12);
   const at = Math.floor(random.below(FRAMES) / frames) * frames;
   // Small pages near each other, so that the same ones come again.
   const first = frames === 1 ? at % 64 : at;
-  return { space: random.below(SPACES), first, frames, out: 0 };
+  return { space: random.below(spaces), first, frames, out: 0 };
 }
 
 /** Everything held is in the naive cache, with what was inserted last, and can be looked up. Pages that were inserted again are among them. */
@@ -86,18 +85,23 @@ function isIncluded(t: ExecutionContext, pair: Pair, held: Map<string, Entry>): 
   }
 }
 
-for (const entries of [16, 64, 1024]) {
-  test(`what a table for ${entries} holds is a part of what was inserted and not invalidated`, t => {
+for (const [entries, spaces] of [
+  [16, 4],
+  [16, 1],
+  [64, 4],
+  [1024, 4],
+] as const) {
+  test(`what a table for ${entries} holds of address spaces (${spaces}) is part of what was inserted and not invalidated`, t => {
     const random = new Random(entries);
-    const pair = new Pair(entries);
+    const pair = new Pair(entries, spaces);
     let before = pair.held();
     let survivors = 0;
     let kept = 0;
-    for (let step = 0; step < 1500; step++) {
-      if (random.below(4) > 0) {
+    for (let step = 0; step < 3000; step++) {
+      if (random.below(8) > 0) {
         const known = [...before.values()];
         const again = random.below(2) === 0 ? known[random.below(known.length + 1)] : undefined;
-        const entry = { ...(again ?? randomEntry(random)), out: 2 ** 18 * random.below(2 ** 20) };
+        const entry = { ...(again ?? randomEntry(random, spaces)), out: 2 ** 18 * random.below(2 ** 20) };
         pair.insert(entry);
         const after = pair.held();
         t.is(after.get(keyOf(entry))?.out, entry.out);
@@ -105,8 +109,10 @@ for (const entries of [16, 64, 1024]) {
         t.true(lost.length <= 1, `an insertion lost ${lost.join(' ')}`);
         before = after;
       } else {
-        const space = random.below(SPACES);
-        const mask = random.below(2) === 0 ? 0 : random.below(LARGEST_MASK + 1);
+        const space = random.below(spaces);
+        // Mostly small ranges, so that sets fill up in between.
+        const largest = [0, 0, 0, 0, 3, SEARCHED, LARGEST_MASK][random.below(7)]!;
+        const mask = random.below(largest + 1);
         const { first, end } = pair.invalidate(space, random.below(random.below(2) === 0 ? 64 : FRAMES), mask);
         const after = pair.held();
         for (const [key, entry] of pair.naive) {

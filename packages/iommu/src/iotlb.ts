@@ -247,36 +247,53 @@ export class Iotlb {
    */
   #place(tag: number, code: number, pageLo: number, pageHi: number): number {
     const words = this.#words;
-    const spaces = this.#spaces;
     const start = this.#start(tag, pageLo, pageHi);
-    const set = start & ~(WAYS - 1);
+    const set = (start & ~(WAYS - 1)) * 4;
     const second = pageHi | (tag & 0xfff);
     const fourth = ((tag >>> 12) << 4) | code;
+    // Steps round the set, in words.
+    let step = (start & (WAYS - 1)) * 4;
+    let others = 0;
+    for (let way = 0; way < WAYS; way++) {
+      const at = set + step;
+      const tagAndCode = words[at + OUT_HI]! >>> 20;
+      const pageHiAndTag = words[at + PAGE_HI]!;
+      if ((((tagAndCode ^ fourth) & ~15) | ((pageHiAndTag ^ second) & 0xfff)) !== 0) {
+        if (this.#spaces.isOutdated(((tagAndCode >>> 4) << 12) | (pageHiAndTag & 0xfff))) return at >>> 2;
+        others = 1;
+      } else if (words[at + PAGE_LO] === pageLo && pageHiAndTag === second && tagAndCode === fourth) {
+        return at >>> 2;
+      }
+      step = (step + 4) & 15;
+    }
+    if (others === 0) {
+      // The address space has the set to itself; mostly no page looks as if it were in it twice.
+      const pageOfStart = words[set + step + PAGE_LO];
+      const twice =
+        words[set + ((step + 4) & 15) + PAGE_LO] === pageOfStart ||
+        words[set + ((step + 8) & 15) + PAGE_LO] === pageOfStart ||
+        words[set + ((step + 12) & 15) + PAGE_LO] === pageOfStart;
+      if (!twice) return start;
+    }
+    return this.#evict(start, tag);
+  }
+
+  /**
+   * Where to put a key of `tag` into a set in which no way is outdated: over what was not used since its flush, else over the way `start`. That
+   * one's own older entry must not come to light.
+   */
+  #evict(start: number, tag: number): number {
+    const words = this.#words;
+    const set = start & ~(WAYS - 1);
+    const victim = start * 4;
     for (let way = 0; way < WAYS; way++) {
       const slot = set | ((start + way) & (WAYS - 1));
       const at = slot * 4;
-      const outHi = words[at + OUT_HI]!;
-      const pageHiAndTag = words[at + PAGE_HI]!;
-      if (spaces.isOutdated(((outHi >>> 24) << 12) | (pageHiAndTag & 0xfff))) return slot;
-      if (words[at + PAGE_LO] === pageLo && pageHiAndTag === second && outHi >>> 20 === fourth) return slot;
+      const other = this.#tagAt(at);
+      if (other !== tag && !this.#spaces.isLive(other)) return slot;
+      if (words[at + PAGE_LO] !== words[victim + PAGE_LO] || words[at + PAGE_HI] !== words[victim + PAGE_HI]) continue;
+      if (way > 0 && words[at + OUT_HI]! >>> 20 === words[victim + OUT_HI]! >>> 20) this.#clear(at);
     }
-    return this.#freeWay(start);
-  }
-
-  /** A way that holds nothing current although its address space has not been used since its flush; if there is none, `start` is cleared. */
-  #freeWay(start: number): number {
-    const set = start & ~(WAYS - 1);
-    for (let way = 0; way < WAYS; way++) {
-      const slot = set | ((start + way) & (WAYS - 1));
-      if (!this.#spaces.isLive(this.#tagAt(slot * 4))) return slot;
-    }
-    // Its older entry must not come to light.
-    this.#removePage(
-      this.#tagAt(start * 4),
-      this.#codeAt(start * 4),
-      this.#words[start * 4 + PAGE_LO]!,
-      this.#pageHiAt(start * 4),
-    );
     return start;
   }
 
@@ -327,11 +344,16 @@ export class Iotlb {
     for (let at = set * 4; at < (set + WAYS) * 4; at += 4) {
       if (words[at + PAGE_LO] !== pageLo || words[at + PAGE_HI] !== second || words[at + OUT_HI]! >>> 20 !== fourth)
         continue;
-      words[at + PAGE_LO] = 0;
-      words[at + PAGE_HI] = 0;
-      words[at + OUT_LO] = 0;
-      words[at + OUT_HI] = 0;
+      this.#clear(at);
     }
+  }
+
+  #clear(at: number): void {
+    const words = this.#words;
+    words[at + PAGE_LO] = 0;
+    words[at + PAGE_HI] = 0;
+    words[at + OUT_LO] = 0;
+    words[at + OUT_HI] = 0;
   }
 
   /** Empties the table for good: all tags and size codes may be given out again. */

@@ -85,6 +85,8 @@ function flushes(kernel: string, title: string, target: number): Work[] {
 export const WORKS: readonly Work[] = [
   ...walks('4-level walk', 'walk', 2.5),
   ...walks('nested walk', 'nested-walk', 3),
+  ...walks('walk with cached structures', 'cached-walk', 2.5),
+  ...walks('nested walk with cached structures', 'cached-nested-walk', 3),
   ...hits(),
   ...SIZES.map((size, index) => invalidations(0, size, [scanned([1 / 50, 1 / 1000, 1 / 1000][index]!)])),
   ...LARGE.map(size => invalidations(9, size, [scanned(1 / 10), BOUNDED])),

@@ -68,7 +68,10 @@ export class FirstStageWalk {
     if (sign !== 0 && sign !== -1) return Fault.SGN_1;
     const entry = this.#entry;
     const nested = pe[record + Pe.PGTT] === Pgtt.NESTED;
+    const memory = this.#memory;
     const early = this.#behaviour.earlyPermission;
+    const allOnesUnreadable = this.#behaviour.allOnesUnreadable;
+    const accessed = pe[record + Pe.FLAGS]! & PeFlag.EAFE ? Fs.A | Fs.EA : Fs.A;
     let tableHi = pe[record + Pe.FS_HI]!;
     let tableLo = pe[record + Pe.FS_LO]!;
     let path = READ_WRITE;
@@ -86,12 +89,17 @@ export class FirstStageWalk {
     }
     for (; ; level--) {
       const entryLo = tableLo | (tableIndex(level, hi, lo) << 3);
-      const located = this.#locate(pe, record, nested, tableHi, entryLo, level === levels);
-      if (located !== 0) return located;
-      const result = this.#memory.load(this.#atHi, this.#atLo, entry, 0, 2);
+      let result: MemTx;
+      if (nested) {
+        const located = this.#locate(pe, record, tableHi, entryLo, level === levels);
+        if (located !== 0) return located;
+        result = memory.load(this.#atHi, this.#atLo, entry, 0, 2);
+      } else {
+        result = memory.load(tableHi, entryLo, entry, 0, 2);
+      }
       const low = entry[0]!;
       const high = entry[1]!;
-      if (result !== MemTx.OK || (this.#behaviour.allOnesUnreadable && (low & high) === -1)) {
+      if (result !== MemTx.OK || (allOnesUnreadable && (low & high) === -1)) {
         return level === levels ? Fault.SFS_4 : Fault.SFS_1;
       }
       if ((low & Fs.P) === 0) return Fault.SFS_2;
@@ -104,8 +112,10 @@ export class FirstStageWalk {
       const leaf = level === 1 || ((low & Fs.PS) !== 0 && level <= 3);
       if (this.#hasReserved(level, leaf, low, high)) return Fault.SFS_3;
       if (leaf) return this.#leaf(level, pe, record, nested, tableHi, entryLo, hi, lo, path, executeDisable, access);
-      const failure = this.#setFlags(pe, record, nested, tableHi, entryLo, Fs.A);
-      if (failure !== 0) return failure;
+      if ((low & accessed) !== accessed) {
+        const failure = this.#setFlags(pe, record, nested, tableHi, entryLo, Fs.A);
+        if (failure !== 0) return failure;
+      }
       tableHi = high & ADDRESS_HI;
       tableLo = low & ADDRESS_LO;
       const marks = executeDisable === 0 ? path : path | EXECUTE_DISABLED;
@@ -156,11 +166,8 @@ export class FirstStageWalk {
     return 0;
   }
 
-  /** Finds where the entry at guest address (hi, lo) is: there, or where the second stage maps it. */
-  #locate(pe: Int32Array, record: number, nested: boolean, hi: number, lo: number, root: boolean): number {
-    this.#atHi = hi;
-    this.#atLo = lo;
-    if (!nested) return 0;
+  /** Nested: finds where the second stage maps the entry at guest address (hi, lo). */
+  #locate(pe: Int32Array, record: number, hi: number, lo: number, root: boolean): number {
     const reason = this.#throughSecond(pe, record, hi, lo, Access.READ, false);
     if (reason === this.#faults.width) return Fault.SFS_5;
     if (reason === this.#faults.read) return root ? Fault.SFS_6 : Fault.SFS_7;

@@ -1,4 +1,5 @@
 export type { VirtualCommandResult, VtdEnvironment, VtdPropagation } from './environment.js';
+export { SPECIFICATION, type Behaviour } from './behaviour.js';
 export { Capabilities } from './capabilities.js';
 export { RegisterFile } from './register-file.js';
 export { VtdUnit } from './unit.js';

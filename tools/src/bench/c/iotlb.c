@@ -24,7 +24,7 @@ int main(int count, char **arguments) {
   keys = read_words(arguments[1], "keys");
   lookups = read_words(arguments[1], "lookups");
   iotlb = iotlb_new((uint32_t)atoi(arguments[2]));
-  for (int space = 0; space < SPACES; space++) iotlb->group[space] = (int)domain_of((uint32_t)space);
+  for (int space = 0; space < SPACES; space++) iotlb->spaces.group[space] = (int)domain_of((uint32_t)space);
   for (size_t i = 0; i < keys.count; i += KEY_WORDS) {
     const uint32_t *k = keys.at + i;
     insert(iotlb, (int)k[0], k[1], k[2], (int)k[3], k[4], k[5], 3);

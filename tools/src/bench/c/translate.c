@@ -3,6 +3,7 @@
  * or over a second stage, with all checks of either. SPDX-License-Identifier: MIT
  */
 #include "iotlb.h"
+#include "structures.h"
 
 enum { READ = 1, WRITE = 2, EXECUTE = 4, PRIVILEGED = 8, USER = 0x10, PRIVILEGED_WRITE = 0x20 };
 enum { P = 1, RW = 2, US = 4, A = 0x20, D = 0x40, PS = 0x80, SS_A = 0x100, SNP = 0x800 };
@@ -10,7 +11,7 @@ enum { PASID_WAYS = 4, PASID_SETS = 1024, LEVELS = 4 };
 
 typedef struct {
   uint32_t stamp, requester, pasid, flags, domain, nested, ss_hi, ss_lo, fs_hi, fs_lo;
-  int space;
+  int space, ss_space, fs_space;
 } PasidRecord;
 typedef struct {
   uint32_t stamp, flags, pasids;
@@ -28,6 +29,8 @@ static Section section;
 static ContextRecord *contexts[256];
 static PasidRecord *pasids;
 static Iotlb *iotlb;
+/* NULL: every walk reads every table. */
+static Structures *structures;
 static Words requests;
 static uint32_t requester, pasid, sum, generation = 1;
 static const uint32_t reserved_hi = 0xfffff & (~0u << (48 - 32));
@@ -49,7 +52,16 @@ static inline int in_interrupt_range(uint32_t hi, uint32_t lo) { return hi == 0 
 static int second_stage(const PasidRecord *pe, uint32_t hi, uint32_t lo, uint32_t access, int final, Page *out) {
   uint32_t table_hi = pe->ss_hi, table_lo = pe->ss_lo, granted = READ | WRITE, entry[2];
   if (hi >> (48 - 32)) return 1;
-  for (int level = LEVELS;; level--) {
+  int level = LEVELS;
+  const uint32_t *known = structures == NULL ? NULL : structure_of(structures, pe->ss_space, LEVELS, hi, lo);
+  if (known != NULL) {
+    if (known[2] & DEAD_END) return 3;
+    table_hi = known[3];
+    table_lo = known[2] & ~0xfffu;
+    granted = known[2] & 0xff;
+    level = (int)(known[1] & LEVEL_MASK) - 1;
+  }
+  for (;; level--) {
     if (!load(table_hi, table_lo | (index_of(level, hi, lo) << 3), entry)) return 2;
     uint32_t low = entry[0], high = entry[1];
     granted &= low;
@@ -69,6 +81,7 @@ static int second_stage(const PasidRecord *pe, uint32_t hi, uint32_t lo, uint32_
     }
     table_hi = high & 0xfffff;
     table_lo = low & ~0xfffu;
+    if (structures != NULL) remember(structures, pe->ss_space, level, hi, lo, table_hi, table_lo, granted);
   }
 }
 
@@ -87,7 +100,16 @@ static int first_stage(const PasidRecord *pe, uint32_t hi, uint32_t lo, uint32_t
   int32_t sign = (int32_t)hi >> 15;
   Page page = {0, 0, 0, READ | WRITE};
   if (sign != 0 && sign != -1) return 7;
-  for (int level = LEVELS;; level--) {
+  int level = LEVELS;
+  const uint32_t *known = structures == NULL ? NULL : structure_of(structures, pe->fs_space, LEVELS, hi, lo);
+  if (known != NULL) {
+    table_hi = known[3];
+    table_lo = known[2] & ~0xfffu;
+    path = known[2] & (RW | US);
+    execute_disable = known[2] & 1;
+    level = (int)(known[1] & LEVEL_MASK) - 1;
+  }
+  for (;; level--) {
     uint32_t at_hi = table_hi, at_lo = table_lo | (index_of(level, hi, lo) << 3);
     if (pe->nested) {
       int reason = through_second(pe, &at_hi, &at_lo, READ, 0, &page);
@@ -105,6 +127,8 @@ static int first_stage(const PasidRecord *pe, uint32_t hi, uint32_t lo, uint32_t
       if (!(low & A)) return 20;
       table_hi = high & 0xfffff;
       table_lo = low & ~0xfffu;
+      uint32_t marks = execute_disable ? path | 1 : path;
+      if (structures != NULL) remember(structures, pe->fs_space, level, hi, lo, table_hi, table_lo, marks);
       continue;
     }
     if (!(access & PRIVILEGED) && !(path & US)) return 11;
@@ -194,11 +218,12 @@ int main(int count, char **arguments) {
   requester = setup.at[3];
   pasid = setup.at[4];
   iotlb = iotlb_new(setup.at[5]);
+  if (!setup.at[6]) structures = structures_new();
   contexts[requester >> 8] = calloc(256, sizeof(ContextRecord));
   contexts[requester >> 8][requester & 0xff] = (ContextRecord){generation, 8, 1 << 20};
   pasids = calloc(PASID_WAYS * PASID_SETS, sizeof *pasids);
   PasidRecord *pe = pasid_set(requester, pasid);
-  *pe = (PasidRecord){generation, requester, pasid, 0, 7, setup.at[0], setup.at[2] >> 20, setup.at[2] << 12, setup.at[1] >> 20, setup.at[1] << 12, 0};
+  *pe = (PasidRecord){generation, requester, pasid, 0, 7, setup.at[0], setup.at[2] >> 20, setup.at[2] << 12, setup.at[1] >> 20, setup.at[1] << 12, 0, 1, 2};
   serve(before, run, checksum);
   return 0;
 }

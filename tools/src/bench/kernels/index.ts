@@ -1,12 +1,14 @@
 import { flush, hit, invalidatePages } from './iotlb.js';
 import type { MakeKernel } from './kernel.js';
 import { assemble, descriptors } from './machine.js';
-import { nestedWalk, walk } from './translate.js';
+import { walk } from './translate.js';
 
 /** What a worker can run, by name. */
 export const KERNELS: Readonly<Record<string, MakeKernel>> = {
-  walk,
-  'nested-walk': nestedWalk,
+  walk: walk(false, true),
+  'nested-walk': walk(true, true),
+  'cached-walk': walk(false, false),
+  'cached-nested-walk': walk(true, false),
   hit,
   'invalidate-2^0': invalidatePages(0),
   'invalidate-2^9': invalidatePages(9),

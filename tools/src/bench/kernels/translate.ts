@@ -4,7 +4,7 @@
  */
 import { frameHi, frameLo, Random } from '@remora/bits';
 import { Access, AddressSpace, PAGE_BYTES, Ram, Region, Translation } from '@remora/core';
-import { VTD_BASE, VtdUnit } from '@hw/intel-iommu';
+import { SPECIFICATION, VTD_BASE, VtdUnit } from '@hw/intel-iommu';
 import { vtdConfig } from '@hw/intel-iommu/config';
 import {
   firstStagePasid,
@@ -26,13 +26,15 @@ const FIRST_TARGET = 0x100_0000;
 /** First frame of the virtual range, above 4 GiB, too. */
 const FIRST_PAGE = 0x1_2340_0000;
 
-/** First-stage translation by a table of four levels. */
-export const walk: MakeKernel = (entries, folder) => translating(entries, folder, false);
+/**
+ * First-stage translation by a table of four levels, or, nested, over a second stage of four levels: 24 entries are read. Unless `whole`, with
+ * the paging-structure cache, which leaves the entry of the last table to be read, and three of them if nested.
+ */
+export function walk(nested: boolean, whole: boolean): MakeKernel {
+  return (entries, folder) => translating(entries, folder, nested, whole);
+}
 
-/** The same over a second stage of four levels: up to 24 entries are read. */
-export const nestedWalk: MakeKernel = (entries, folder) => translating(entries, folder, true);
-
-function translating(entries: number, folder: string, nested: boolean): Kernel {
+function translating(entries: number, folder: string, nested: boolean, whole: boolean): Kernel {
   const random = new Random(entries);
   // Tables of either stage, and what the driver needs. Pages that requests are translated to are nowhere: nobody reads them.
   const tableFrames = Math.ceil(entries / 512) + 64;
@@ -47,7 +49,8 @@ function translating(entries: number, folder: string, nested: boolean): Kernel {
     nesting: true,
     'iotlb-entries': IOTLB_ENTRIES,
   });
-  const unit = new VtdUnit(config, { name: 'unit', memory, sendMsi: () => undefined });
+  const behaviour = { ...SPECIFICATION, pagingStructuresCached: !whole };
+  const unit = new VtdUnit(config, { name: 'unit', memory, sendMsi: () => undefined }, behaviour);
   system.add(VTD_BASE, Region.mmio('registers', unit.mmioBytes, unit.mmio));
 
   // The guest's frames: first those of its tables, scattered over the host's, then those that it maps.
@@ -84,7 +87,7 @@ function translating(entries: number, folder: string, nested: boolean): Kernel {
   leave(
     folder,
     'setup',
-    Int32Array.of(Number(nested), first.rootFrame, second.rootFrame, REQUESTER, PASID, IOTLB_ENTRIES),
+    Int32Array.of(Number(nested), first.rootFrame, second.rootFrame, REQUESTER, PASID, IOTLB_ENTRIES, Number(whole)),
   );
 
   let sum = 0;
