@@ -31,11 +31,6 @@ export class GuestAts {
     this.#bdf = bdf;
   }
 
-  /** Whether the function has the capability (`ExtendedCapability`). */
-  has(id: number): boolean {
-    return extendedCapability(this.#machine, this.#bdf, id) !== undefined;
-  }
-
   /** Turns ATS on, with the smallest unit of 4 KiB, or off. */
   enable(on = true): void {
     this.#write(ExtendedCapability.ATS, ATS_CONTROL, AtsLayout.encode({ enable: Number(on) })[1]! >>> 16, 2);

@@ -2,8 +2,17 @@
 import test, { type ExecutionContext } from 'ava';
 import { NO_PASID } from '@remora/core';
 import type { SimulatedHost } from '@remora/host-sim';
-import { createHost, createMachine, type Host } from '@remora/machine';
-import { ENGINE, extendedCapability, Guest, type PhysicalVtd, physicalVtd, SECOND_ENGINE } from '@remora/machines';
+import { createHost, createMachine, type Host, openState, restoreMachine, saveState } from '@remora/machine';
+import {
+  ENGINE,
+  extendedCapability,
+  Guest,
+  PHYSICAL_VTD,
+  type PhysicalVtd,
+  physicalVtd,
+  plugins,
+  SECOND_ENGINE,
+} from '@remora/machines';
 import { ExtendedCapability } from '@remora/pci';
 import { owner } from '@remora/testing';
 import { dmaEngine, type DmaEngineConfig } from '@hw/dma-engine/config';
@@ -216,6 +225,28 @@ test('the guest sees neither ATS nor page requests; at the host it sees both as 
 test('a page that is not there is an error, not a page request: those are not offered over VFIO', t => {
   const { space } = sharing(t);
   t.like(space.engine.fill({ ...FILL, pasid: space.pasid, to: AT * 4096 }), { ok: false, busy: false, result: 4 });
+});
+
+test('restored on a host where memory is elsewhere, the device begins without translations', t => {
+  const { host, rig, space, fill } = sharing(t);
+  const frames = [space.page(AT)];
+  const plain = rig.guest.page();
+  t.true(fill(1));
+  t.true(space.engine.fill({ ...FILL, to: plain * 4096, pattern: 0x0101_0101 }).ok);
+  const file = openState(saveState(rig.machine));
+  const { machine } = restoreMachine(file, { plugins, iommus: { [PHYSICAL_VTD]: physicalVtd }, seed: 77 });
+  t.teardown(() => machine.host![Symbol.dispose]());
+  const other = machine.host!.platform as SimulatedHost;
+  t.true(other.function(ENGINE).atsEnabled);
+  t.not(other.hpaOf(machine.board.ram, plain), host.platform.hpaOf(rig.machine.board.ram, plain));
+  const guest = new Guest(machine);
+  const engine = guest.placedEngine('00:03.0');
+  t.true(engine.fill({ ...FILL, pasid: space.pasid, to: AT * 4096, pattern: 0x0202_0202 }).ok);
+  t.true(engine.fill({ ...FILL, to: plain * 4096, pattern: 0x0202_0202 }).ok);
+  t.deepEqual(
+    [...frames, plain].map(frame => guest.read(frame, 1)[0]),
+    [2, 2],
+  );
 });
 
 test('a device that does not complete its invalidation fails the guest’s flush', t => {

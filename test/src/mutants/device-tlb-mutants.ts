@@ -109,4 +109,11 @@ export const DEVICE_TLB_MUTANTS: readonly Mutant[] = [
     'if (false)',
     machines('host', 'a reset by the guest*'),
   ),
+  mutant(
+    "a device's translations move with it to another host",
+    `${HOST}physical-device.js`,
+    'this.fn.atsCapability?.enable(this.fn.atsEnabled);',
+    '',
+    machines('host', 'restored on a host*'),
+  ),
 ];
