@@ -161,8 +161,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'a translation of one domain answers for another',
     `${IOMMU}iotlb-spaces.js`,
-    'const groupKey = domain * 4 + kind;',
-    'const groupKey = kind;',
+    'const key = (domain * KINDS + kind) * PASID_VALUES',
+    'const key = kind * PASID_VALUES',
     unit('legacy', 'devices of one domain*'),
   ),
   mutant(
