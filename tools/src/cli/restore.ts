@@ -4,13 +4,12 @@ import {
   guestOf,
   loadState,
   restoreMachine,
-  type LoadedState,
-  type Machine,
   type MachineDefinition,
   type MachineGuest,
   type RestoredMachine,
   type StateFile,
 } from '@remora/machine';
+import { machines } from '@remora/machines';
 import { eventJson } from '../report/ledger-text.js';
 import { propagationTable } from '../report/propagation-table.js';
 import { loadMachine } from './load-machine.js';
@@ -33,6 +32,8 @@ export interface RestoreCommandOptions {
 export async function restore(name: string, options: RestoreCommandOptions, streams: Streams): Promise<void> {
   const file = readStateFile(name);
   const definition = await definitionOf(file, options.machine);
+  const problem = options.run === true ? whyNotOn(file, definition) : undefined;
+  if (problem !== undefined) throw new UsageError(`${name}: ${problem}`);
   const restored =
     options.machine === undefined || definition === undefined
       ? fromFileAlone(file, options)
@@ -46,17 +47,13 @@ export async function restore(name: string, options: RestoreCommandOptions, stre
   }
 }
 
-/** The definition that was saved from, if it is one of ours or `named`. */
+/**
+ * The definition that was saved from, if it is one of ours, or the one that is `named`. What a state file says is never taken for the
+ * name of a file to run.
+ */
 async function definitionOf(file: StateFile, named: string | undefined): Promise<MachineDefinition | undefined> {
   if (named !== undefined) return loadMachine(named);
-  const { definition } = file.header.guest ?? {};
-  if (definition === undefined) return undefined;
-  try {
-    return await loadMachine(definition);
-  } catch (problem) {
-    if (problem instanceof UsageError) return undefined;
-    throw problem;
-  }
+  return machines.find(({ name }) => name === file.header.guest?.definition);
 }
 
 function fromFileAlone(file: StateFile, { seed }: RestoreCommandOptions): RestoredMachine {
@@ -75,23 +72,27 @@ function incoming(file: StateFile, definition: MachineDefinition): RestoredMachi
   }
 }
 
+/** Why the guest cannot go on; undefined if it can. */
+function whyNotOn(file: StateFile, definition: MachineDefinition | undefined): string | undefined {
+  const progress = file.header.guest;
+  if (progress === undefined) return 'its guest does nothing by itself';
+  if (definition === undefined) {
+    return `is of "${progress.definition}", which is not in Remora: name its file by --machine`;
+  }
+  if (progress.resumable && definition.guest !== undefined) return undefined;
+  return `the guest of "${progress.definition}" cannot go on from it: its definition has no guest() with save()`;
+}
+
 function goOn(
   file: StateFile,
-  { machine, guest: state }: LoadedState & { readonly machine: Machine },
+  { machine, guest: state }: RestoredMachine,
   definition: MachineDefinition | undefined,
   options: RestoreCommandOptions,
   streams: Streams,
 ): void {
   const progress = file.header.guest;
-  if (progress === undefined) throw new UsageError(`${file.path}: its guest does nothing by itself`);
-  if (definition === undefined) {
-    throw new UsageError(`${file.path}: is of "${progress.definition}", which is not here: name its file by --machine`);
-  }
-  if (!progress.resumable || state === undefined || definition.guest === undefined) {
-    throw new UsageError(
-      `${file.path}: the guest of "${progress.definition}" cannot go on from it: its definition has no guest() with save()`,
-    );
-  }
+  if (progress === undefined || definition === undefined || state === undefined)
+    throw new StateError(file.path, 'the state of its guest is missing');
   const guest = guestOf(definition, machine, { seed: progress.seed }, state)!;
   state.done();
   machine.ledger.on = true;
