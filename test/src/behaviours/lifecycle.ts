@@ -246,7 +246,7 @@ export const lifecycleBehaviours: readonly Behaviour[] = [
     number: 66,
     title: 'x-scalable-mode=off is accepted',
     run(make) {
-      const rig = make({ iommu: 'x-scalable-mode=off', start: false });
+      const rig = make({ iommu: 'x-scalable-mode=off,caching-mode=on', start: false });
       assert.equal(rig.read64(ECAP) & SMTS, 0n);
       assert.equal(make({ start: false }).read64(ECAP) & SMTS, SMTS);
       make().bound(7, ROOT);
@@ -268,7 +268,10 @@ export const lifecycleBehaviours: readonly Behaviour[] = [
     run(make) {
       const modern = make({ iommu: 'pt=off', start: false });
       assert.equal(modern.read64(ECAP), 0x9998_8000_0f02n);
-      assert.equal(make({ iommu: 'x-scalable-mode=legacy,pt=off', start: false }).read64(ECAP), 0x4800_8000_0f02n);
+      assert.equal(
+        make({ iommu: 'x-scalable-mode=legacy,caching-mode=on,pt=off', start: false }).read64(ECAP),
+        0x4800_8000_0f02n,
+      );
       assert.equal(make({ start: false }).read64(ECAP), 0x9998_8000_0f42n);
       make().bound(7, ROOT);
     },

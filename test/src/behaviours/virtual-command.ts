@@ -111,7 +111,7 @@ export const virtualCommandBehaviours: readonly Behaviour[] = [
     number: 6,
     title: 'no virtual commands in legacy mode: nothing is written, nothing is read',
     run: inBothLayouts((layout, make) => {
-      const rig = make({ iommu: 'x-scalable-mode=legacy', start: false });
+      const rig = make({ iommu: 'x-scalable-mode=legacy,caching-mode=on', start: false });
       rig.write64(layout.VCMD, ALLOCATE);
       assert.equal(rig.read64(layout.VCMD), 0n);
       assert.equal(rig.read64(layout.VCRSP), 0n);
