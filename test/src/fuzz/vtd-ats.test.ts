@@ -4,6 +4,7 @@ import test from 'ava';
 import { atsPrograms } from './ats-program.js';
 import { ATS_CONFIGURATIONS, runAts } from './ats-run.js';
 import { Coverage, requireMinimums } from './coverage.js';
+import { DEVICE_TLB_REASONS, missing } from './elsewhere.js';
 import { FuzzMemory } from './fuzz-memory.js';
 
 /** Fixed, so that the figures below are the same on every run. */
@@ -103,6 +104,10 @@ const MEASURED: Readonly<Record<string, number>> = {
   'translation 0x90': 38,
   'translation 0x91': 21,
 };
+
+test('every reason that only these programs can reach has a minimum', t => {
+  t.deepEqual(missing(DEVICE_TLB_REASONS, MEASURED), []);
+});
 
 test('what device TLBs are answered is what the reference says, over structured programs', t => {
   const coverage = new Coverage();

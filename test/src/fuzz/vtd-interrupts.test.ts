@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import test from 'ava';
 import { Coverage, requireMinimums } from './coverage.js';
+import { INTERRUPT_REASONS, missing } from './elsewhere.js';
 import { FuzzMemory } from './fuzz-memory.js';
 import { interruptPrograms } from './interrupt-program.js';
 import { INTERRUPT_CONFIGURATIONS, runInterrupts } from './interrupt-run.js';
@@ -34,6 +35,10 @@ const MEASURED: Readonly<Record<string, number>> = {
   'reason 0x27': 162,
   'reason 0x28': 220,
 };
+
+test('every reason that only these programs can reach has a minimum', t => {
+  t.deepEqual(missing(INTERRUPT_REASONS, MEASURED), []);
+});
 
 test('what becomes of interrupt requests is what the reference says, over structured programs', t => {
   const coverage = new Coverage();

@@ -6,6 +6,7 @@ import { anyPrograms } from './any-program.js';
 import { AnyUnit } from './any-unit.js';
 import { CONFIGURATIONS, QEMU_CONFIGURATIONS } from './configurations.js';
 import { Coverage, requireMinimums } from './coverage.js';
+import { DEVICE_TLB_REASONS, INTERRUPT_REASONS } from './elsewhere.js';
 import { FuzzMemory } from './fuzz-memory.js';
 import { run } from './interpreter.js';
 import { programs } from './program.js';
@@ -132,13 +133,8 @@ const ANY_MEASURED: Readonly<Record<string, number>> = {
 
 /** Reasons that this model cannot raise, and why. */
 const OUT_OF_REACH: Readonly<Record<string, readonly number[]>> = {
-  "they are of device TLBs' requests, which vtd-ats.test.ts makes": [
-    ...[Fault.LCT_5, Fault.SCT_5],
-    ...[Fault.RTA_3, Fault.SCT_8],
-  ],
-  'they are of interrupt requests, which vtd-interrupts.test.ts makes': [
-    0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,
-  ],
+  "they are of device TLBs' requests, which vtd-ats.test.ts makes": DEVICE_TLB_REASONS,
+  'they are of interrupt requests, which vtd-interrupts.test.ts makes': INTERRUPT_REASONS,
   'what makes an interrupt request malformed with respect to PASID and AT is not known': [Fault.IR_10],
   'abort-DMA mode is not offered (ECAP.ADMS is 0): TTM 3 is RTA.1': [Fault.RTA_4],
   'a RID_PASID beyond the directory is SCT.4, as the reference prefers': [Fault.SCT_9],
