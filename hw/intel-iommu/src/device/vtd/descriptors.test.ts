@@ -112,6 +112,12 @@ test('5.7: a status write that nothing answers stops the queue there, and no com
   t.is(bench.read32(0x9c), 0);
 });
 
+test('5.7: a status address in the interrupt range is an error (UNCONFIRMED): no memory is there, and no interrupt is sent', t => {
+  const bench = benchFor(true);
+  t.is(outcome(bench, 0x31_0000_0025n, 0xfee0_1000n), 0);
+  t.deepEqual(bench.messages, []);
+});
+
 test('5.7: the status write comes before the interrupt', t => {
   const bench = benchFor(true);
   const status = bench.page() * 4096;
