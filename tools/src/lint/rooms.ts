@@ -16,6 +16,7 @@ const L1 = [...L0, '@remora/core', '@remora/uapi'];
 const L2 = [...L1, '@remora/iommu'];
 const L3 = [...L2, '@remora/pci', '@remora/host'];
 const MODELS = ['@hw/intel-iommu', '@hw/vfio-pci', '@hw/q35', '@hw/dma-engine', '@hw/edu', '@hw/iommu-testdev'];
+const SERVERS = ['@remora/qmp'];
 const L5 = [...L3, '@remora/host-sim', '@remora/machine'];
 
 export const ROOMS: Readonly<Record<string, Room>> = {
@@ -30,6 +31,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/pci': { folder: 'packages/pci', imports: L2, outside: [] },
   '@remora/host': { folder: 'packages/host', imports: L2, outside: [] },
   '@remora/host-sim': { folder: 'packages/host-sim', imports: L3, outside: [] },
+  // A client is a stream of Node's.
+  '@remora/qmp': { folder: 'packages/qmp', imports: L3, outside: ['node:stream'] },
   '@remora/testing': { folder: 'packages/testing', imports: L3, outside: ['ava'] },
   '@remora/machine': {
     folder: 'packages/machine',
@@ -46,12 +49,12 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/machines': { folder: 'machines', imports: [...L5, ...MODELS, '@remora/testing'], outside: [] },
   '@remora/tools': {
     folder: 'tools',
-    imports: [...L5, ...MODELS, '@remora/testing', '@remora/machines'],
+    imports: [...L5, ...SERVERS, ...MODELS, '@remora/testing', '@remora/machines'],
     outside: ['*', 'node:*'],
   },
   '@remora/test': {
     folder: 'test',
-    imports: [...L5, ...MODELS, '@remora/testing', '@remora/machines', '@remora/tools'],
+    imports: [...L5, ...SERVERS, ...MODELS, '@remora/testing', '@remora/machines', '@remora/tools'],
     outside: ['*', 'node:*'],
   },
 };

@@ -1,0 +1,142 @@
+/** Types of arguments and replies, with the members that QEMU's have. */
+import { type NamedType, oneOf, struct, union } from './type.js';
+
+/** Where a union has nothing to add. */
+export const EMPTY = 'Empty';
+
+export const TYPES = {
+  [EMPTY]: struct(),
+  QMPCapability: oneOf('oob'),
+  VersionTriple: struct({ major: 'int', minor: 'int', micro: 'int' }),
+  VersionInfo: struct({ qemu: 'VersionTriple', package: 'str' }),
+  CommandInfo: struct({ name: 'str' }),
+  NameInfo: struct({ 'name?': 'str' }),
+  KvmInfo: struct({ enabled: 'bool', present: 'bool' }),
+  TargetInfo: struct({ arch: 'SysEmuTarget' }),
+  SysEmuTarget: oneOf('x86_64'),
+  MachineInfo: struct({
+    name: 'str',
+    'alias?': 'str',
+    'is-default?': 'bool',
+    'cpu-max': 'int',
+    'hotpluggable-cpus': 'bool',
+    'numa-mem-supported': 'bool',
+    deprecated: 'bool',
+    'default-cpu-type?': 'str',
+    'default-ram-id?': 'str',
+    acpi: 'bool',
+    'compat-props?': '[CompatProperty]',
+  }),
+  CompatProperty: struct({ 'qom-type': 'str', property: 'str', value: 'str' }),
+  StatusInfo: struct({ running: 'bool', status: 'RunState' }),
+  RunState: oneOf('paused', 'prelaunch', 'running', 'shutdown'),
+  ShutdownCause: oneOf(
+    'host-qmp-quit',
+    'host-qmp-system-reset',
+    'host-signal',
+    'host-ui',
+    'guest-shutdown',
+    'guest-reset',
+  ),
+  CpuInfoFast: union(
+    {
+      'cpu-index': 'int',
+      'qom-path': 'str',
+      'thread-id': 'int',
+      'props?': 'CpuInstanceProperties',
+      target: 'SysEmuTarget',
+    },
+    'target',
+    { x86_64: EMPTY },
+  ),
+  CpuInstanceProperties: struct({ 'socket-id?': 'int', 'core-id?': 'int', 'thread-id?': 'int' }),
+  PciInfo: struct({ bus: 'int', devices: '[PciDeviceInfo]' }),
+  PciDeviceInfo: struct({
+    bus: 'int',
+    slot: 'int',
+    function: 'int',
+    class_info: 'PciDeviceClass',
+    id: 'PciDeviceId',
+    'irq?': 'int',
+    irq_pin: 'int',
+    qdev_id: 'str',
+    'pci_bridge?': 'PciBridgeInfo',
+    regions: '[PciMemoryRegion]',
+  }),
+  PciDeviceClass: struct({ 'desc?': 'str', class: 'int' }),
+  PciDeviceId: struct({ device: 'int', vendor: 'int', 'subsystem?': 'int', 'subsystem-vendor?': 'int' }),
+  PciBridgeInfo: struct({ bus: 'PciBusInfo', 'devices?': '[PciDeviceInfo]' }),
+  PciBusInfo: struct({
+    number: 'int',
+    secondary: 'int',
+    subordinate: 'int',
+    io_range: 'PciMemoryRange',
+    memory_range: 'PciMemoryRange',
+    prefetchable_range: 'PciMemoryRange',
+  }),
+  PciMemoryRange: struct({ base: 'int', limit: 'int' }),
+  PciMemoryRegion: struct({
+    bar: 'int',
+    type: 'str',
+    address: 'int',
+    size: 'int',
+    'prefetch?': 'bool',
+    'mem_type_64?': 'bool',
+  }),
+  ObjectPropertyInfo: struct({ name: 'str', type: 'str', 'description?': 'str', 'default-value?': 'any' }),
+  ObjectTypeInfo: struct({ name: 'str', 'abstract?': 'bool', 'parent?': 'str' }),
+  ObjectType: oneOf('iommufd', 'iothread', 'memory-backend-ram', 'rng-builtin'),
+  ObjectOptions: union({ 'qom-type': 'ObjectType', id: 'str' }, 'qom-type', {
+    iommufd: 'IOMMUFDProperties',
+    iothread: 'IothreadProperties',
+    'memory-backend-ram': 'MemoryBackendProperties',
+    'rng-builtin': EMPTY,
+  }),
+  IOMMUFDProperties: struct({ 'fd?': 'str' }),
+  IothreadProperties: struct({
+    'aio-max-batch?': 'int',
+    'thread-pool-min?': 'int',
+    'thread-pool-max?': 'int',
+    'poll-max-ns?': 'int',
+    'poll-grow?': 'int',
+    'poll-shrink?': 'int',
+  }),
+  MemoryBackendProperties: struct({
+    size: 'int',
+    'dump?': 'bool',
+    'merge?': 'bool',
+    'prealloc?': 'bool',
+    'reserve?': 'bool',
+    'share?': 'bool',
+  }),
+  SchemaInfo: union({ name: 'str', 'meta-type': 'SchemaMetaType', 'features?': '[str]' }, 'meta-type', {
+    builtin: 'SchemaInfoBuiltin',
+    enum: 'SchemaInfoEnum',
+    array: 'SchemaInfoArray',
+    object: 'SchemaInfoObject',
+    command: 'SchemaInfoCommand',
+    event: 'SchemaInfoEvent',
+  }),
+  SchemaMetaType: oneOf('builtin', 'enum', 'array', 'object', 'command', 'event'),
+  SchemaInfoBuiltin: struct({ 'json-type': 'JSONType' }),
+  JSONType: oneOf('string', 'number', 'int', 'boolean', 'null', 'object', 'array', 'value'),
+  SchemaInfoEnum: struct({ members: '[SchemaInfoEnumMember]', values: '[str]' }),
+  SchemaInfoEnumMember: struct({ name: 'str', 'features?': '[str]' }),
+  SchemaInfoArray: struct({ 'element-type': 'str' }),
+  SchemaInfoObject: struct({
+    members: '[SchemaInfoObjectMember]',
+    'tag?': 'str',
+    'variants?': '[SchemaInfoObjectVariant]',
+  }),
+  SchemaInfoObjectMember: struct({ name: 'str', type: 'str', 'default?': 'any', 'features?': '[str]' }),
+  SchemaInfoObjectVariant: struct({ case: 'str', type: 'str' }),
+  SchemaInfoCommand: struct({ 'arg-type': 'str', 'ret-type': 'str', 'allow-oob?': 'bool' }),
+  SchemaInfoEvent: struct({ 'arg-type': 'str' }),
+} satisfies Readonly<Record<string, NamedType>>;
+
+const named: Readonly<Record<string, NamedType>> = TYPES;
+
+/** The type called `name`; undefined for a built-in one. */
+export function namedType(name: string): NamedType | undefined {
+  return Object.hasOwn(named, name) ? named[name] : undefined;
+}
