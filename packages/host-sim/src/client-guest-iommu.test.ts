@@ -161,6 +161,21 @@ test('what could not be unmapped goes later, and takes nothing along that came b
   t.deepEqual(at(9), [4, RW]);
 });
 
+test('half of a range that was refused, and could not be taken back, goes later', t => {
+  const { vm, space, tell, at } = shadowed(t);
+  // A page of registers parts the RAM behind the range in two.
+  vm.root.add(0x2000, Region.mmio('registers', 0x1000, { read: () => 0, write: () => {} }), 1);
+  vm.plan.arm({ request: VFIO_IOMMU_MAP_DMA, nth: 2, result: -Errno.ENOMEM });
+  vm.plan.arm({ request: VFIO_IOMMU_UNMAP_DMA, result: -Errno.EIO });
+  t.is(tell(0x100, 4, 1, RW), -Errno.ENOMEM);
+  t.deepEqual([at(0x100), at(0x102)], [[1, RW], undefined], 'no better can be done now');
+  t.is(tell(0x200, 1, 5, RW), 0);
+  space.retry();
+  t.deepEqual([at(0x100), at(0x200)], [undefined, [5, RW]]);
+  t.is(tell(0x100, 4, 1, RW), 0);
+  t.deepEqual([0x100, 0x101, 0x102, 0x103].map(at), [[1, RW], undefined, [3, RW], [4, RW]]);
+});
+
 test('RAM that could not be mapped is mapped later', t => {
   const vm = fixture(t);
   const made = container(vm);

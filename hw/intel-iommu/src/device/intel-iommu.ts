@@ -8,6 +8,7 @@ import {
   ConfigError,
   errnoName,
   logger,
+  rateLimited,
   Region,
   type Device,
   type Inspector,
@@ -27,6 +28,7 @@ import { VtdUnit } from './unit.js';
 /** Where q35 has its VT-d unit, as the DMAR table says. */
 export const VTD_BASE = 0xfed9_0000;
 const VTD_WINDOW = 0x1000;
+const WARNINGS = 20;
 
 export class IntelIommu implements Device {
   readonly name: string;
@@ -44,7 +46,7 @@ export class IntelIommu implements Device {
     this.name = context.name;
     this.#context = context;
     const { addressSpace, ledger } = context;
-    const log = logger('remora:hw:intel-iommu', context.name);
+    const log = rateLimited(logger('remora:hw:intel-iommu', context.name), WARNINGS);
     this.shadows = new Shadows(() => this.unit, {
       name: context.name,
       memory: addressSpace,

@@ -17,6 +17,8 @@ export interface GuestIommuServices {
 interface Piece {
   readonly iovaFrame: number;
   readonly pages: number;
+  /** It belongs to a range that was refused, and could not be taken back. */
+  readonly unwanted?: true;
 }
 
 /** A piece that is to be mapped. */
@@ -40,6 +42,7 @@ export class VfioGuestIommu implements IommuNotifier {
   readonly #delta: number;
   /** What the host has, ascending. */
   readonly #pieces: Piece[] = [];
+  #hasUnwanted = false;
   #registration: Disposable | undefined;
 
   /** Registers with the section's IOMMU region, which must have notifiers. Nothing is mapped before `replay`. */
@@ -79,6 +82,14 @@ export class VfioGuestIommu implements IommuNotifier {
     this.#registration?.[Symbol.dispose]();
     this.#registration = undefined;
     return this.#unmap(this.startFrame + this.#delta, this.endFrame - this.startFrame);
+  }
+
+  /** Takes back what could not be taken back when a range was refused. */
+  retry(): void {
+    if (!this.#hasUnwanted) return;
+    const unwanted = this.#pieces.filter(piece => piece.unwanted === true);
+    for (const { iovaFrame, pages } of unwanted) this.#unmap(iovaFrame, pages);
+    this.#hasUnwanted = this.#pieces.some(piece => piece.unwanted === true);
   }
 
   /** Unmaps what `leave` could not: one by one, since others may have mapped something between. */
@@ -122,10 +133,19 @@ export class VfioGuestIommu implements IommuNotifier {
         continue;
       }
       this.#services.failed('MAP_DMA', piece.iovaFrame, piece.pages, result);
-      if (index > 0) this.#unmap(iovaFrame, piece.iovaFrame - iovaFrame);
+      if (index > 0) this.#undo(iovaFrame, piece.iovaFrame - iovaFrame);
       return result;
     }
     return 0;
+  }
+
+  #undo(iovaFrame: number, pages: number): void {
+    if (this.#unmap(iovaFrame, pages) >= 0) return;
+    this.#hasUnwanted = true;
+    for (const [index, piece] of this.#pieces.entries()) {
+      const inside = piece.iovaFrame >= iovaFrame && piece.iovaFrame < iovaFrame + pages;
+      if (inside) this.#pieces[index] = { ...piece, unwanted: true };
+    }
   }
 
   /** Unmaps the pieces in a range, by one call. */

@@ -149,6 +149,7 @@ export class VfioMemoryListener implements Disposable {
   #retry(): void {
     for (const [section, takeAway] of [...this.#stale]) if (takeAway() >= 0) this.#stale.delete(section);
     for (const section of [...this.#missing.keys()]) this.#map(section);
+    for (const iommu of this.#translated.values()) iommu.retry();
   }
 
   #fail(operation: string, frame: number, pages: number, section: Section, result: number): void {
