@@ -24,7 +24,7 @@ function execute(bench: Bench, wide: boolean, low: bigint, high = 0n): void {
   if (bench.read32(IQH) !== (wide ? 32 : 16)) throw new Error('the descriptor was refused');
 }
 
-test('CC device, SID 0x00F8, DID 0', t => {
+test('14: CC device, SID 0x00F8, DID 0', t => {
   const bench = new Bench();
   const [root, contexts] = [bench.page(), bench.page()];
   bench.put64(root * 4096, BigInt(contexts * 4096 + 1));
@@ -47,7 +47,7 @@ test('CC device, SID 0x00F8, DID 0', t => {
   t.is(bench.fault(0x1000, Access.READ, -1, BRIDGE + 1), 0, 'the neighbour stays');
 });
 
-test('IOTLB page, DID 5, address 0x12345000, AM 0, IH 1, DR + DW', t => {
+test('14: IOTLB page, DID 5, address 0x12345000, AM 0, IH 1, DR + DW', t => {
   const { bench, second } = legacyBench({}, { did: 5 });
   for (const page of [0x1234_5000n, 0x1234_6000n]) {
     bench.mapAt(second, 4, page, page | 3n, 3n);
@@ -58,7 +58,7 @@ test('IOTLB page, DID 5, address 0x12345000, AM 0, IH 1, DR + DW', t => {
   t.deepEqual([bench.fault(0x1234_5000n), bench.fault(0x1234_6000n)], [6, 0]);
 });
 
-test('PIOTLB all in PASID 0, DID 1', t => {
+test('14: PIOTLB all in PASID 0, DID 1', t => {
   const { bench, first, entryOf, entry } = scalableBench(FULL, { pgtt: 1, did: 1 }, { paside: 1 });
   for (let at = 0; at < 24; at += 8) bench.put64(entryOf(5) + at, bench.get64(entry + at));
   bench.mapAt(first, 4, 0x5000n, 0x9067n, 0x67n);
@@ -68,7 +68,7 @@ test('PIOTLB all in PASID 0, DID 1', t => {
   t.deepEqual([bench.fault(0x5000, Access.READ, 0), bench.fault(0x5000, Access.READ, 5)], [0x71, 0]);
 });
 
-test('PASID-cache PASID 5, DID 1', t => {
+test('14: PASID-cache PASID 5, DID 1', t => {
   const { bench, entryOf } = scalableBench(FULL, { pgtt: 4, did: 1 }, { paside: 1 });
   for (const pasid of [0, 5]) {
     bench.put64(entryOf(pasid), 0x101n);
@@ -80,7 +80,7 @@ test('PASID-cache PASID 5, DID 1', t => {
   t.deepEqual([bench.fault(0x5000, Access.READ, 0), bench.fault(0x5000, Access.READ, 5)], [0, 0x59]);
 });
 
-test('device TLB and PASID device TLB, SID 0x0100, everything', t => {
+test('14: device TLB and PASID device TLB, SID 0x0100, everything', t => {
   const seen: unknown[] = [];
   const propagation = {
     deviceTlbInvalidate: (...args: unknown[]) => seen.push(args) * 0,
@@ -99,7 +99,7 @@ test('device TLB and PASID device TLB, SID 0x0100, everything', t => {
   ]);
 });
 
-test('IEC index 5, and global', t => {
+test('14: IEC index 5, and global', t => {
   const bench = new InterruptBench();
   for (const index of [5, 6]) {
     bench.put64(bench.at(index), 0x0000_0300_0041_0001n);
@@ -114,13 +114,13 @@ test('IEC index 5, and global', t => {
   t.deepEqual(outcomes(), [true, true]);
 });
 
-test('wait, SW, data 2, address 0x1000', t => {
+test('14: wait, SW, data 2, address 0x1000', t => {
   const bench = new Bench();
   execute(bench, false, 0x0000_0002_0000_0025n, 0x1000n);
   t.deepEqual(bench.memory.stores, [{ address: 0x1000, words: [2] }]);
 });
 
-test('FRCD: read, SID 0x0100, reason 0x79, no PASID, address 0x1234000', t => {
+test('14: FRCD: read, SID 0x0100, reason 0x79, no PASID, address 0x1234000', t => {
   const { bench, rootEntry, context } = scalableBench();
   // 01:00.0 has the context entry of the bench's device.
   const contexts = Number(bench.get64(rootEntry) & ~0xfffn);
@@ -129,7 +129,7 @@ test('FRCD: read, SID 0x0100, reason 0x79, no PASID, address 0x1234000', t => {
   t.deepEqual([bench.read64(0x220), bench.read64(0x228)], [0x0123_4000n, 0xc000_0079_0000_0100n]);
 });
 
-test('FRCD: write, SID 0x0100, reason 0x71, PASID 5', t => {
+test('14: FRCD: write, SID 0x0100, reason 0x71, PASID 5', t => {
   const { bench, rootEntry, context, entry, entryOf } = scalableBench(FULL, { pgtt: 1 }, { paside: 1 });
   const contexts = Number(bench.get64(rootEntry) & ~0xfffn);
   for (let at = 0; at < 32; at += 8) bench.put64(contexts + at, bench.get64(context + at));
@@ -138,7 +138,7 @@ test('FRCD: write, SID 0x0100, reason 0x71, PASID 5', t => {
   t.deepEqual([bench.read64(0x220), bench.read64(0x228)], [0x7f_0000_1000n, 0x8000_0571_8000_0100n]);
 });
 
-test('IRTE: fixed, edge, vector 0x41, xAPIC destination 3, verify SID 0x0100; remappable MSI, index 0x8005', t => {
+test('14: IRTE: fixed, edge, vector 0x41, xAPIC destination 3, verify SID 0x0100; remappable MSI, index 0x8005', t => {
   const bench = new InterruptBench({}, 15);
   bench.put64(bench.at(0x8005), 0x0000_0300_0041_0001n);
   bench.put64(bench.at(0x8005) + 8, 0x0000_0000_0004_0100n);
