@@ -93,6 +93,8 @@ test('frames are exact numbers', t => {
   t.deepEqual([...raw], [0xfffff001 | 0, 0x000fffff]);
   t.is(Leaf.fields.address.frame(raw, 0), 0xff_ffff_ffff);
   t.is(Leaf.decode(raw).address, 0xff_ffff_ffff);
+  raw[1] = -1;
+  t.is(Leaf.fields.address.frame(raw, 0), 0xff_ffff_ffff, 'bits above it are none of its');
 });
 
 test('wide fields cross words', t => {

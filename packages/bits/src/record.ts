@@ -43,6 +43,8 @@ export class Field {
   readonly shift: number;
   /** The field's mask, unshifted; for a field of one word. */
   readonly mask: number;
+  /** Of a frame field: its bits in the high word. */
+  readonly #highMask: number;
 
   constructor(name: string, spec: FieldSpec) {
     this.name = name;
@@ -51,6 +53,7 @@ export class Field {
     this.shift = spec.lsb & 31;
     const width = spec.msb - spec.lsb + 1;
     this.mask = width >= 32 ? 0xffffffff : 2 ** width - 1;
+    this.#highMask = -1 >>> (31 - (spec.msb & 31));
   }
 
   /** The value of an int field, unsigned; `at` is the word index at which the record starts. */
@@ -66,7 +69,7 @@ export class Field {
 
   /** The page frame number of a frame field. */
   frame(words: Int32Array, at: number): number {
-    return (words[at + this.word + 1]! >>> 0) * 0x10_0000 + (words[at + this.word]! >>> 12);
+    return ((words[at + this.word + 1]! & this.#highMask) >>> 0) * 0x10_0000 + (words[at + this.word]! >>> 12);
   }
 
   /** Any field's value as a BigInt. For edges. */
