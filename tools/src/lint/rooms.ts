@@ -16,7 +16,8 @@ const L1 = [...L0, '@remora/core', '@remora/uapi'];
 const L2 = [...L1, '@remora/iommu'];
 const L3 = [...L2, '@remora/pci', '@remora/host'];
 const MODELS = ['@hw/intel-iommu', '@hw/vfio-pci', '@hw/q35', '@hw/dma-engine', '@hw/edu', '@hw/iommu-testdev'];
-const SERVERS = ['@remora/qmp'];
+/** Let outside programs hold a machine. */
+const SERVERS = ['@remora/qmp', '@remora/qtest'];
 const L5 = [...L3, '@remora/host-sim', '@remora/machine'];
 
 export const ROOMS: Readonly<Record<string, Room>> = {
@@ -34,6 +35,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   // A client is a stream of Node's.
   '@remora/qmp': { folder: 'packages/qmp', imports: L3, outside: ['node:stream'] },
   '@remora/testing': { folder: 'packages/testing', imports: L3, outside: ['ava'] },
+  '@remora/qtest': { folder: 'packages/qtest', imports: L3, outside: ['node:fs', 'node:net', 'node:stream'] },
   '@remora/machine': {
     folder: 'packages/machine',
     imports: [...L3, '@remora/host-sim'],
