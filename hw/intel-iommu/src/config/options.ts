@@ -3,7 +3,10 @@ import { bool, choice, integer, properties } from '@remora/core';
 
 export const vtdOptions = properties(
   {
-    'caching-mode': bool(false, 'Not-present entries may be cached too, so that the guest reports every change.'),
+    'caching-mode': bool(
+      false,
+      'Not-present entries may be cached too, so that the guest reports every change: what hosts that do not nest need.',
+    ),
     'x-scalable-mode': choice(
       ['off', 'on', 'legacy', 'modern'],
       'off',
