@@ -300,3 +300,19 @@ test('4.5 step 5: ZLR is not offered: a zero-length read needs R', t => {
     t.is(bench.fault(IOVA, Access.NONE), expected);
   }
 });
+
+test('4.5: a second stage knows no privilege: R and W are the same for privileged requests, walked and cached', t => {
+  for (const [leaf, granted] of [
+    [3n, ALL],
+    [1n, READ | EXECUTE],
+    [2n, WRITE],
+  ] as const) {
+    const { bench, second } = scalableBench(FULL, { sre: 1 }, { paside: 1 });
+    bench.mapAt(second, 4, IOVA, 0x9000n | leaf, RW);
+    const access = granted & READ ? READ : WRITE;
+    for (const attribute of [0, PRIVILEGED, 0, PRIVILEGED]) {
+      t.deepEqual(bench.request(IOVA, access | attribute, 0), { to: 0x9000, shift: 12, access: granted });
+    }
+    t.is(bench.fault(IOVA, WRITE | PRIVILEGED, 0), granted & WRITE ? 0 : 0x85);
+  }
+});
