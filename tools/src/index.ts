@@ -1,2 +1,3 @@
 export * from './headers/index.js';
 export * from './replay/index.js';
+export { MachineTarget, type MachineTargetOptions } from './qmp/index.js';

@@ -101,6 +101,7 @@ export class Machine implements Disposable {
     for (const fn of board.rootBus.functions) {
       if (fn !== undefined) this.#slots.take(board.name, board.rootBus.name, fn.devfn, `"${fn.name}"`);
     }
+    for (const devfn of board.reserved ?? []) this.#slots.reserve(board.rootBus.name, devfn);
     const plans = planDevices(specs, index => `devices[${index}]`, this.#surroundings());
     const { order } = parts;
     if (order !== undefined) plans.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
@@ -196,6 +197,11 @@ export class Machine implements Disposable {
         this.#forget(assembled);
       }
     });
+  }
+
+  /** What devices it could have, by id of their kind. */
+  get deviceKinds(): readonly AnyDeviceKind[] {
+    return this.#kinds.all;
   }
 
   /** The device called `id`. @throws ConfigError if there is none. */

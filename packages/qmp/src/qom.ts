@@ -35,6 +35,8 @@ export interface QomType {
   /** Undefined for a type that is derived from none. */
   readonly parent?: string;
   readonly abstract?: boolean;
+  /** What it can also be used as. */
+  readonly interfaces?: readonly string[];
   /** What objects of this type, which is one of devices, can be given. */
   readonly properties?: readonly QomTypeProperty[];
 }

@@ -53,12 +53,15 @@ function notWritable(type: string, name: string): QmpError {
 export function listTypes(types: readonly QomType[], root = 'object', abstract = false): QomType[] {
   const byName = new Map(types.map(type => [type.name, type]));
   const derived = (type: QomType | undefined): boolean =>
-    type !== undefined && (type.name === root || (type.parent !== undefined && derived(byName.get(type.parent))));
+    type !== undefined &&
+    (type.name === root ||
+      type.interfaces?.includes(root) === true ||
+      (type.parent !== undefined && derived(byName.get(type.parent))));
   return types.filter(type => derived(type) && (abstract || type.abstract !== true));
 }
 
 /** A type as qom-list-types shows it. */
-export function typeInfo({ name, parent, abstract }: QomType): Omit<QomType, 'properties'> {
+export function typeInfo({ name, parent, abstract }: QomType): Pick<QomType, 'name' | 'parent' | 'abstract'> {
   return { name, ...(abstract === true ? { abstract } : {}), ...(parent === undefined ? {} : { parent }) };
 }
 
