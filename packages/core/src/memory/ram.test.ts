@@ -1,6 +1,6 @@
 import test from 'ava';
 import { MemTx } from './memtx.js';
-import { Ram } from './ram.js';
+import { PAGE_BYTES, Ram } from './ram.js';
 
 const CHUNK = 64 * 2 ** 20;
 
@@ -85,4 +85,16 @@ test('a hole in a view answers nothing, and a write into it writes nothing befor
 test('what is no size of RAM is refused', t => {
   for (const size of [0, -4096, 4095, 2 ** 43, NaN]) t.throws(() => Ram.allocate(size), { instanceOf: RangeError });
   t.throws(() => Ram.allocate(0x1000).view(Int32Array.of(0)).view(Int32Array.of(0)), { message: /view of a view/ });
+});
+
+test('a page is zero until a bit of it is not, and again when that is cleared; a hole is', t => {
+  const ram = Ram.allocate(0x100_0000);
+  const scattered = ram.view(Int32Array.of(7, -1, 3000));
+  t.deepEqual([ram.isZero(7), scattered.isZero(0), scattered.isZero(1)], [true, true, true]);
+  ram.write(0, 8 * PAGE_BYTES - 1, Uint8Array.of(0x80));
+  t.deepEqual([ram.isZero(6), ram.isZero(7), ram.isZero(8), scattered.isZero(0)], [true, false, true, false]);
+  scattered.write(0, 2 * PAGE_BYTES, Uint8Array.of(1));
+  t.deepEqual([ram.isZero(3000), ram.isZero(2999)], [false, true]);
+  ram.write(0, 8 * PAGE_BYTES - 1, Uint8Array.of(0));
+  t.true(ram.isZero(7));
 });

