@@ -316,3 +316,11 @@ test('4.5: a second stage knows no privilege: R and W are the same for privilege
     t.is(bench.fault(IOVA, WRITE | PRIVILEGED, 0), granted & WRITE ? 0 : 0x85);
   }
 });
+
+test('4.7: with a PASID the interrupt range is ordinary input, and a page around it is answered whole; without, page by page', t => {
+  const { bench, second } = scalableBench(FULL, {}, { paside: 1 });
+  bench.mapAt(second, 4, 0xc000_0000n, 0x8000_0083n, RW, 3);
+  t.deepEqual(bench.request(0xfedf_f000n, READ, 0), { to: 0x8000_0000, shift: 30, access: ALL });
+  t.deepEqual(bench.request(0xfee0_0000n, READ, 0), { to: 0x8000_0000, shift: 30, access: ALL });
+  t.deepEqual(bench.request(0xfedf_f000n, READ), { to: 0xbedf_f000, shift: 12, access: ALL });
+});
