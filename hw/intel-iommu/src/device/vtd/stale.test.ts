@@ -213,3 +213,13 @@ test('9: tags: two requesters with the same domain share what is cached of the s
   t.is(bench.fault(PAGES.near, Access.READ, -1, RID + 1), 0);
   t.is(bench.fault(PAGES.near, Access.READ, -1, RID + 2), 6);
 });
+
+test('9: what is cached of a supervisor page serves privileged requests, and no others', t => {
+  const { bench, first } = scalableBench(FULL, { pgtt: 1, sre: 1 }, { paside: 1 });
+  const leaf = bench.mapAt(first, 4, PAGES.near, 0x39_9063n, PTE);
+  const privileged = Access.READ | Access.PRIVILEGED;
+  t.is(bench.fault(PAGES.near, privileged, 0), 0);
+  bench.put64(leaf, 0x39_a063n);
+  t.like(bench.request(PAGES.near, privileged, 0), { to: 0x39_9000 });
+  t.is(bench.fault(PAGES.near, Access.READ, 0), 0x81);
+});
