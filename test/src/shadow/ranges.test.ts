@@ -151,6 +151,20 @@ test('pages that are added to a run are told alone', t => {
   t.deepEqual(rig.take(), [unmapped(AT, 4)]);
 });
 
+test('two that go by one flush leave alone what stays between them', t => {
+  const rig = owner(t)(new ShadowRig());
+  const table = rig.table();
+  const engine = rig.engine();
+  rig.attach(table, DOMAIN);
+  for (const page of [0, 1, 4, 8, 9]) rig.map(table, DOMAIN, AT + page, A + 7 * page);
+  rig.take();
+  for (const page of [0, 1, 8, 9]) t.is(table.unmap(AT + page, 1), 0);
+  t.is(rig.flushPages(DOMAIN, AT, 16), 0);
+  t.deepEqual(rig.take(), [unmapped(AT, 2), unmapped(AT + 8, 2)]);
+  t.true(rig.writes(engine, AT + 4, A + 28));
+  t.deepEqual(rig.held(), [{ iova: AT + 4, pages: 1, to: A + 28, access: RW }]);
+});
+
 test('ROM is mapped for reading only, and what is no memory is left out and told', t => {
   const rig = owner(t)(new ShadowRig());
   const { machine } = rig;
