@@ -1,6 +1,6 @@
 /**
  * The q35 board: RAM with its hole, the PCI Express root complex, both configuration mechanisms, the I/O APIC, and a sink for
- * interrupt messages. Omits: processors and their local APICs, the ICH9 functions, SMRAM and TSEG, firmware.
+ * interrupt messages. Omits: processors and their local APICs, the ICH9 functions, system management mode, firmware.
  */
 import {
   AddressSpace,
@@ -28,6 +28,7 @@ import type { Q35Config } from './config.js';
 import { dmarTable } from './dmar.js';
 import { IoApic } from './ioapic.js';
 import { IOAPIC_BASE, IOAPIC_REQUESTER } from './ioapic-spec.js';
+import { SystemManagementRam } from './smram.js';
 import {
   CONFIG_ADDRESS_PORT,
   CONFIG_PORTS,
@@ -60,6 +61,7 @@ export class Q35 implements Board {
   readonly messages = new MsiLog();
   /** Its pins are not connected to anything of this board. */
   readonly ioapic: IoApic;
+  readonly reserved: readonly number[];
   readonly #ecam: Region;
   #window: Region | undefined;
   readonly #configPorts: ConfigPorts;
@@ -95,12 +97,22 @@ export class Q35 implements Board {
     this.#configPorts = new ConfigPorts(this.rootBus);
     this.ports.add(CONFIG_ADDRESS_PORT, Region.mmio('pci-conf', CONFIG_PORTS, this.#configPorts.ops));
     this.hostBridge = this.#plugHostBridge(config.ecam);
+    const place = { memory: this.memory, pci, lowRam: this.#lowRam };
+    const extendedTseg = config['extended-tseg-mbytes'];
+    new SystemManagementRam(this.hostBridge, place, { extendedTseg });
+    this.reserved = config.reserved.split(' ').flatMap(slot => (slot === '' ? [] : [parseInt(slot, 16) * 8]));
+  }
+
+  /** Bytes below 4 GiB. */
+  get #lowRam(): number {
+    const { size } = this.ram;
+    return Math.min(size, size >= LOW_RAM_ALL ? LOW_RAM_SPLIT : LOW_RAM_ALL);
   }
 
   /** See q35's hole: RAM that would reach beyond the ECAM window is split at 2 GiB. */
   #showRam(): void {
     const { ram, memory } = this;
-    const low = Math.min(ram.size, ram.size >= LOW_RAM_ALL ? LOW_RAM_SPLIT : LOW_RAM_ALL);
+    const low = this.#lowRam;
     const region = Region.ram('ram', ram);
     memory.add(0, Region.alias('ram-below-4g', region, 0, low));
     if (ram.size > low) memory.add(FOUR_GIB, Region.alias('ram-above-4g', region, low, ram.size - low));

@@ -2,6 +2,7 @@ import test from 'ava';
 import { Ledger, Ram, VirtualClock } from '@remora/core';
 import { type IommuFacts, PciBridge, PciFunction, pciSetupIommu } from '@remora/pci';
 import { Q35 } from './board.js';
+import { q35Kind } from './plugin.js';
 
 const FACTS: IommuFacts = {
   registerBase: 0xfed9_0000,
@@ -12,7 +13,7 @@ const FACTS: IommuFacts = {
 
 function board(): Q35 {
   const services = { name: 'vm', ram: Ram.allocate(0x100_0000), clock: new VirtualClock(), ledger: new Ledger() };
-  return new Q35(services, { memory: 0x100_0000, ecam: true });
+  return new Q35(services, q35Kind.properties.parse('q35', { memory: 0x100_0000 }));
 }
 
 function table(at: Q35, facts: Partial<IommuFacts>): Uint8Array {

@@ -4,4 +4,5 @@ export * from './dmar.js';
 export * from './ioapic.js';
 export * from './ioapic-spec.js';
 export { q35Kind } from './plugin.js';
+export * from './smram-spec.js';
 export * from './spec.js';

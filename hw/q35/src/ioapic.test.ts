@@ -2,6 +2,7 @@ import test from 'ava';
 import { AddressSpace, Inspector, Ledger, MemTx, Ram, Region, VirtualClock } from '@remora/core';
 import { pciSetupIommu } from '@remora/pci';
 import { Q35 } from './board.js';
+import { q35Kind } from './plugin.js';
 import { IoApic } from './ioapic.js';
 import {
   IOAPIC_BASE,
@@ -209,7 +210,7 @@ test('inspection shows the pins that are not masked, in their format', t => {
 
 test('on the board: at 0xfec00000, in the name of ff:00.0, remapped by the IOMMU of the root bus, reset with it', t => {
   const services = { name: 'vm', ram: Ram.allocate(0x100_0000), clock: new VirtualClock(), ledger: new Ledger() };
-  const at = new Q35(services, { memory: 0x100_0000, ecam: true });
+  const at = new Q35(services, q35Kind.properties.parse('q35', { memory: 0x100_0000 }));
   const write = (offset: number, value: number): void => {
     const bytes = Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
     t.is(at.addressSpace.write(0, IOAPIC_BASE + offset, bytes), MemTx.OK);

@@ -7,6 +7,7 @@ const FUNCTIONS = 8;
 
 export class Slots {
   readonly #buses = new Map<string, Map<number, string>>();
+  readonly #reserved = new Set<string>();
 
   /** `who` sits at `devfn` of `bus`. @throws ConfigError at `path` if somebody else does. */
   take(path: string, bus: string, devfn: number, who: string): void {
@@ -16,12 +17,17 @@ export class Slots {
     taken.set(devfn, who);
   }
 
-  /** Gives `who` the first device number of `bus` of which no function is taken. @throws ConfigError at `path` if there is none. */
+  /** Nobody is given device `devfn` of `bus` who does not ask for it. */
+  reserve(bus: string, devfn: number): void {
+    this.#reserved.add(`${bus}/${devfn & ~(FUNCTIONS - 1)}`);
+  }
+
+  /** Gives `who` the first device number of `bus` of which no function is taken or reserved. @throws ConfigError at `path` if there is none. */
   takeFree(path: string, bus: string, who: string): number {
     const taken = this.#bus(bus);
     for (let devfn = 0; devfn < DEVFNS; devfn += FUNCTIONS) {
       const used = Array.from({ length: FUNCTIONS }, (_, fn) => devfn + fn).some(each => taken.has(each));
-      if (used) continue;
+      if (used || this.#reserved.has(`${bus}/${devfn}`)) continue;
       taken.set(devfn, who);
       return devfn;
     }

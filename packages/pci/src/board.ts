@@ -30,6 +30,8 @@ export interface Board extends Disposable {
   /** The I/O ports as a guest's IN and OUT reach them. */
   readonly portSpace: AddressSpace;
   readonly rootBus: PciBus;
+  /** Places of the root bus that no device is given unless it asks for one: where this kind of machine has something by default. */
+  readonly reserved?: readonly number[];
   readonly ram: Ram;
   /** Messages that reached the platform. */
   readonly messages: MsiLog;

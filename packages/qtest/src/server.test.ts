@@ -8,7 +8,8 @@ const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
 test('replies follow one another in order, however the bytes were cut', async t => {
   const [server, client] = duplexPair();
   const target = new FlatTarget();
-  using _ = serveQtest(server, target);
+  const served = serveQtest(server, target);
+  t.teardown(() => served[Symbol.dispose]());
   const script = 'endianness\nwriteb 0x1 0x22\nreadb 0x1\nbogus\nread 0 4\n';
   const expected = "OK little\nOK\nOK 0x0000000000000022\nFAIL Unknown command 'bogus'\nOK 0x00220000\n";
   let got = '';
@@ -41,7 +42,10 @@ test('half a line at the end is not carried out; the end is told of once, and th
 test('a client that takes no replies is read no further', async t => {
   const [server, client] = duplexPair();
   let carriedOut = 0;
-  using _ = serveQtest(server, new FlatTarget(), { log: direction => void (carriedOut += Number(direction === 'R')) });
+  const served = serveQtest(server, new FlatTarget(), {
+    log: direction => void (carriedOut += Number(direction === 'R')),
+  });
+  t.teardown(() => served[Symbol.dispose]());
   client.write('read 0 0x100000\n'.repeat(20));
   for (let i = 0; i < 50; i++) await turn();
   t.true(carriedOut < 5, `${carriedOut}`);
@@ -55,7 +59,8 @@ test('a client that takes no replies is read no further', async t => {
 test('garbage of every kind gets one reply a line, and the target goes on', async t => {
   const [server, client] = duplexPair();
   const target = new FlatTarget();
-  using _ = serveQtest(server, target);
+  const served = serveQtest(server, target);
+  t.teardown(() => served[Symbol.dispose]());
   let got = '';
   client.on('data', (chunk: Buffer) => (got += chunk.toString('latin1')));
   const names = ['readb', 'writeq', 'read', 'write', 'b64write', 'memset', 'outl', 'clock_step', 'set_irq_in', '\0'];
@@ -81,7 +86,8 @@ test('garbage of every kind gets one reply a line, and the target goes on', asyn
 test('a log has every line that passes', async t => {
   const [server, client] = duplexPair();
   const log: string[] = [];
-  using _ = serveQtest(server, new FlatTarget(), { log: (direction, line) => log.push(`${direction} ${line}`) });
+  const served = serveQtest(server, new FlatTarget(), { log: (direction, line) => log.push(`${direction} ${line}`) });
+  t.teardown(() => served[Symbol.dispose]());
   client.resume();
   client.write('endianness\n');
   for (let i = 0; i < 50 && log.length < 2; i++) await turn();

@@ -4,7 +4,6 @@ import { CommandError, quoted } from './numbers.js';
 import type { QtestLines, QtestTarget } from './target.js';
 
 export class QtestSession implements Disposable {
-  readonly #target: QtestTarget;
   readonly #tell: (line: string) => void;
   readonly #context: CommandContext;
   #intercepted = '';
@@ -12,7 +11,6 @@ export class QtestSession implements Disposable {
 
   /** `tell` takes what is no reply, without the end of line: `IRQ raise N` and `IRQ lower N`. */
   constructor(target: QtestTarget, tell: (line: string) => void) {
-    this.#target = target;
     this.#tell = tell;
     this.#context = { target, intercept: (path, lines) => this.#intercept(path, lines) };
   }
@@ -44,10 +42,6 @@ export class QtestSession implements Disposable {
     }
     this.#intercepted = path;
     this.#watch = lines.watch((line, level) => this.#tell(`IRQ ${level ? 'raise' : 'lower'} ${line}`));
-  }
-
-  get target(): QtestTarget {
-    return this.#target;
   }
 
   [Symbol.dispose](): void {

@@ -25,7 +25,8 @@ test("as a socket's client, the way libqtest wants it", async t => {
   const listener = createServer().listen(place.path);
   const accepted = new Promise<Socket>(resolve => listener.once('connection', resolve));
   using transport = openTransport({ kind: 'unix', path: place.path, server: false });
-  using _ = serveQtest(await transport.stream, new FlatTarget());
+  const served = serveQtest(await transport.stream, new FlatTarget());
+  t.teardown(() => served[Symbol.dispose]());
   const socket = await accepted;
   t.is(await ask(socket, 'endianness'), 'OK little\n');
   socket.destroy();
@@ -38,7 +39,8 @@ test('as the server of a socket; one that was left there is taken over', async t
     using transport = openTransport({ kind: 'unix', path: place.path, server: true });
     await transport.listening;
     const socket = connect(place.path);
-    using _ = serveQtest(await transport.stream, new FlatTarget());
+    const served = serveQtest(await transport.stream, new FlatTarget());
+    t.teardown(() => served[Symbol.dispose]());
     t.is(await ask(socket, 'endianness'), 'OK little\n');
     socket.destroy();
   }
