@@ -367,3 +367,48 @@ test('a host that was not described cannot be made again, but a machine on it ca
   incoming.memory.read(0, 0x1000, byte);
   t.is(byte[0], 42);
 });
+
+test('devices that were plugged while the machine ran are there again, in the same order and place; those unplugged are not', t => {
+  const own = owner(t);
+  const host = lendingHost();
+  t.teardown(() => host[Symbol.dispose]());
+  const machine = createMachine(host, {
+    board: 'q35,memory=16M',
+    plugins,
+    devices: ['intel-iommu,x-scalable-mode=modern', 'pcie-root-port,id=rp1', 'dma-engine,id=gone', 'edu'],
+  });
+  machine.start();
+  machine.unplug('gone');
+  machine.plug(`vfio-pci,id=late,host=${ENGINE},bus=rp1`);
+  machine.plug('dma-engine,id=between');
+  const bytes = saveState(machine);
+  const { machine: again } = restoreMachine(openState(bytes), parts);
+  own({ [Symbol.dispose]: () => close(again) });
+  t.deepEqual(again.ids, machine.ids);
+  t.deepEqual(again.description.devices, machine.description.devices);
+  t.is(again.functions('late')[0]!.bus!.parent, again.functions('rp1')[0]);
+  t.is(again.functions('between')[0]!.devfn, machine.functions('between')[0]!.devfn);
+  t.deepEqual(outcomeOf(again).config, outcomeOf(machine).config);
+  const after = openState(saveState(again));
+  t.deepEqual(after.sections, openState(bytes).sections);
+});
+
+test('an option that the state does not know has its default; one that is not known here is told', t => {
+  const file = openState(small, 'x.rms');
+  const [iommu, ...devices] = file.header.machine.devices;
+  const { 'iotlb-entries': entries, ...older } = iommu!.options;
+  t.is(entries, 4096);
+  const withOptions = (options: typeof older): StateFile => ({
+    ...file,
+    header: {
+      ...file.header,
+      machine: { ...file.header.machine, devices: [{ driver: 'intel-iommu', options }, ...devices] },
+    },
+  });
+  const machine = restored(t, withOptions(older));
+  t.is(machine.description.devices[0]!.options['iotlb-entries'], 4096);
+  t.throws(() => restoreMachine(withOptions({ ...iommu!.options, 'x-later': true }), parts), {
+    instanceOf: ConfigError,
+    message: /x-later/,
+  });
+});

@@ -26,9 +26,13 @@ export class HostedFunction {
     this.user = user;
   }
 
-  /** What it is called in the state of the vIOMMU: its place, whatever the bus's number is. */
+  /** What it is called in the state of the vIOMMU: the way to it from the root, `08.0/00.0`, whatever the buses' numbers are. */
   get place(): string {
-    return `${this.bus.name}/${formatDevfn(this.devfn)}`;
+    let place = formatDevfn(this.devfn);
+    for (let bridge = this.bus.parent; bridge !== undefined; bridge = bridge.bus?.parent) {
+      place = `${formatDevfn(bridge.devfn)}/${place}`;
+    }
+    return place;
   }
 
   /** Live: the guest may renumber its buses. */
