@@ -45,7 +45,7 @@ export class QmpSession implements Disposable {
     this.#target = target;
     this.#json = new JsonStream(options.limits ?? JSON_LIMITS);
     this.#unread = options.unread ?? UNREAD;
-    this.#now = options.now ?? (() => Date.now() * 1000);
+    this.#now = options.now ?? (() => (performance.timeOrigin + performance.now()) * 1000);
     this.#unsubscribe = target.subscribe(event => this.#event(event));
     trackDisposable(this, 'QMP session');
     stream.on('data', this.#onData);
@@ -65,7 +65,7 @@ export class QmpSession implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#leave();
-    this.#stream.end();
+    this.#stream.end(() => this.#stream.destroy());
   }
 
   readonly #onData = (bytes: Uint8Array): void => {

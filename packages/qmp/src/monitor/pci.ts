@@ -10,7 +10,7 @@ export function formatPci(target: QmpTarget): string {
 
 function functionLines(fn: PciDeviceInfo): string[] {
   const { id, class_info: kind, pci_bridge: bridge } = fn;
-  const name = kind.desc ?? `Class ${digits(kind.class, 4)}`;
+  const name = kind.desc ?? `Class ${String(kind.class).padStart(4, '0')}`;
   const subsystem = id.subsystem === undefined ? [] : [`PCI subsystem ${pair(id['subsystem-vendor'], id.subsystem)}`];
   const pin = fn.irq_pin === 0 ? [] : [`IRQ ${fn.irq ?? 0}, pin ${String.fromCharCode(0x40 + fn.irq_pin)}`];
   const details = [

@@ -1,7 +1,7 @@
 /** Checks values against the schema; errors are worded as QEMU words them, which clients show to people. */
 import { QmpError } from '../errors.js';
 import { isObject, type JsonObject } from '../json/parse.js';
-import type { BUILTINS} from './type.js';
+import type { BUILTINS } from './type.js';
 import { elementOf, memberName, type CommandType, type ObjectType, type TypeRef } from './type.js';
 import { namedType } from './types.js';
 

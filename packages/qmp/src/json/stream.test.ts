@@ -1,0 +1,113 @@
+import test from 'ava';
+import { formatJson } from './format.js';
+import { JsonError } from './parse.js';
+import { JSON_LIMITS, JsonStream, type JsonLimits } from './stream.js';
+
+/** What comes out of `chunks`: values as JSON, errors as `!message`. */
+function read(chunks: readonly (string | Uint8Array)[], limits: JsonLimits = JSON_LIMITS): string[] {
+  const stream = new JsonStream(limits);
+  const found: string[] = [];
+  for (const chunk of chunks) {
+    stream.push(typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
+    for (let next = stream.next(); next !== undefined; next = stream.next())
+      found.push(next instanceof JsonError ? `!${next.message}` : formatJson(next.value));
+  }
+  return found;
+}
+
+test('several values in a packet, and on a line', t => {
+  t.deepEqual(read(['{"a": 1}{"b": 2} {"c": 3}\r\n[4]\n5 "six" true\n']), [
+    '{"a": 1}',
+    '{"b": 2}',
+    '{"c": 3}',
+    '[4]',
+    '5',
+    '"six"',
+    'true',
+  ]);
+});
+
+test('a value over any packets is the same value', t => {
+  const text = `{"execute": "x{y]z\\"", 'é': ["漢", {"a": '}'}, -1.5e3]}\n {"b": 12}\nnull\n`;
+  const whole = read([text]);
+  t.is(whole.length, 3);
+  const bytes = Buffer.from(text);
+  t.deepEqual(read([...bytes].map(byte => Uint8Array.of(byte))), whole);
+  for (let cut = 1; cut < bytes.length; cut++)
+    t.deepEqual(read([bytes.subarray(0, cut), bytes.subarray(cut)]), whole, `cut at ${cut}`);
+});
+
+test('nothing comes out before a value has ended', t => {
+  t.deepEqual(read(['{"a": [1, 2', ', "}"', ']']), []);
+  t.deepEqual(read(['tr', 'ue']), []);
+  t.deepEqual(read(['tr', 'ue', '\n']), ['true']);
+});
+
+test('after what is no JSON, the next value is read', t => {
+  const good = '{"g": 1}';
+  const cases: readonly (readonly [string, number])[] = [
+    ['foo\n', 1],
+    ['{"a": foo}\n', 1],
+    ['{"a": 1,}', 1],
+    ['}\n', 1],
+    [']]\n', 2],
+    [',\n', 1],
+    ['{"a": [1}', 1],
+    ['{"a": "half a line\n', 1],
+    ['{"a": "half a line"\n', 1],
+    ['{"a" "b"}\n', 1],
+    ['\u0001', 1],
+    ['{"a": \u0000', 1],
+    ['"\u0007"\n', 1],
+  ];
+  for (const [bad, errors] of cases) {
+    const found = read([`${bad}${good}\n`]);
+    t.is(found.at(-1), good, JSON.stringify(bad));
+    t.true(
+      found.slice(0, -1).every(each => each.startsWith('!')),
+      JSON.stringify(found),
+    );
+    t.true(found.length - 1 >= errors, JSON.stringify(found));
+  }
+});
+
+test('a client that sends 0xff is read afresh, wherever it was', t => {
+  for (const before of ['{"a": [', '{"a": "text', "['", 'tru']) {
+    const found = read([before, Uint8Array.of(0xff), '{"g": 1}\n']);
+    t.deepEqual([found.length, found[0]?.[0], found[1]], [2, '!', '{"g": 1}'], before);
+  }
+});
+
+test('bytes that are not UTF-8 are refused', t => {
+  const found = read([Uint8Array.of(0x22, 0xc3, 0x28, 0x22, 0x0a), '{"g": 1}\n']);
+  t.deepEqual(found, ['!invalid UTF-8 sequence in string', '{"g": 1}']);
+});
+
+test('nesting has a limit, whether the brackets close or not', t => {
+  const limits = { ...JSON_LIMITS, depth: 4 };
+  t.deepEqual(read(['[[[[]]]]\n'], limits), ['[[[[]]]]']);
+  for (const deep of ['[[[[[', '[[[[[]]]]]', '{"a":{"a":{"a":{"a":{"a":1}}}}}', '['.repeat(100_000)]) {
+    const found = read([`${deep}\n{"g": 1}\n`], limits);
+    t.deepEqual(found, ['!the value is nested too deeply', '{"g": 1}']);
+  }
+});
+
+test('a value has a largest size, in brackets, as a string and as a word', t => {
+  const limits = { ...JSON_LIMITS, bytes: 64 };
+  const fits = `"${'x'.repeat(62)}"`;
+  t.deepEqual(read([`${fits}\n`], limits), [fits]);
+  for (const large of [`"${'x'.repeat(63)}"`, `[${'1,'.repeat(40)}1]`, 'x'.repeat(65), `{"a":${' '.repeat(64)}1}`]) {
+    const found = read([large, '\n{"g": 1}\n'], limits);
+    t.deepEqual(found, ['!the value is larger than 64 bytes', '{"g": 1}'], large);
+  }
+});
+
+test('a large value in small packets does not take long', t => {
+  const text = `["${'x'.repeat(1 << 20)}"]`;
+  const chunks = Array.from({ length: Math.ceil(text.length / 16) }, (_, index) =>
+    text.slice(index * 16, index * 16 + 16),
+  );
+  const start = performance.now();
+  t.is(read(chunks)[0]?.length, text.length);
+  t.true(performance.now() - start < 5000);
+});
