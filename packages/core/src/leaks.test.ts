@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import test from 'ava';
 import { Leaks, trackDisposable, untrackDisposable } from './leaks.js';
 import { Lifecycle } from './lifecycle.js';
@@ -45,6 +46,17 @@ test('an asynchronous body is judged at its end', async t => {
     }),
   );
   t.regex(failure!.message, /forgotten handle/);
+});
+
+test('it does not matter in which context a resource is disposed of', async t => {
+  const elsewhere = new AsyncResource('elsewhere');
+  await t.notThrowsAsync(
+    Leaks.check(async () => {
+      const resource = new Resource('handle');
+      await Promise.resolve();
+      elsewhere.runInAsyncScope(() => resource[Symbol.dispose]());
+    }),
+  );
 });
 
 test('interleaved checks see their own resources only', async t => {

@@ -14,6 +14,8 @@ export interface Leak {
 /** AVA interleaves the tests of a file: each check sees what its own asynchronous context created. */
 const current = new AsyncLocalStorage<Leaks>();
 let checks = 0;
+/** Which check watches what: the end of a resource may come in another context, that of a socket for instance. */
+const watchers = new WeakMap<object, Leaks>();
 
 export class Leaks {
   readonly #open = new Map<object, Leak>();
@@ -69,10 +71,14 @@ export class Leaks {
 
 /** Called in the constructor of what must be disposed of. */
 export function trackDisposable(resource: object, what: string): void {
-  if (checks > 0) current.getStore()?.track(what, resource);
+  if (checks === 0) return;
+  const leaks = current.getStore();
+  if (leaks === undefined) return;
+  leaks.track(what, resource);
+  watchers.set(resource, leaks);
 }
 
 /** Called when `resource` is disposed of. */
 export function untrackDisposable(resource: object): void {
-  if (checks > 0) current.getStore()?.release(resource);
+  if (checks > 0) watchers.get(resource)?.release(resource);
 }
