@@ -175,8 +175,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'nested first-stage tables are read at their guest addresses',
     `${DEVICE}first-stage.js`,
-    'this.#locate(pe, record, nested, tableHi, entryLo, level === levels)',
-    'this.#locate(pe, record, false, tableHi, entryLo, level === levels)',
+    'result = memory.load(this.#atHi, this.#atLo, entry, 0, 2);',
+    'result = memory.load(tableHi, entryLo, entry, 0, 2);',
     unit('nested', 'the smaller page*'),
   ),
   mutant(

@@ -2,6 +2,7 @@
  * Copies of the compiled model in temporary folders, to be altered there: laid out as in the repository, so that what is imported
  * by name from a copied package is the copy. What is not copied is linked.
  */
+import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -32,12 +33,13 @@ export function altered(text: string, { file, find, replace }: Alteration): stri
   return parts.join(replace);
 }
 
-/** Every package of the repository, with its folder. */
+/** Every package of the repository that has been built, with its folder. */
 async function everyPackage(): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const scope of SCOPES) {
     for (const name of await readdir(join(NODE_MODULES, scope))) {
-      found[`${scope}/${name}`] = relative(REPOSITORY, await realpath(join(NODE_MODULES, scope, name)));
+      const folder = await realpath(join(NODE_MODULES, scope, name));
+      if (existsSync(join(folder, 'dist'))) found[`${scope}/${name}`] = relative(REPOSITORY, folder);
     }
   }
   return found;
