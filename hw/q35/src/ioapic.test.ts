@@ -251,3 +251,18 @@ test('on the board: at 0xfec00000, in the name of ff:00.0, remapped by the IOMMU
   at.ioapic.set(2, true);
   t.is(asked.length, 2, 'masked');
 });
+
+test('who watches the pins learns of every change, until he stops', t => {
+  const ioapic = new IoApic(() => undefined);
+  const seen: string[] = [];
+  const watch = ioapic.watch((pin, asserted) => seen.push(`${pin}${asserted ? '+' : '-'}`));
+  ioapic.set(4, false);
+  ioapic.set(4, true);
+  ioapic.set(4, true);
+  ioapic.set(23, true);
+  ioapic.set(4, false);
+  t.deepEqual(seen, ['4+', '23+', '4-']);
+  watch[Symbol.dispose]();
+  ioapic.set(23, false);
+  t.is(seen.length, 3);
+});

@@ -37,6 +37,7 @@ export class IoApic {
   readonly #entries = new Int32Array(IOAPIC_PINS * ENTRY_WORDS);
   readonly #asserted = new Uint8Array(IOAPIC_PINS);
   readonly #message = new Int32Array(IoApicMessage.words);
+  readonly #watchers = new Set<(pin: number, asserted: boolean) => void>();
   #select = 0;
   #id = 0;
 
@@ -61,10 +62,18 @@ export class IoApic {
   set(pin: number, asserted: boolean): void {
     if (!Number.isInteger(pin) || pin < 0 || pin >= IOAPIC_PINS) throw new RangeError(`the I/O APIC has no pin ${pin}`);
     const rises = asserted && this.#asserted[pin] === 0;
+    const changes = asserted !== (this.#asserted[pin] === 1);
     this.#asserted[pin] = asserted ? 1 : 0;
     const at = pin * ENTRY_WORDS;
     if (trigger.get(this.#entries, at) === 1) this.#signalLevel(pin);
     else if (rises && mask.get(this.#entries, at) === 0) this.#signal(at);
+    if (changes) for (const changed of this.#watchers) changed(pin, asserted);
+  }
+
+  /** Calls `changed` after each pin that is asserted, or is so no longer, until the result is disposed of. */
+  watch(changed: (pin: number, asserted: boolean) => void): Disposable {
+    this.#watchers.add(changed);
+    return { [Symbol.dispose]: () => void this.#watchers.delete(changed) };
   }
 
   /** A processor ends `ended`: level triggered interrupts with that vector may be sent again, and are if they are still asserted. */

@@ -1,0 +1,123 @@
+/** A running `remora-system-x86_64`: the machine, who is connected to it, and how it ends. */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import type { Machine } from '@remora/machine';
+import { serveQmp, type ShutdownCause } from '@remora/qmp';
+import { openTransport, type QtestTarget, serveQtest } from '@remora/qtest';
+import { MachineTarget } from '../qmp/index.js';
+import { assemble } from './assemble.js';
+import type { Chardev } from './chardevs.js';
+import { acceptClients } from './clients.js';
+import type { CommandLine } from './command-line.js';
+import { CommandLineError } from './mistake.js';
+import { qtestTarget } from './qtest-target.js';
+
+const PARENT_CHECK_MS = 200;
+
+export class System implements Disposable {
+  readonly machine: Machine | undefined;
+  /** What test programs hold. */
+  readonly qtest: QtestTarget;
+  /** What monitors control. */
+  readonly monitor: MachineTarget;
+  readonly warnings: readonly string[];
+  readonly #line: CommandLine;
+  readonly #open: Disposable[] = [];
+  readonly #end: () => void;
+
+  /** `end` is called when the program is to end. @throws CommandLineError for what cannot be built. */
+  constructor(line: CommandLine, end: () => void) {
+    const { machine, objects, named, warnings } = assemble(line);
+    this.#line = line;
+    this.#end = end;
+    this.machine = machine;
+    this.warnings = warnings;
+    this.qtest = qtestTarget(machine);
+    this.monitor = new MachineTarget(machine, {
+      name: line.name,
+      paused: line.paused,
+      processors: line.processors,
+      named,
+      objects,
+      onQuit: () => this.#end(),
+    });
+  }
+
+  /** Connects to whoever was named: the test program first, as it expects that. @throws CommandLineError if it cannot be reached. */
+  async connect(): Promise<void> {
+    const { qtest, qtestLog, monitors, exitWithParent } = this.#line;
+    if (exitWithParent) this.#open.push(watchParent(() => this.quit('host-signal')));
+    if (qtest !== undefined) {
+      const log = openLog(qtestLog);
+      if (log !== undefined) this.#open.push(log);
+      await this.#serve(qtest, stream => {
+        const ended = (): void => this.quit('host-signal');
+        return serveQtest(stream, this.qtest, { ended, ...(log === undefined ? {} : { log: log.line }) });
+      });
+    }
+    for (const each of monitors) await this.#serve(each, stream => serveQmp(stream, this.monitor));
+  }
+
+  quit(cause: ShutdownCause): void {
+    this.monitor.quit(cause);
+  }
+
+  /** Connections are closed, then the machine. */
+  [Symbol.dispose](): void {
+    for (const each of this.#open.reverse()) each[Symbol.dispose]();
+    this.#open.length = 0;
+    this.machine?.[Symbol.dispose]();
+  }
+
+  /** Waits for a connection of its own, but not for those of others. */
+  async #serve(address: NonNullable<Chardev>, take: (stream: Duplex) => Disposable): Promise<void> {
+    const unreachable = (failure: unknown): never => {
+      throw new CommandLineError(
+        `${address.kind === 'unix' ? address.path : address.kind}: ${(failure as Error).message}`,
+      );
+    };
+    if (address.kind !== 'stdio' && address.server) {
+      this.#open.push(await acceptClients(address, take).catch(unreachable));
+      return;
+    }
+    const transport = openTransport(address);
+    this.#open.push(take(await transport.stream.catch(unreachable)), transport);
+  }
+}
+
+/** Asked whether the process that started this one is still its parent. */
+function watchParent(gone: () => void): Disposable {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid !== parent) gone();
+  }, PARENT_CHECK_MS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+interface Log extends Disposable {
+  readonly line: (direction: 'R' | 'S', line: string) => void;
+}
+
+/** QEMU's format: direction, seconds since the start, line. Without a file it is standard error. */
+function openLog(file: string | undefined): Log | undefined {
+  if (file === 'none' || file === '/dev/null') return undefined;
+  const own = file !== undefined && file !== '/dev/fd/2' && file !== '/dev/stderr';
+  const fd = own ? openLogFile(file) : 2;
+  const start = performance.now();
+  return {
+    line: (direction, line) => {
+      writeSync(fd, `[${direction} +${((performance.now() - start) / 1000).toFixed(6)}] ${line}\n`);
+    },
+    [Symbol.dispose]: () => {
+      if (own) closeSync(fd);
+    },
+  };
+}
+
+function openLogFile(file: string): number {
+  try {
+    return openSync(file, 'w');
+  } catch (failure) {
+    throw new CommandLineError(`-qtest-log ${file}: ${(failure as Error).message}`);
+  }
+}
