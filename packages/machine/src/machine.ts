@@ -199,6 +199,16 @@ export class Machine implements Disposable {
     });
   }
 
+  /** The devices in the order in which they were asked for, those plugged since last; and whether they were given their ids. */
+  get listing(): readonly { readonly id: string; readonly named: boolean }[] {
+    const position = ({ plan }: AssembledDevice): number =>
+      Number(/^devices\[(\d+)\]$/.exec(plan.path)?.[1] ?? Infinity);
+    const sorted = this.#devices.toSorted((a, b) =>
+      position(a) < position(b) ? -1 : position(a) > position(b) ? 1 : 0,
+    );
+    return sorted.map(({ name, plan }) => ({ id: name, named: plan.named }));
+  }
+
   /** What devices it could have, by id of their kind. */
   get deviceKinds(): readonly AnyDeviceKind[] {
     return this.#kinds.all;

@@ -22,6 +22,8 @@ export interface PlannedDevice extends Ordered {
   readonly config: unknown;
   /** Undefined for devices of the system bus. */
   readonly place: Place | undefined;
+  /** Whether it was given its name, or got one here. */
+  readonly named: boolean;
 }
 
 /** What is there already: for a machine that is being built, the board and nothing else. */
@@ -165,8 +167,9 @@ function placeAll(
   }
   return ordered.map(({ request, ...order }) => {
     const { kind, config, bus } = request;
-    if (bus === undefined) return { ...order, kind, config, place: undefined };
+    const named = request.id !== undefined;
+    if (bus === undefined) return { ...order, kind, config, place: undefined, named };
     const devfn = request.devfn ?? slots.takeFree(order.path, bus, `"${order.name}"`);
-    return { ...order, kind, config, place: { bus, devfn } };
+    return { ...order, kind, config, place: { bus, devfn }, named };
   });
 }

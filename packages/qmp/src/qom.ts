@@ -9,7 +9,6 @@ export interface QomProperty {
   readonly name: string;
   /** `str`, `bool`, `uint32`, `link<bus>` ... */
   readonly type: string;
-  readonly description?: string;
   get(): unknown;
   /** Absent for what cannot be written. @throws QmpError for a value that is refused. */
   set?(value: unknown): void;

@@ -83,7 +83,7 @@ export class FakeTarget implements QmpTarget, Disposable {
       get: () => this.speed,
       set: value => this.#setSpeed(value),
     };
-    const size: QomProperty = { name: 'size', type: 'uint32', description: 'how large', get: () => 4 };
+    const size: QomProperty = { name: 'size', type: 'uint32', get: () => 4 };
     const region = container([], 'memory-region');
     const widget: QomNode = {
       type: 'widget',

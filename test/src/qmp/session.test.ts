@@ -140,7 +140,7 @@ test('what the user gets wrong', async t => {
       t.is(error?.class, 'GenericError', JSON.stringify(args));
       t.regex(error?.desc ?? '', expected);
     }
-    const iommu = await client.ask('device_del', { id: '/machine/peripheral-anon/device[1]' });
+    const iommu = await client.ask('device_del', { id: '/machine/peripheral-anon/device[0]' });
     t.regex(iommu.error?.desc ?? '', /part of the board/);
     t.is(await client.info('qtree'), before);
     t.deepEqual(client.events, []);

@@ -48,14 +48,13 @@ function optionsOf(kind: AnyDeviceKind, { options }: DescribedDevice): QomProper
   return kind.properties.help().map(help => {
     const type = qomTypeOf(help);
     const shown = shownAs(type, options[help.name]) ?? '';
-    return { ...value(help.name, type, shown), description: help.doc };
+    return value(help.name, type, shown);
   });
 }
 
 /** QEMU's `addr` is a number, `legacy-addr` what people write. */
 function location(fn: PciFunction): QomProperty[] {
-  const addr = { ...value('addr', 'str', fn.devfn), description: 'Slot and function on the bus, as 06.0 or 06' };
-  return [addr, value('legacy-addr', 'str', formatDevfn(fn.devfn))];
+  return [value('addr', 'str', fn.devfn), value('legacy-addr', 'str', formatDevfn(fn.devfn))];
 }
 
 /** Its regions, and the bus below a bridge. */

@@ -26,7 +26,7 @@ export interface MachineTargetOptions {
   readonly paused?: boolean;
   /** `-smp`; they are shown, and do nothing. */
   readonly processors?: number;
-  /** Ids that the user gave to devices; by default, all but those that the machine makes of the kind's name. */
+  /** Ids that the user gave to devices; by default, those that the machine was assembled with. */
   readonly named?: Iterable<string>;
   /** `-object`. */
   readonly objects?: ObjectStore;

@@ -6,15 +6,11 @@ export class DeviceNames {
   readonly #numbers = new Map<string, number>();
   #next = 0;
 
-  /** `named`: ids that the user gave; by default, all but those that the machine makes of the kind's name. */
-  constructor(machine: Machine, named?: Iterable<string>) {
+  /** `given`: ids that the user gave, where that is not what the machine was assembled with, as when it was restored. */
+  constructor(machine: Machine, given?: Iterable<string>) {
     this.#machine = machine;
-    const given = named === undefined ? undefined : new Set(named);
-    for (const { driver, options } of machine.description.devices) {
-      const key = String(options['id']);
-      const made = key === driver || (key.startsWith(`${driver}.`) && /^\d+$/.test(key.slice(driver.length + 1)));
-      if (given === undefined ? made : !given.has(key)) this.addNameless(key);
-    }
+    const ids = given === undefined ? undefined : new Set(given);
+    for (const { id, named } of machine.listing) if (!(ids?.has(id) ?? named)) this.addNameless(id);
   }
 
   /** The device that the machine calls `key` was added without an id. */
@@ -39,7 +35,7 @@ export class DeviceNames {
 
   /** Devices with an id, or without, with the names of their objects. */
   list(nameless: boolean): { readonly key: string; readonly name: string }[] {
-    const keys = this.#machine.ids.filter(key => this.#numbers.has(key) === nameless);
+    const keys = this.#machine.listing.map(({ id }) => id).filter(key => this.#numbers.has(key) === nameless);
     return keys.map(key => ({ key, name: nameless ? `device[${this.#numbers.get(key)!}]` : key }));
   }
 }

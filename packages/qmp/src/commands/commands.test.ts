@@ -87,7 +87,7 @@ test('objects by path, and by the end of one', async t => {
   t.deepEqual(await run('qom-list', { path: '/machine/peripheral/w0' }), [
     { name: 'type', type: 'string' },
     { name: 'speed', type: 'int' },
-    { name: 'size', type: 'uint32', description: 'how large' },
+    { name: 'size', type: 'uint32' },
     { name: 'registers[0]', type: 'child<memory-region>' },
   ]);
   t.deepEqual(await run('qom-list', { path: 'w0' }), await run('qom-list', { path: '/machine/peripheral/w0/' }));

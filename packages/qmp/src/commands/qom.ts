@@ -3,21 +3,10 @@ import { deviceNotFound, QmpError } from '../errors.js';
 import { findObject, type Found, type QomProperty, type QomType, type QomTypeProperty } from '../qom.js';
 import type { QmpTarget } from '../target.js';
 
-export interface ObjectPropertyInfo {
-  readonly name: string;
-  readonly type: string;
-  readonly description?: string;
-  readonly 'default-value'?: unknown;
-}
-
 /** What is in the object at `path`: its properties, and its children as properties of type `child<...>`. */
-export function listProperties(target: QmpTarget, path: string): ObjectPropertyInfo[] {
+export function listProperties(target: QmpTarget, path: string): QomTypeProperty[] {
   const { node } = findObject(target.tree(), path);
-  const own = node.properties.map(({ name, type, description }) => ({
-    name,
-    type,
-    ...(description === undefined ? {} : { description }),
-  }));
+  const own = node.properties.map(({ name, type }) => ({ name, type }));
   const children = [...node.children].map(([name, child]) => ({ name, type: `child<${child.type}>` }));
   return [{ name: 'type', type: 'string' }, ...own, ...children];
 }
