@@ -2,7 +2,7 @@
  * The object tree that qom-list and its kin show: what a machine consists of, by path. A tree is made when it is asked for, and
  * read at once.
  */
-import { deviceNotFound, QmpError } from './errors.js';
+import { deviceNotFound } from './errors.js';
 
 /** One property of an object; children have properties of their own, see QomNode. */
 export interface QomProperty {
@@ -77,7 +77,6 @@ export function findObject(root: QomNode, path: string): Found {
   }
   const end = `/${parts.join('/')}`;
   const found = parts.length === 0 ? [] : [...walkTree(root)].filter(each => each.path.endsWith(end));
-  if (found.length > 1) throw new QmpError(`Path '${path}' is ambiguous`);
-  if (found[0] === undefined) throw deviceNotFound(path);
-  return found[0];
+  if (found.length !== 1) throw deviceNotFound(path);
+  return found[0]!;
 }

@@ -13,6 +13,8 @@ export interface QmpMessage {
 
 export class QmpClient {
   readonly events: QmpMessage[] = [];
+  /** What the server said first. */
+  greeting: QmpMessage | undefined;
   readonly #output: Writable;
   readonly #waiting: ((message: QmpMessage | undefined) => void)[] = [];
   readonly #messages: QmpMessage[] = [];
@@ -32,7 +34,7 @@ export class QmpClient {
   static async connect(path: string): Promise<QmpClient> {
     const socket = connect(path);
     const client = new QmpClient(socket, socket);
-    await client.next();
+    client.greeting = await client.next();
     return client;
   }
 

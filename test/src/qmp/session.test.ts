@@ -67,7 +67,7 @@ test('connect, negotiate, inspect, hot-plug, unplug, reset, quit', async t => {
     machine.memory.read(0, 0xfe00_0000, identification);
     t.is(identification[0], 0xed, 'its registers are where query-pci says');
 
-    t.is((await client.ask('device_del', { id: 'rp0' })).error?.class, 'GenericError');
+    t.regex((await client.ask('device_del', { id: 'rp0' })).error?.desc ?? '', /"hot" sits behind it/);
     await client.run('device_del', { id: 'hot' });
     t.is(machine.config.read('01:00.0', 0, 4), ABSENT);
     t.is((await client.ask('device_del', { id: 'hot' })).error?.class, 'DeviceNotFound');

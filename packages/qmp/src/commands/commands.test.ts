@@ -94,7 +94,7 @@ test('objects by path, and by the end of one', async t => {
   t.is(((await run('qom-list', { path: '/' })) as unknown[]).length, 3);
   t.is(await fail('qom-list', { path: '/machine/nothing' }), "DeviceNotFound: Device '/machine/nothing' not found");
   t.is(await fail('qom-list', { path: '' }), "DeviceNotFound: Device '' not found");
-  t.is(await fail('qom-list', { path: 'twin' }), "GenericError: Path 'twin' is ambiguous");
+  t.is(await fail('qom-list', { path: 'twin' }), "DeviceNotFound: Device 'twin' not found", 'two are called so');
   t.is(await fail('qom-list', { path: '/machine/__proto__' }), "DeviceNotFound: Device '/machine/__proto__' not found");
 });
 
@@ -141,6 +141,7 @@ test('devices are added with whatever options, and removed by id or path', async
   t.deepEqual(target.log, ['add widget {"id":"w1","bus":"b","size":5,"on":true}', 'remove w0', 'remove w0']);
   t.regex(await fail('device_add', { driver: 'widget', id: '0 bad' }), /'id' expects an identifier/);
   t.is(await fail('device_del', { id: 'nope' }), "DeviceNotFound: Device 'nope' not found");
+  t.is(await fail('device_del', { id: 'machine' }), "DeviceNotFound: Device 'machine' not found");
   t.is(await fail('device_del', { id: '/machine/peripheral' }), 'GenericError: /machine/peripheral is not a device');
 });
 

@@ -1,6 +1,6 @@
 /** What each command of the schema does. Arguments have been checked against it. */
-import { QmpError } from '../errors.js';
-import { findObject } from '../qom.js';
+import { deviceNotFound, QmpError } from '../errors.js';
+import { findObject, type Found } from '../qom.js';
 import { checkId } from '../objects.js';
 import type { JsonObject } from '../json/parse.js';
 import { runMonitorCommand } from '../monitor/index.js';
@@ -67,7 +67,17 @@ function addDevice(target: QmpTarget, { driver, ...options }: Arguments<'device_
 }
 
 function removeDevice(target: QmpTarget, { id }: Arguments<'device_del'>): void {
-  const { path, node } = findObject(target.tree(), id);
+  const { path, node } = findDevice(target, id);
   if (node.device === undefined) throw new QmpError(`${path} is not a device`);
   target.removeDevice(node.device.key);
+}
+
+/** By path, or by the id that the user gave: what else may end in that name does not count. */
+function findDevice(target: QmpTarget, id: string): Found {
+  if (id.startsWith('/')) return findObject(target.tree(), id);
+  try {
+    return findObject(target.tree(), `/machine/peripheral/${id}`);
+  } catch (cause) {
+    throw cause instanceof QmpError ? deviceNotFound(id) : cause;
+  }
 }
