@@ -38,10 +38,16 @@ interface UserObject {
 
 export class ObjectStore {
   readonly #objects = new Map<string, UserObject>();
+  readonly #provided = new Map<string, QomNode>();
 
   /** Types that can be created. */
   static get kinds(): readonly string[] {
     return Object.keys(KINDS);
+  }
+
+  /** Shows `node` among the objects: it is part of the machine, and users cannot remove it. */
+  provide(id: string, node: QomNode): void {
+    this.#provided.set(id, node);
   }
 
   /** `options` are those of object-add, `qom-type` and `id` among them. @throws QmpError if they are wrong, or the id is taken. */
@@ -49,19 +55,21 @@ export class ObjectStore {
     checkValue('ObjectOptions', '', options);
     const { 'qom-type': kind, id, ...given } = options as { 'qom-type': string; id: string };
     checkId(id);
-    if (this.#objects.has(id))
+    if (this.#objects.has(id) || this.#provided.has(id))
       throw new QmpError(`attempt to add duplicate property '${id}' to object (type 'container')`);
     this.#objects.set(id, { kind, values: new Map(Object.entries({ ...KINDS[kind]!.defaults, ...given })) });
   }
 
-  /** @throws QmpError if there is none. */
+  /** @throws QmpError if there is none that could be removed. */
   remove(id: string): void {
+    if (this.#provided.has(id)) throw new QmpError(`object '${id}' is in use, it cannot be deleted`);
     if (!this.#objects.delete(id)) throw new QmpError(`object '${id}' not found`);
   }
 
   /** By id. */
   nodes(): [string, QomNode][] {
-    return [...this.#objects].map(([id, object]) => [id, nodeOf(object)]);
+    const created = [...this.#objects].map(([id, object]): [string, QomNode] => [id, nodeOf(object)]);
+    return [...this.#provided, ...created];
   }
 }
 

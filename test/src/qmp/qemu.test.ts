@@ -1,6 +1,6 @@
 /** The same machine here and in a real QEMU: what QMP says of it has the same keys and types. */
 import test, { type ExecutionContext } from 'ava';
-import { QmpClient, type QmpMessage } from './qmp-client.js';
+import { QmpClient, qtreeObjects, type QmpMessage } from './qmp-client.js';
 import { findQemu, RealQemu } from './real-qemu.js';
 import { SchemaAgreement } from './schema-agreement.js';
 import { ServedMachine } from './served-machine.js';
@@ -131,6 +131,16 @@ withQemu(`what names and numbers the same machine, says the same${because}`, asy
       const [our, their] = lists.map(list => list.toSorted((a, b) => (a.name < b.name ? -1 : 1)));
       t.deepEqual(our, their, path);
     }
+    const shown = [pair.ours, pair.theirs].map(async client => qtreeObjects(await client.info('qtree')));
+    const [tree, qemuTree] = (await Promise.all(shown)).map(objects =>
+      objects.map(each => Object.values(each).join(' ')),
+    );
+    t.deepEqual(
+      tree!.filter(each => !qemuTree!.includes(each)),
+      [],
+    );
+    for (const each of ['dev probe edu', 'dev  edu', 'dev  intel-iommu', 'dev rp0 pcie-root-port', 'bus rp0 PCIE'])
+      t.true(tree!.includes(each), each);
     const places = (await both(pair, 'query-pci')).map(message =>
       (
         message.return as { devices: { slot: number; qdev_id: string; id: { vendor: number; device: number } }[] }[]
@@ -190,6 +200,8 @@ withQemu(`mistakes get errors of QEMU's classes${because}`, async t => {
     await same('object-add', { 'qom-type': 'memory-backend-ram', id: 'x' }, true);
     await same('object-add', { 'qom-type': 'memory-backend-ram', id: 'x', size: 4096, zz: 1 }, true);
     await same('object-del', { id: 'nope' }, true);
+    await same('object-del', { id: 'pc.ram' }, false);
+    await same('object-add', { 'qom-type': 'memory-backend-ram', id: 'pc.ram', size: 4096 }, true);
     await malformed(t, pair);
   });
 });

@@ -1,7 +1,10 @@
 /** QMP sessions over a UNIX socket, against a machine. */
 import { Leaks } from '@remora/core';
 import type { Machine } from '@remora/machine';
+import { MachineTarget } from '@remora/tools';
+import { serveQmp } from '@remora/qmp';
 import test from 'ava';
+import { duplexPair } from './duplex-pair.js';
 import { allObjects, QmpClient, qtreeObjects } from './qmp-client.js';
 import { ServedMachine } from './served-machine.js';
 
@@ -202,6 +205,24 @@ test('malformed input of all kinds: the machine goes on', async t => {
     }
     t.is(vm.quitBy, undefined);
   });
+});
+
+test('the machine `none` has types of machine to tell of, and nothing else', async t => {
+  const target = new MachineTarget(undefined, { onQuit: () => {} });
+  const [near, far] = duplexPair();
+  const session = serveQmp(near, target);
+  const client = new QmpClient(far, far);
+  await client.next();
+  await client.run('qmp_capabilities');
+  const machines = (await client.run('query-machines')) as { name: string; alias?: string }[];
+  t.true(machines.some(({ alias }) => alias === 'q35'));
+  t.deepEqual(await client.run('query-pci'), []);
+  t.is(await client.run('qom-get', { path: '/machine', property: 'type' }), 'none-machine');
+  t.deepEqual(await client.run('query-cpus-fast'), []);
+  for (const topic of ['qtree', 'mtree', 'pci']) t.is(await client.info(topic), '', topic);
+  t.is((await client.ask('device_add', { driver: 'edu' })).error?.class, 'GenericError');
+  t.deepEqual(await client.run('system_reset'), {});
+  session[Symbol.dispose]();
 });
 
 test('info mtree, pci and iommu show this machine', async t => {

@@ -16,7 +16,7 @@ import {
 } from '@remora/qmp';
 import { MACHINES, VERSION } from './identity.js';
 import { DeviceNames } from './names.js';
-import { objectTree, ownerOf, systemBus, type TreeParts } from './object-tree.js';
+import { objectTree, ownerOf, ramObject, systemBus, type TreeParts } from './object-tree.js';
 import { typesOf } from './types.js';
 
 export interface MachineTargetOptions {
@@ -57,6 +57,7 @@ export class MachineTarget implements QmpTarget {
     this.#state = options.paused === true ? 'prelaunch' : 'running';
     this.name = options.name;
     this.objects = options.objects ?? new ObjectStore();
+    if (machine !== undefined) this.objects.provide('pc.ram', ramObject(machine));
     this.types = typesOf(machine?.deviceKinds ?? []);
     this.processors = Array.from({ length: processors }, (_, index) => ({
       path: `/machine/unattached/device[${index}]`,

@@ -21,21 +21,22 @@ export interface TreeParts {
 
 export function objectTree(parts: TreeParts): QomNode {
   const board = parts.machine?.description.board.driver;
-  const named = [...parts.objects.nodes(), ...ramObject(parts.machine)];
   return container([
     ['machine', container(machineChildren(parts), machineType(board))],
-    ['objects', container(named)],
+    ['objects', container(parts.objects.nodes())],
     ['chardevs', container()],
     ['backend', container()],
   ]);
 }
 
-/** Guest RAM is an object of its own in QEMU. */
-function ramObject(machine: Machine | undefined): [string, QomNode][] {
-  if (machine === undefined) return [];
+/** Guest RAM, which is an object of its own in QEMU. */
+export function ramObject(machine: Machine): QomNode {
   const { size } = machine.board.ram;
-  const properties = [{ name: 'size', type: 'int', get: () => size }];
-  return [['pc.ram', { type: 'memory-backend-ram', properties, children: new Map() }]];
+  return {
+    type: 'memory-backend-ram',
+    properties: [{ name: 'size', type: 'int', get: () => size }],
+    children: new Map(),
+  };
 }
 
 function machineChildren(parts: TreeParts): [string, QomNode][] {
