@@ -133,6 +133,8 @@ export interface Behaviour {
   readonly messagesAlwaysAssert: boolean;
   /** FEUADDR and IEUADDR are writable with ECAP.EIM. */
   readonly upperMessageAddress: boolean;
+  /** IEDATA keeps 32 bits; otherwise, as the other message data registers, 16. */
+  readonly wideCompletionData: boolean;
   /** Only bit 10 of RTADDR selects the mode. */
   readonly modeFromOneBit: boolean;
   /** A context entry's reserved bits are a qualified fault. */
@@ -226,6 +228,7 @@ export const SPECIFICATION: Behaviour = {
   unknownSourceTrusted: false,
   messagesAlwaysAssert: false,
   upperMessageAddress: true,
+  wideCompletionData: false,
   modeFromOneBit: false,
   contextReservedQualified: true,
   passThroughWidthExact: true,
@@ -296,6 +299,7 @@ export const QEMU_10_2: Behaviour = {
   unknownSourceTrusted: true,
   messagesAlwaysAssert: true,
   upperMessageAddress: false,
+  wideCompletionData: true,
   modeFromOneBit: true,
   contextReservedQualified: false,
   passThroughWidthExact: false,

@@ -47,7 +47,7 @@ export function registerMap(caps: Capabilities, behaviour: Behaviour, vcmd: Virt
   file.define64(Reg.IQA, 0, 0, -1, caps.scalable ? ~0x7f8 : ~0xff8);
   file.define32(Reg.ICS, 0, 0, 1);
   file.define32(Reg.IECTL, MASKED, MASKED);
-  file.define32(Reg.IEDATA, 0, -1);
+  file.define32(Reg.IEDATA, 0, behaviour.wideCompletionData ? -1 : MESSAGE_DATA);
   file.define32(Reg.IEADDR, 0, MESSAGE_ADDRESS);
   file.define32(Reg.IEUADDR, 0, upperAddress);
   file.define64(Reg.IQERCD, 0, 0);

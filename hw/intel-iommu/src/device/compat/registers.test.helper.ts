@@ -69,6 +69,16 @@ export const REGISTERS: Departures = {
     spec: [0x1234_5600, 0x1234_5600],
     qemu: [0, 0],
   },
+  wideCompletionData: {
+    what: 'IEDATA keeps its upper half',
+    program: profile => {
+      const bench = new Bench(profile);
+      bench.write32(Reg.IEDATA, 0x1234_a5c3);
+      return bench.read32(Reg.IEDATA);
+    },
+    spec: 0xa5c3,
+    qemu: 0x1234_a5c3,
+  },
   modeFromOneBit: {
     what: 'a reserved mode of RTADDR is legacy mode, as its bit 10 is clear',
     program: profile => {
