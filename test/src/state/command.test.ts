@@ -92,8 +92,8 @@ test('what was restored is told, aligned; on a host with another seed the guest 
   const { exitCode, stdout, stderr } = await remora('restore', file, '--run', '--seed', '99');
   t.is(stderr, '');
   t.is(exitCode, 0);
-  t.regex(stdout, /intel-iommu {2}PASID {8}\d+ is the guest's again\n/);
-  t.regex(stdout, /intel-iommu {2}binding {6}PASID \d+ of 03\.0, from the guest's table\n/);
+  t.regex(stdout, /intel-iommu {2}PASID {8}0x[0-9a-f]+ is the guest's again\n/);
+  t.regex(stdout, /intel-iommu {2}binding {6}PASID 0x[0-9a-f]+ of 03\.0, from the guest's table\n/);
   t.regex(stdout, /vfio-pci {5}host device {2}0000:3f:00\.0/);
   t.regex(stdout, /its guest \(vsva\) has done start, allocate, bind\n/);
   t.regex(stdout, /CACHE_INVALIDATE/);

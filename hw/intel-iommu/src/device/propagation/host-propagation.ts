@@ -194,10 +194,10 @@ export class HostPropagation implements VtdPropagation {
   resume(): Resumed[] {
     const done: Resumed[] = this.#pasids
       .allocateAgain()
-      .map(pasid => ({ what: 'PASID', detail: `${pasid} is the guest's again` }));
+      .map(pasid => ({ what: 'PASID', detail: `0x${pasid.toString(16)} is the guest's again` }));
     this.cache.bindAgain((hosted, pasid, current) => {
       const source = current ? "from the guest's table" : 'as last invalidated: the table has changed since';
-      done.push({ what: 'binding', detail: `PASID ${pasid} of ${hosted.place}, ${source}` });
+      done.push({ what: 'binding', detail: `PASID 0x${pasid.toString(16)} of ${hosted.place}, ${source}` });
     });
     return done;
   }
