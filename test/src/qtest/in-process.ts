@@ -18,7 +18,10 @@ export function inProcess(args: readonly string[]): InProcess {
     system,
     told,
     ask: command => session.execute(command),
-    reset: () => system.monitor.reset('host-qmp-system-reset'),
+    reset: async () => {
+      const monitor = await system.monitor();
+      monitor.reset('host-qmp-system-reset');
+    },
     [Symbol.dispose]: () => {
       session[Symbol.dispose]();
       system[Symbol.dispose]();

@@ -1,8 +1,7 @@
 /** From a command line to a machine: devices get their global options, their places and the board what concerns it. */
 import { ConfigError, type Plugin } from '@remora/core';
-import { createMachine, hostScope, Kinds, type Machine } from '@remora/machine';
+import { createMachine, hostScope, Kinds, type Machine } from '@remora/machine/assembly';
 import { type AnyDeviceKind, BoardKinds, DeviceKinds, formatDevfn } from '@remora/pci';
-import { ObjectStore, QmpError } from '@remora/qmp';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
@@ -49,7 +48,6 @@ const DEVICES = 32;
 export interface Assembled {
   /** Started; undefined for the machine `none`. */
   readonly machine: Machine | undefined;
-  readonly objects: ObjectStore;
   /** Ids that the user gave. */
   readonly named: readonly string[];
   readonly warnings: readonly string[];
@@ -57,13 +55,12 @@ export interface Assembled {
 
 /** @throws CommandLineError for what cannot be built. */
 export function assemble(line: CommandLine): Assembled {
-  const objects = objectsOf(line);
   const warnings = [...line.warnings];
   if (line.machine === 'none') {
     const [device] = line.devices;
     if (device !== undefined)
       throw new CommandLineError(`${device.written}: No bus found for device '${driverOf(device)}'`);
-    return { machine: undefined, objects, named: [], warnings };
+    return { machine: undefined, named: [], warnings };
   }
   const scope = hostScope(plugins);
   const kinds = new Kinds<AnyDeviceKind>('device', scope.all(DeviceKinds));
@@ -87,7 +84,7 @@ export function assemble(line: CommandLine): Assembled {
     throw explained(failure, line);
   }
   const named = line.devices.flatMap(({ values }) => (typeof values['id'] === 'string' ? [values['id']] : []));
-  return { machine, objects, named, warnings };
+  return { machine, named, warnings };
 }
 
 interface Device {
@@ -185,29 +182,6 @@ function checkGlobals(line: CommandLine, kinds: Kinds<AnyDeviceKind>, warnings: 
     else if (!kind.properties.has(property))
       throw new CommandLineError(`${written}: Property '${driver}.${property}' not found`);
   }
-}
-
-/** Numbers and truth are typed there; on the command line everything is text. */
-function objectsOf(line: CommandLine): ObjectStore {
-  const objects = new ObjectStore();
-  for (const { written, values } of line.objects) {
-    try {
-      objects.add(Object.fromEntries(Object.entries(values).map(([name, value]) => [name, typed(name, value)])));
-    } catch (failure) {
-      if (!(failure instanceof QmpError)) throw failure;
-      throw new CommandLineError(`${written}: ${failure.message}`);
-    }
-  }
-  return objects;
-}
-
-const UNITS = ['b', 'k', 'm', 'g', 't'];
-
-function typed(name: string, value: Value): Value {
-  if (typeof value !== 'string' || name === 'id' || name === 'qom-type') return value;
-  if (value === 'on' || value === 'off') return value === 'on';
-  const [, digits, unit] = /^(\d+)([bkmgt])?$/i.exec(value) ?? [];
-  return digits === undefined ? value : Number(digits) * 1024 ** UNITS.indexOf((unit ?? 'b').toLowerCase());
 }
 
 /** The option that was written, in place of its number. */

@@ -2,9 +2,9 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import type { Machine } from '@remora/machine';
-import { serveQmp, type ShutdownCause } from '@remora/qmp';
+import type { ShutdownCause } from '@remora/qmp';
 import { openTransport, type QtestTarget, serveQtest } from '@remora/qtest';
-import { MachineTarget } from '../qmp/index.js';
+import type { MachineTarget } from '../qmp/index.js';
 import { assemble } from './assemble.js';
 import type { Chardev } from './chardevs.js';
 import { acceptClients } from './clients.js';
@@ -18,34 +18,35 @@ export class System implements Disposable {
   readonly machine: Machine | undefined;
   /** What test programs hold. */
   readonly qtest: QtestTarget;
-  /** What monitors control. */
-  readonly monitor: MachineTarget;
   readonly warnings: readonly string[];
   readonly #line: CommandLine;
   readonly #open: Disposable[] = [];
   readonly #end: () => void;
+  readonly #named: readonly string[];
+  #monitor: MachineTarget | undefined;
 
   /** `end` is called when the program is to end. @throws CommandLineError for what cannot be built. */
   constructor(line: CommandLine, end: () => void) {
-    const { machine, objects, named, warnings } = assemble(line);
+    const { machine, named, warnings } = assemble(line);
     this.#line = line;
     this.#end = end;
+    this.#named = named;
     this.machine = machine;
     this.warnings = warnings;
     this.qtest = qtestTarget(machine);
-    this.monitor = new MachineTarget(machine, {
-      name: line.name,
-      paused: line.paused,
-      processors: line.processors,
-      named,
-      objects,
-      onQuit: () => this.#end(),
-    });
+  }
+
+  /** What monitors control. @throws CommandLineError for a `-object` that cannot be. */
+  async monitor(): Promise<MachineTarget> {
+    const { createMonitor } = await import('./monitor.js');
+    const { machine } = this;
+    return (this.#monitor ??= createMonitor(this.#line, { machine, named: this.#named }, () => this.#end()));
   }
 
   /** Connects to whoever was named: the test program first, as it expects that. @throws CommandLineError if it cannot be reached. */
   async connect(): Promise<void> {
-    const { qtest, qtestLog, monitors, exitWithParent } = this.#line;
+    const { qtest, qtestLog, monitors, objects, exitWithParent } = this.#line;
+    if (objects.length > 0) await this.monitor();
     if (exitWithParent) this.#open.push(watchParent(() => this.quit('host-signal')));
     if (qtest !== undefined) {
       const log = openLog(qtestLog);
@@ -55,11 +56,16 @@ export class System implements Disposable {
         return serveQtest(stream, this.qtest, { ended, ...(log === undefined ? {} : { log: log.line }) });
       });
     }
-    for (const each of monitors) await this.#serve(each, stream => serveQmp(stream, this.monitor));
+    if (monitors.length === 0) return;
+    const { serveQmp } = await import('./monitor.js');
+    const monitor = await this.monitor();
+    for (const each of monitors) await this.#serve(each, stream => serveQmp(stream, monitor));
   }
 
+  /** Monitors are told. */
   quit(cause: ShutdownCause): void {
-    this.monitor.quit(cause);
+    if (this.#monitor === undefined) this.#end();
+    else this.#monitor.quit(cause);
   }
 
   /** Connections are closed, then the machine. */
