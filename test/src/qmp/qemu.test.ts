@@ -1,12 +1,16 @@
-/** The same machine here and in a real QEMU: what QMP says of it has the same keys and types. */
+/** remora-system-x86_64 and a real QEMU with the same command line: what QMP says has the same keys and types. */
 import test, { type ExecutionContext } from 'ava';
-import { QmpClient, qtreeObjects, type QmpMessage } from './qmp-client.js';
-import { findQemu, RealQemu } from './real-qemu.js';
+import type { QmpClient } from './qmp-client.js';
+import { qtreeObjects, type QmpMessage } from './qmp-client.js';
+import { findQemu, REMORA, SystemProcess } from './real-qemu.js';
 import { SchemaAgreement } from './schema-agreement.js';
-import { ServedMachine } from './served-machine.js';
 import { differences, shapeOf } from './shape.js';
 
 const DEVICES = ['intel-iommu', 'edu,id=probe,addr=05.0', 'edu,addr=06.0', 'pcie-root-port,id=rp0,addr=04.0'];
+const ARGUMENTS = [
+  ...DEVICES.flatMap(device => ['-device', device]),
+  ...['-object', 'memory-backend-ram,id=back,size=1M', '-name', 'compared', '-smp', '2'],
+];
 const found = findQemu();
 const withQemu = 'program' in found ? test : test.skip;
 const because = 'missing' in found ? ` (skipped: ${found.missing})` : '';
@@ -14,19 +18,18 @@ const because = 'missing' in found ? ` (skipped: ${found.missing})` : '';
 interface Pair {
   readonly ours: QmpClient;
   readonly theirs: QmpClient;
-  readonly greetings: readonly unknown[];
 }
 
-async function compared(body: (pair: Pair) => Promise<void>): Promise<void> {
+/** Starts both with the same command line. Returns their exit statuses, if `body` made them end. */
+async function compared(body: (pair: Pair) => Promise<void>, ends = false): Promise<(number | null)[]> {
   if (!('program' in found)) throw new Error(found.missing);
-  const args = [...DEVICES.flatMap(device => ['-device', device]), '-name', 'served'];
-  const [vm, qemu] = [await ServedMachine.open(DEVICES), await RealQemu.start(found.program, args)];
+  const programs: SystemProcess[] = [];
   try {
-    const ours = await QmpClient.connect(vm.path);
-    await body({ ours, theirs: qemu.client, greetings: [ours.greeting, qemu.greeting] });
+    for (const program of [REMORA, [found.program]]) programs.push(await SystemProcess.start(program, ARGUMENTS));
+    await body({ ours: programs[0]!.client, theirs: programs[1]!.client });
+    return ends ? await Promise.all(programs.map(program => program.ended())) : [];
   } finally {
-    await qemu.close();
-    await vm.close();
+    for (const program of programs) await program.close();
   }
 }
 
@@ -41,7 +44,7 @@ async function both({ ours, theirs }: Pair, command: string, args?: object): Pro
 
 withQemu(`the greeting and every reply have the keys and types of QEMU's${because}`, async t => {
   await compared(async pair => {
-    t.deepEqual(differences(shapeOf(pair.greetings[0]), shapeOf(pair.greetings[1])), []);
+    t.deepEqual(differences(shapeOf(pair.ours.greeting), shapeOf(pair.theirs.greeting)), []);
     await negotiate(pair);
     const asked: readonly (readonly [string, object?])[] = [
       ['query-version'],
@@ -233,7 +236,7 @@ async function malformed(t: ExecutionContext, { ours, theirs }: Pair): Promise<v
 }
 
 withQemu(`events have the data of QEMU's${because}`, async t => {
-  await compared(async pair => {
+  const statuses = await compared(async pair => {
     await negotiate(pair);
     for (const command of ['cont', 'stop', 'stop', 'cont', 'system_reset']) await both(pair, command);
     for (const client of [pair.ours, pair.theirs]) client.send('{"execute": "quit"}\n');
@@ -242,5 +245,6 @@ withQemu(`events have the data of QEMU's${because}`, async t => {
     t.deepEqual(told[0], told[1]);
     t.is(told[0]!.length, 5);
     t.deepEqual(differences(shapeOf(pair.ours.events), shapeOf(pair.theirs.events)), []);
-  });
+  }, true);
+  t.deepEqual(statuses, [0, 0]);
 });

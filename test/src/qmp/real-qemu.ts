@@ -1,6 +1,7 @@
 /** A real QEMU as the judge: `QEMU` names the program, or qemu-system-x86_64 is in the PATH. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { QmpClient } from './qmp-client.js';
 
 /** Its schema must know what ours has. */
@@ -16,19 +17,24 @@ export function findQemu(): { readonly program: string } | { readonly missing: s
   return Number(version) < OLDEST ? { missing: `${program} is version ${version}, older than ${OLDEST}` } : { program };
 }
 
-export class RealQemu {
+/** What Remora has for it, as a command line. */
+export const REMORA: readonly string[] = [
+  process.execPath,
+  fileURLToPath(new URL('../../../tools/bin/remora-system-x86_64', import.meta.url)),
+];
+
+/** A running program that understands QEMU's command line, with its monitor on standard input and output. */
+export class SystemProcess {
   readonly client: QmpClient;
-  readonly greeting: unknown;
   readonly #process: ChildProcess;
 
-  private constructor(process: ChildProcess, client: QmpClient, greeting: unknown) {
+  private constructor(process: ChildProcess, client: QmpClient) {
     this.#process = process;
     this.client = client;
-    this.greeting = greeting;
   }
 
-  /** Starts it, halted, with `args`. */
-  static async start(program: string, args: readonly string[]): Promise<RealQemu> {
+  /** Starts it, halted, with `args`, and reads its greeting. */
+  static async start([program, ...before]: readonly string[], args: readonly string[]): Promise<SystemProcess> {
     const common = [
       '-M',
       'q35',
@@ -43,15 +49,26 @@ export class RealQemu {
       '-qmp',
       'stdio',
     ];
-    const child = spawn(program, [...common, ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const child = spawn(program!, [...before, ...common, ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
     const client = new QmpClient(child.stdout, child.stdin);
-    return new RealQemu(child, client, await client.next());
+    client.greeting = await client.next();
+    return new SystemProcess(child, client);
+  }
+
+  /** Its exit status once it has ended by itself; null for a signal. */
+  async ended(): Promise<number | null> {
+    if (!this.#gone) await once(this.#process, 'exit');
+    return this.#process.exitCode;
   }
 
   async close(): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    if (this.#gone) return;
     const gone = once(this.#process, 'exit');
     this.#process.kill();
     await gone;
+  }
+
+  get #gone(): boolean {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
   }
 }
