@@ -155,6 +155,24 @@ withQemu(`what names and numbers the same machine, says the same${because}`, asy
   });
 });
 
+withQemu(`properties that both have are of the same type, and so are their values${because}`, async t => {
+  await compared(async pair => {
+    await negotiate(pair);
+    for (const path of ['probe', '/machine/peripheral/rp0', '/machine/peripheral-anon/device[0]']) {
+      const [ours, theirs] = (await both(pair, 'qom-list', { path })).map(
+        message => new Map((message.return as { name: string; type: string }[]).map(({ name, type }) => [name, type])),
+      );
+      const shared = [...ours!.keys()].filter(name => theirs!.has(name));
+      t.true(shared.length >= 8, shared.join(', '));
+      for (const property of shared) {
+        t.is(ours!.get(property), theirs!.get(property), `${path} ${property}`);
+        const [our, their] = await both(pair, 'qom-get', { path, property });
+        t.is(typeof our.return, typeof their.return, `${path} ${property}: ${JSON.stringify([our, their])}`);
+      }
+    }
+  });
+});
+
 withQemu(`our schema is a part of QEMU's${because}`, async t => {
   await compared(async pair => {
     await negotiate(pair);

@@ -46,7 +46,7 @@ function common(kind: AnyDeviceKind, place: DevicePlace): QomProperty[] {
 
 function optionsOf(kind: AnyDeviceKind, { options }: DescribedDevice): QomProperty[] {
   return kind.properties.help().map(help => {
-    const type = qomTypeOf(help);
+    const type = qomTypeOf(kind, help);
     const shown = shownAs(type, options[help.name]) ?? '';
     return value(help.name, type, shown);
   });

@@ -42,30 +42,39 @@ export function typesOf(kinds: readonly AnyDeviceKind[]): QomType[] {
 }
 
 function typeOf(kind: AnyDeviceKind): QomType {
-  const own = kind.properties.help().map(describe);
+  const own = kind.properties.help().map(property => describe(kind, property));
   if (kind.bus === 'pci') return { name: kind.id, parent: 'pci-device', properties: [...own, ADDR] };
   const parent = kind.provides?.includes('iommu') === true ? 'x86-iommu' : 'sys-bus-device';
   return { name: kind.id, parent, properties: own };
 }
 
-function describe(property: PropertyHelp): QomTypeProperty {
+function describe(kind: AnyDeviceKind, property: PropertyHelp): QomTypeProperty {
   const { name, doc, fallback } = property;
-  const type = qomTypeOf(property);
+  const type = qomTypeOf(kind, property);
   const known = fallback === undefined ? {} : { 'default-value': shownAs(type, fallback) };
   return { name, type, description: doc, ...known };
 }
 
+/** Properties that QEMU has, too, with another type than their words here suggest. */
+const AS_IN_QEMU: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'intel-iommu': { 'aw-bits': 'uint8', eim: 'OnOffAuto', intremap: 'OnOffAuto', 'x-scalable-mode': 'bool' },
+  'pcie-root-port': { port: 'uint8' },
+};
+
 /** QEMU's name for the type of a property. */
-export function qomTypeOf({ type }: Pick<PropertyHelp, 'type'>): string {
+export function qomTypeOf({ id }: Pick<AnyDeviceKind, 'id'>, { name, type }: PropertyHelp): string {
+  const known = AS_IN_QEMU[id]?.[name];
+  if (known !== undefined) return known;
   if (type === 'on|off') return 'bool';
-  if (type === 'on|off|auto' || type === 'auto|on|off') return 'OnOffAuto';
   if (type === 'integer' || /^\d+(\|\d+)*$/.test(type)) return 'uint32';
   if (type === 'mask') return 'uint64';
   return type === 'size' ? 'size' : 'str';
 }
 
-/** A value as JSON has it for a property of type `type`: numbers that are kept as text are numbers. */
+/** A value as JSON has it for a property of type `type`: numbers that are kept as text are numbers; of words, `on` and `off` are truth. */
 export function shownAs(type: string, value: unknown): unknown {
+  if (type === 'OnOffAuto' && typeof value === 'boolean') return value ? 'on' : 'off';
+  if (type === 'bool' && (value === 'on' || value === 'off')) return value === 'on';
   if (type !== 'uint64' || typeof value !== 'string') return value;
   const number = BigInt(value);
   return number <= Number.MAX_SAFE_INTEGER ? Number(number) : number;
