@@ -3,9 +3,10 @@
  * Addresses move with the seed. Each step checks what the engine saw, so a run that goes wrong says so.
  */
 import { frameHi, frameLo, Random } from '@remora/bits';
-import { Access, errnoName } from '@remora/core';
+import { Access, type StateReader, type StateWriter } from '@remora/core';
 import { legacyContext, type PageTable } from '@hw/intel-iommu/driver';
-import type { Machine, MachineRequest, MachineStep } from '@remora/machine';
+import type { Machine, MachineGuest, MachineRequest, MachineStep } from '@remora/machine';
+import { expect, succeeded } from './guest/checks.js';
 import { Guest } from './guest/guest.js';
 import type { GuestEngine } from './guest/guest-engine.js';
 
@@ -21,7 +22,7 @@ const PAGES_OF_DOMAIN = 3;
 /** A run's IOVA is below 2^32 runs: 47 bits. */
 const MAX_RUNS = 2 ** 31;
 
-class ShadowGuest {
+class ShadowGuest implements MachineGuest {
   readonly #guest: Guest;
   readonly #engine: GuestEngine;
   readonly #random: Random;
@@ -32,13 +33,31 @@ class ShadowGuest {
   #source = 0;
   #target = 0;
 
-  constructor(machine: Machine, seed: number) {
+  constructor(machine: Machine, seed: number, state?: StateReader) {
     this.#guest = new Guest(machine, { mode: 'legacy' });
-    this.#engine = this.#guest.engine(DEVICE);
-    this.#random = new Random(seed);
-    this.#from = this.#random.below(MAX_RUNS) * PAGES;
-    this.#to = (MAX_RUNS + this.#random.below(MAX_RUNS)) * PAGES;
-    this.#table = this.#guest.secondStage();
+    if (state === undefined) {
+      this.#engine = this.#guest.engine(DEVICE);
+      this.#random = new Random(seed);
+      this.#from = this.#random.below(MAX_RUNS) * PAGES;
+      this.#to = (MAX_RUNS + this.#random.below(MAX_RUNS)) * PAGES;
+      this.#table = this.#guest.secondStage();
+      return;
+    }
+    this.#guest.load(state.child('guest'));
+    this.#random = new Random(state.integer('random'));
+    this.#engine = this.#guest.placedEngine(DEVICE);
+    this.#from = state.integer('from');
+    this.#to = state.integer('to');
+    this.#table = this.#guest.secondStage(state.integer('table'));
+    this.#source = state.integer('source');
+    this.#target = state.integer('target');
+  }
+
+  save(into: StateWriter): void {
+    this.#guest.save(into.child('guest'));
+    into.integer('random', this.#random.state).integer('from', this.#from).integer('to', this.#to);
+    into.integer('table', this.#table.rootFrame);
+    into.integer('source', this.#source).integer('target', this.#target);
   }
 
   get steps(): readonly MachineStep[] {
@@ -124,16 +143,7 @@ class ShadowGuest {
   }
 }
 
-/** A run that goes wrong says so. @throws Error */
-function expect(right: boolean, problem: string): void {
-  if (!right) throw new Error(`shadow: ${problem}`);
-}
-
-function succeeded(what: string, status: number): void {
-  expect(status === 0, `${what} failed: ${errnoName(status)}`);
-}
-
-/** The steps of the shadow machine, once it has started. */
-export function shadowSteps(machine: Machine, { seed }: MachineRequest): readonly MachineStep[] {
-  return new ShadowGuest(machine, seed).steps;
+/** The guest of the shadow machine, once that has started; with `state`, where it was. */
+export function shadowGuest(machine: Machine, { seed }: MachineRequest, state?: StateReader): MachineGuest {
+  return new ShadowGuest(machine, seed, state);
 }

@@ -14,7 +14,7 @@ import q35Plugin from '@hw/q35/plugin';
 import { vfioPci } from '@hw/vfio-pci/config';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
 import { ENGINE, lendingHost } from './lending-host.js';
-import { shadowSteps } from './shadow-steps.js';
+import { shadowGuest } from './shadow-steps.js';
 
 const MIB = 0x10_0000;
 
@@ -40,6 +40,6 @@ export const shadow = defineMachine({
   name: 'shadow',
   description: "a guest's tables, followed by a host that does not nest (caching mode, MAP_DMA)",
   create: ({ seed }) => assembleOn(plainHost({ seed }), host => shadowMachine(host)),
-  steps: shadowSteps,
+  guest: shadowGuest,
   settled: 'copy-again',
 });

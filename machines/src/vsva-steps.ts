@@ -3,9 +3,10 @@
  * back. Addresses move with the seed. Each step checks what the engine saw, so a run that goes wrong says so.
  */
 import { frameHi, frameLo, Random } from '@remora/bits';
-import { Access, errnoName, type StateReader, type StateWriter } from '@remora/core';
+import { Access, type StateReader, type StateWriter } from '@remora/core';
 import { firstStagePasid, passThroughPasid, type PageTable } from '@hw/intel-iommu/driver';
 import type { Machine, MachineGuest, MachineRequest, MachineStep } from '@remora/machine';
+import { expect, succeeded } from './guest/checks.js';
 import { Guest } from './guest/guest.js';
 import type { EngineResult, GuestEngine } from './guest/guest-engine.js';
 
@@ -136,15 +137,6 @@ class VsvaGuest implements MachineGuest {
   #command(): EngineResult {
     return this.#engine.copy({ pasid: this.#pasid, from: this.#from * 4096, to: this.#to * 4096, length: BYTES });
   }
-}
-
-/** A run that goes wrong says so. @throws Error */
-function expect(right: boolean, problem: string): void {
-  if (!right) throw new Error(`vsva: ${problem}`);
-}
-
-function succeeded(what: string, status: number): void {
-  expect(status === 0, `${what} failed: ${errnoName(status)}`);
 }
 
 /** The guest of the vsva machine, once that has started; with `state`, where it was. */

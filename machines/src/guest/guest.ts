@@ -80,9 +80,9 @@ export class Guest {
     return new PageTable(this.machine.memory, this.pages, { stage: 'first', levels: 4 }, rootFrame);
   }
 
-  /** An empty second-stage table of four levels. */
-  secondStage(): PageTable {
-    return new PageTable(this.machine.memory, this.pages, { stage: 'second', levels: 4 });
+  /** An empty second-stage table of four levels; or the one that is there, with its root at `rootFrame`. */
+  secondStage(rootFrame?: number): PageTable {
+    return new PageTable(this.machine.memory, this.pages, { stage: 'second', levels: 4 }, rootFrame);
   }
 
   /** A zeroed page frame of guest RAM. @throws Error if the guest has none left. */
