@@ -4,7 +4,7 @@
  */
 import { bit, bits, record } from '@remora/bits';
 
-/** Offset of the extended TSEG's size in MiB, 16 bits: it is told after all ones were written. */
+/** Offset of the extended TSEG's size in MiB, 16 bits: it is told out of reset, and after all ones were written. */
 export const EXT_TSEG = 0x50;
 /** Offset of the registers below. */
 export const SMRAM_REGISTERS = 0x9c;

@@ -85,6 +85,9 @@ for (const [code, mib] of [
 test('the extended TSEG has the configured size, and tells it to whoever asks', t => {
   const { board, put, peek } = bench({ 'extended-tseg-mbytes': 5 });
   const { config } = board.hostBridge;
+  t.is(config.read(EXT_TSEG, 2), 5);
+  config.write(EXT_TSEG, 0x1234, 2);
+  t.is(config.read(EXT_TSEG, 2), 0x1234);
   config.write(EXT_TSEG, 0xffff, 2);
   t.is(config.read(EXT_TSEG, 2), 5);
   put(ESMRAMC, 0x3f);
@@ -127,6 +130,12 @@ test('SMRAM at SMBASE: asked for, locked, and hidden until reset', t => {
   board.reset('hold');
   t.is(get(F_SMBASE), 0);
   t.is(peek(0x3_0000), 0x32);
+});
+
+test('F_SMBASE: only bit 1 locks, and only after the question', t => {
+  const { put } = bench();
+  t.deepEqual([put(F_SMBASE, 0x55), put(F_SMBASE, 0xff), put(F_SMBASE, 0x04), put(F_SMBASE, 0x01)], [0, 1, 1, 1]);
+  t.is(put(F_SMBASE, 0xff), 0x02);
 });
 
 test('compatible SMRAM is RAM where the PCI bus has nothing; what it has there shows unless SMRAM is open', t => {

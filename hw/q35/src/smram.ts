@@ -70,7 +70,7 @@ export class SystemManagementRam {
     const { config } = bridge;
     const registers = { start: SMRAM_REGISTERS, end: SMRAM_REGISTERS + SmramRegisters.bytes };
     config.define(registers.start, 4, RESET, SmramRegisters.encode(SMRAM_WRITABLE)[0]!);
-    if (options.extendedTseg > 0) config.define(EXT_TSEG, 2, 0, 0xffff);
+    if (options.extendedTseg > 0) config.define(EXT_TSEG, 2, options.extendedTseg, 0xffff);
     config.onWrite({ start: EXT_TSEG, end: EXT_TSEG + 2 }, () => this.#tellTseg());
     config.onWrite(registers, () => this.#written());
     bridge.onReset(() => this.#reset());
@@ -133,7 +133,6 @@ export class SystemManagementRam {
 /** What F_SMBASE holds after `written` came to what was there. The feature has to be asked for before it can be locked. */
 function smbaseAfter(before: number, written: number): number {
   if (before === Smbase.LOCKED) return Smbase.LOCKED;
-  if (before === Smbase.OFFERED)
-    return written !== Smbase.QUERY && (written & Smbase.LOCKED) !== 0 ? Smbase.LOCKED : before;
+  if (before === Smbase.OFFERED) return (written & Smbase.LOCKED) !== 0 ? Smbase.LOCKED : before;
   return written === Smbase.QUERY ? Smbase.OFFERED : before;
 }

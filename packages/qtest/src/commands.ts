@@ -96,18 +96,19 @@ function readBlock(encoding: 'hex' | 'base64'): Command {
 }
 
 /** What is short is filled up with zeroes, what is too long is cut off. */
-function writeBlock(decode: (data: string, out: Buffer) => void): Command {
-  return {
-    words: [3, 3],
-    run: ({ target }, [at, length, data]) => {
-      parseWords(at!, address);
-      const out = Buffer.alloc(lengthOf(length!, MAX_TRANSFER));
-      decode(data!, out);
-      target.memory.write(address[1]!, address[0]!, out);
-      return 'OK';
-    },
-  };
-}
+const write: Command = {
+  words: [3, 3],
+  run: ({ target }, [at, length, data]) => {
+    parseWords(at!, address);
+    const out = Buffer.alloc(lengthOf(length!, MAX_TRANSFER));
+    if (data!.length < SHORTEST_DATA) return 'ERR invalid argument size';
+    if (!/^0x[0-9a-f]+$/i.test(data!)) throw new CommandError(`${quoted(data!)} is not data: 0x and two digits a byte`);
+    // Half a byte at the end is none.
+    out.write(data!.slice(2, data!.length & ~1), 'hex');
+    target.memory.write(address[1]!, address[0]!, out);
+    return 'OK';
+  },
+};
 
 function lengthOf(text: string, max: number): number {
   const length = parseNumber(text, max);
@@ -115,14 +116,7 @@ function lengthOf(text: string, max: number): number {
   return length;
 }
 
-function fromHex(data: string, out: Buffer): void {
-  if (data.length < SHORTEST_DATA) throw new CommandError('no data');
-  if (!/^0x[0-9a-f]+$/i.test(data)) throw new CommandError(`${quoted(data)} is not data: 0x and two digits a byte`);
-  // An odd digit at the end is the high half of a byte.
-  out.write(data.length % 2 === 0 ? data.slice(2) : `${data.slice(2)}0`, 'hex');
-}
-
-/** Only `write` fills up: here QEMU stores what there is. */
+/** Of short data only what there is is stored: with what QEMU fills it up is not defined. */
 const b64write: Command = {
   words: [3, 3],
   run: ({ target }, [at, length, data]) => {
@@ -220,7 +214,7 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['writel', writeMemory(4)],
   ['writeq', writeMemory(8)],
   ['read', readBlock('hex')],
-  ['write', writeBlock(fromHex)],
+  ['write', write],
   ['b64read', readBlock('base64')],
   ['b64write', b64write],
   ['memset', memset],

@@ -69,10 +69,11 @@ test('blocks as hexadecimal text', t => {
   t.is(say('read 0x20 4'), 'OK 0x990000ff');
   t.is(say('write 0x20 1 0x112233'), 'OK', 'long data is cut off');
   t.is(say('read 0x20 2'), 'OK 0x1100');
-  t.is(say('write 0x20 2 0x7'), 'OK');
-  t.is(say('read 0x20 1'), 'OK 0x70');
-  for (const data of ['0x', '12', 'zz', '0xzz', '0x12g4', '']) t.regex(say(`write 0x20 4 ${data}`), /^FAIL /, data);
-  t.is(target.bytes[0x20], 0x70);
+  t.is(say('write 0x20 2 0x337'), 'OK', 'half a byte is none');
+  t.is(say('read 0x20 2'), 'OK 0x3300');
+  for (const data of ['zzz', '0xzz', '0x12g4', '']) t.regex(say(`write 0x20 4 ${data}`), /^FAIL /, data);
+  for (const data of ['0x', '12']) t.is(say(`write 0x20 4 ${data}`), 'ERR invalid argument size');
+  t.is(target.bytes[0x20], 0x33);
 });
 
 test('blocks as base64', t => {
