@@ -1,0 +1,126 @@
+/** The same commands to a real QEMU and to `remora-system-x86_64`: the same replies, but for what is listed. */
+import { spawn } from 'node:child_process';
+import test from 'ava';
+import { findQemu } from '../qmp/real-qemu.js';
+import { PROGRAM } from './program-under-test.js';
+
+const qemu = findQemu();
+const ifPresent = 'program' in qemu ? test.serial : test.serial.skip;
+
+/** All lines until the last command has its reply. */
+async function answers(
+  program: readonly string[],
+  args: readonly string[],
+  commands: readonly string[],
+): Promise<string[]> {
+  const own = ['-display', 'none', '-S', '-accel', 'tcg', '-qtest', 'stdio', '-qtest-log', 'none', ...args];
+  const [file, ...before] = program;
+  const child = spawn(file!, [...before, ...own], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const exited = new Promise(resolve => child.once('exit', resolve));
+  child.stdin.write(`${commands.join('\n')}\n`);
+  const lines: string[] = [];
+  let rest = '';
+  let replies = 0;
+  try {
+    for await (const chunk of child.stdout) {
+      const parts = (rest + String(chunk)).split('\n');
+      rest = parts.pop()!;
+      lines.push(...parts);
+      replies += parts.filter(line => !line.startsWith('IRQ ')).length;
+      if (replies >= commands.length) break;
+    }
+    return lines;
+  } finally {
+    child.kill('SIGKILL');
+    await exited;
+  }
+}
+
+async function both(
+  args: readonly string[],
+  commands: readonly string[],
+): Promise<{ theirs: string[]; ours: string[] }> {
+  if ('missing' in qemu) throw new Error(qemu.missing);
+  const theirs = await answers([qemu.program], args, commands);
+  return { theirs, ours: await answers([process.execPath, PROGRAM], args, commands) };
+}
+
+/** Reads or writes a byte of the host bridge. */
+const mch = (register: number, access: string): string[] => [
+  `outl 0xcf8 0x${(0x8000_0000 + register).toString(16)}`,
+  access,
+];
+
+ifPresent('memory, ports and malformed words', async t => {
+  const commands = [
+    ...['endianness', 'endianness ', 'bogus', 'memset 0x1000 0x10 0xa5', 'read 0x1000 8', 'readq 0x1ffc'],
+    ...['write 0x1000 4 0x1', 'read 0x1000 4', 'write 0x1000 4 0x', 'write 0x1000 3 0x112233', 'write 0x1000 5 0xff'],
+    ...['read 0x1000 8', 'b64write 0x1000 3 3q2+', 'b64read 0x1000 4', 'writeb 0x1000 0x1ff', 'readl 0x1000'],
+    ...['writew 4097 65537', 'readb 010', 'readl 0xa0000000', 'readq 0xffffffffffffffff', 'inl 0x1234', 'inb 0x1234'],
+    ...[
+      'outl 0xcf8 0x80000000',
+      'inl 0xcfc',
+      'inw 0xcfe',
+      'inb 0xcf8',
+      'inl 0xcf8',
+      'writeq 0x1000 -1',
+      'readq 0x1000',
+    ],
+  ];
+  const { theirs, ours } = await both(['-M', 'q35', '-m', '128M', '-nodefaults'], commands);
+  t.is(theirs.length, commands.length);
+  t.deepEqual(ours, theirs);
+});
+
+ifPresent('interrupt pins', async t => {
+  const commands = [
+    ...['irq_intercept_in nowhere', 'irq_intercept_in ioapic', 'irq_intercept_in ioapic'],
+    ...['set_irq_in ioapic unnamed-gpio-in 3 1', 'set_irq_in ioapic unnamed-gpio-in 3 1'],
+    ...['set_irq_in /machine/q35/ioapic unnamed-gpio-in 3 0', 'set_irq_in nowhere unnamed-gpio-in 3 0'],
+  ];
+  const { theirs, ours } = await both(['-M', 'q35', '-m', '128M', '-nodefaults'], commands);
+  t.is(theirs.length, commands.length + 2);
+  t.deepEqual(ours, theirs);
+});
+
+ifPresent('SMRAM, TSEG and SMBASE', async t => {
+  const writes = (register: number, values: readonly number[]): string[] =>
+    values.flatMap(value => [...mch(register, `outb 0xcfc 0x${value.toString(16)}`), 'inb 0xcfc', 'readb 0x30000']);
+  const commands = [
+    ...mch(0x50, 'inw 0xcfc'),
+    ...['outw 0xcfc 0x1234', 'inw 0xcfc', 'outw 0xcfc 0xffff', 'inw 0xcfc'],
+    ...writes(0x9c, [0x02, 0x55, 0xff, 0x01, 0x04, 0xff, 0x00]),
+    ...writes(0x9d, [0x00, 0xff ^ 0x10, 0x42, 0x0a]),
+    ...[0x38, 0x39, 0x3b, 0x3d, 0x3f, 0x00, 0xff].flatMap(value => [
+      ...writes(0x9e, [value]),
+      ...[
+        'readb 0x7ffffff',
+        'readb 0x7f00000',
+        'readb 0x7efffff',
+        'readb 0x7800000',
+        'readb 0x77fffff',
+        'readb 0x7000000',
+      ],
+    ]),
+    ...writes(0x9d, [0x5a, 0xff, 0x00]),
+    ...writes(0x9e, [0x38]),
+  ];
+  const { theirs, ours } = await both(['-M', 'q35', '-m', '128M', '-nodefaults'], commands);
+  t.is(theirs.length, commands.length);
+  t.deepEqual(ours, theirs);
+});
+
+for (const args of [['-nodefaults'], ['-net', 'none'], ['-vga', 'none'], []]) {
+  ifPresent(`slots of devices with "${args.join(' ')}"`, async t => {
+    const commands = Array.from({ length: 32 }, (_, slot) => [
+      `outl 0xcf8 0x${(0x8000_0000 + slot * 0x800).toString(16)}`,
+      'inl 0xcfc',
+    ]).flat();
+    const devices = ['-device', 'edu', '-device', 'edu,addr=0x7', '-device', 'edu,addr=05.0', '-device', 'edu'];
+    const { theirs, ours } = await both(['-M', 'q35', ...args, ...devices], commands);
+    const edus = (replies: readonly string[]): number[] =>
+      replies.flatMap((reply, index) => (reply === 'OK 0x11e81234' ? [(index - 1) / 2] : []));
+    t.is(edus(theirs).length, 4);
+    t.deepEqual(edus(ours), edus(theirs));
+  });
+}
