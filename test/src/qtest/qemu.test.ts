@@ -57,15 +57,7 @@ ifPresent('memory, ports and malformed words', async t => {
     ...['write 0x1000 4 0x1', 'read 0x1000 4', 'write 0x1000 4 0x', 'write 0x1000 3 0x112233', 'write 0x1000 5 0xff'],
     ...['read 0x1000 8', 'b64write 0x1000 3 3q2+', 'b64read 0x1000 4', 'writeb 0x1000 0x1ff', 'readl 0x1000'],
     ...['writew 4097 65537', 'readb 010', 'readl 0xa0000000', 'readq 0xffffffffffffffff', 'inl 0x1234', 'inb 0x1234'],
-    ...[
-      'outl 0xcf8 0x80000000',
-      'inl 0xcfc',
-      'inw 0xcfe',
-      'inb 0xcf8',
-      'inl 0xcf8',
-      'writeq 0x1000 -1',
-      'readq 0x1000',
-    ],
+    ...['outl 0xcf8 0x80000000', 'inl 0xcfc', 'inw 0xcfe', 'inl 0xcf8', 'writeq 0x1000 -1', 'readq 0x1000'],
   ];
   const { theirs, ours } = await both(['-M', 'q35', '-m', '128M', '-nodefaults'], commands);
   t.is(theirs.length, commands.length);
