@@ -13,6 +13,7 @@ import { CommandLineError } from './mistake.js';
 import { qtestTarget } from './qtest-target.js';
 
 const PARENT_CHECK_MS = 200;
+const STANDARD_ERROR = ['/dev/fd/2', '/dev/stderr'];
 
 export class System implements Disposable {
   readonly machine: Machine | undefined;
@@ -107,15 +108,16 @@ interface Log extends Disposable {
 /** QEMU's format: direction, seconds since the start, line. Without a file it is standard error. */
 function openLog(file: string | undefined): Log | undefined {
   if (file === 'none' || file === '/dev/null') return undefined;
-  const own = file !== undefined && file !== '/dev/fd/2' && file !== '/dev/stderr';
-  const fd = own ? openLogFile(file) : 2;
+  const fd = file === undefined || STANDARD_ERROR.includes(file) ? undefined : openLogFile(file);
   const start = performance.now();
   return {
     line: (direction, line) => {
-      writeSync(fd, `[${direction} +${((performance.now() - start) / 1000).toFixed(6)}] ${line}\n`);
+      const text = `[${direction} +${((performance.now() - start) / 1000).toFixed(6)}] ${line}\n`;
+      if (fd === undefined) process.stderr.write(text);
+      else writeSync(fd, text);
     },
     [Symbol.dispose]: () => {
-      if (own) closeSync(fd);
+      if (fd !== undefined) closeSync(fd);
     },
   };
 }
