@@ -1,12 +1,20 @@
 /** The first-stage walk, alone or nested over a second stage (VT-d 3.6, 3.8, vtd.md 3.8, 3.9, 4.6). */
-import { Access, MemTx, type MemoryPort } from '@remora/core';
+import * as core from '@remora/core';
+import type { MemoryPort } from '@remora/core';
 import type { PagingStructureCache } from '@remora/iommu';
-import { Fault, Fs, Pgtt } from '../spec/index.js';
+import * as spec from '../spec/index.js';
 import { baseMaskHi, baseMaskLo, inInterruptRange, levelShift, overlapsInterruptRange, tableIndex } from './address.js';
 import type { Behaviour, SecondStageFaults } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
-import { Pe, PeFlag } from './pasid-entry-cache.js';
-import { AdUpdate, type SecondStageWalk } from './second-stage.js';
+import * as pasids from './pasid-entry-cache.js';
+import * as secondStage from './second-stage.js';
+import type { SecondStageWalk } from './second-stage.js';
+
+// The module's own, for speed: see second-stage.ts.
+const { Access, MemTx } = core;
+const { Fault, Fs, Pgtt } = spec;
+const { Pe, PeFlag } = pasids;
+const { AdUpdate } = secondStage;
 
 /** What a translation grants, in the IOTLB's access byte: Access bits for user requests, and two marks. */
 export const Mark = {
@@ -89,7 +97,7 @@ export class FirstStageWalk {
     }
     for (; ; level--) {
       const entryLo = tableLo | (tableIndex(level, hi, lo) << 3);
-      let result: MemTx;
+      let result: core.MemTx;
       if (nested) {
         const located = this.#locate(pe, record, tableHi, entryLo, level === levels);
         if (located !== 0) return located;

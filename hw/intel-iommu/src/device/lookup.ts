@@ -12,8 +12,12 @@ import {
 } from '../spec/index.js';
 import { Ctx, CtxFlag, type ContextCache } from './context-cache.js';
 import type { FaultingContexts, FaultingPasids } from './faulting-entries.js';
-import { Pe, PeFlag, type PasidEntryCache } from './pasid-entry-cache.js';
+import * as pasidEntries from './pasid-entry-cache.js';
+import type { PasidEntryCache } from './pasid-entry-cache.js';
 import type { TableReader } from './table-reader.js';
+
+// The module's own, for speed: see second-stage.ts.
+const { Pe, PeFlag } = pasidEntries;
 
 /** Kinds of address space, of the IOTLB and the paging-structure cache. */
 export const TlbKind = { SECOND_STAGE: 0, FIRST_STAGE: 1, NESTED: 2 } as const;

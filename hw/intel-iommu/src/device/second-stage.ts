@@ -1,7 +1,8 @@
 /** The second-stage walk (VT-d 3.7, vtd.md 3.7, 3.9, 4.5). */
-import { Access, MemTx, type MemoryPort } from '@remora/core';
+import * as core from '@remora/core';
+import type { MemoryPort } from '@remora/core';
 import type { PagingStructureCache } from '@remora/iommu';
-import { Fault, Ss } from '../spec/index.js';
+import * as spec from '../spec/index.js';
 import {
   baseMaskHi,
   baseMaskLo,
@@ -14,6 +15,10 @@ import {
 import type { Behaviour, SecondStageFaults } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 import { SecondStageMasks } from './second-stage-masks.js';
+
+// A module's own constants V8 compiles into the code; imported ones it reads at every use: a walk took 15 % longer.
+const { Access, MemTx } = core;
+const { Fault, Ss } = spec;
 
 /** Bits 51:12 of an entry. */
 const ADDRESS_HI = 0xf_ffff;
