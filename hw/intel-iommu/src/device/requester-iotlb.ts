@@ -197,7 +197,13 @@ export class RequesterIotlb {
     const next = this.#next;
     const at = slot * WORDS;
     const shift = words[at + META]! & SHIFT_MASK;
-    const bucket = bucketOf(words[at + REQUESTER]!, words[at + PASID]!, shift, words[at + PAGE_HI]!, words[at + PAGE_LO]!);
+    const bucket = bucketOf(
+      words[at + REQUESTER]!,
+      words[at + PASID]!,
+      shift,
+      words[at + PAGE_HI]!,
+      words[at + PAGE_LO]!,
+    );
     let before = NONE;
     for (let each = this.#heads[bucket]!; each !== slot; each = next[each]!) before = each;
     if (before < 0) this.#heads[bucket] = next[slot]!;
