@@ -71,7 +71,7 @@ export class EduDma {
     return DmaCommand.fields.run.get(this.#regs, COMMAND) === 1;
   }
 
-  /** A transfer beyond the buffer, or that memory refuses, moves nothing. It is over all the same. */
+  /** A transfer beyond the buffer moves nothing, and one that memory refuses gives zeros. It is over all the same. */
   #transfer(): void {
     const { run, toMemory, interrupt } = DmaCommand.fields;
     const outwards = toMemory.get(this.#regs, COMMAND) === 1;
@@ -85,7 +85,8 @@ export class EduDma {
       this.#fn.dma.write(hi, lo, window);
     } else {
       const bytes = new Uint8Array(window.length);
-      if (this.#fn.dma.read(hi, lo, bytes) === MemTx.OK) window.set(bytes);
+      if (this.#fn.dma.read(hi, lo, bytes) !== MemTx.OK) bytes.fill(0);
+      window.set(bytes);
     }
     run.set(this.#regs, COMMAND, 0);
     if (interrupt.get(this.#regs, COMMAND) === 1) this.#options.finished();
