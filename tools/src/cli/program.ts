@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { machines } from '@remora/machines';
+import { type DiffOptions, QemuError, runDiff } from '../diff/index.js';
 import { runReplay, shippedRecordings } from '../replay/index.js';
 import { info } from './info.js';
 import { loadMachine } from './load-machine.js';
@@ -12,6 +13,7 @@ import { UsageError } from './usage-error.js';
 import { walk } from './walk.js';
 
 const MAX_SEED = 0xffff_ffff;
+const DEFAULT_PROGRAMS = 100;
 
 /**
  * Runs one command line. Returns the exit code: 0, 1 if something is not as it should be (a mismatch), 2 for bad input.
@@ -54,6 +56,25 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--json', 'one object a file')
     .action(async (files: string[], options: { json?: boolean }) => {
       exitCode = await runReplay([...files, ...(options.json === true ? ['--json'] : [])], streams);
+    });
+
+  command
+    .command('diff')
+    .description(
+      'run random programs on the VT-d model and on a real QEMU; print the first difference, as a small program',
+    )
+    .requiredOption('--qemu <path>', 'a qemu-system-x86_64 of version 10 or later')
+    .option('--seed <n>', "the first program's seed; the others follow", parseSeed, 1)
+    .option('--count <n>', 'programs of each configuration', parsePrograms, DEFAULT_PROGRAMS)
+    .option('--config <name>', 'this configuration only')
+    .option('--json', 'one object a configuration')
+    .action(async (options: DiffOptions) => {
+      try {
+        exitCode = await runDiff(options, streams);
+      } catch (failure) {
+        if (!(failure instanceof QemuError || failure instanceof RangeError)) throw failure;
+        throw new UsageError(failure.message, { cause: failure });
+      }
     });
 
   command
@@ -144,6 +165,11 @@ function parseSeed(text: string): number {
 
 function parseCount(text: string): number {
   if (!/^[0-9]{1,9}$/.test(text)) throw new UsageError(`--steps: "${text}" is not a number of steps`);
+  return Number(text);
+}
+
+function parsePrograms(text: string): number {
+  if (!/^[1-9][0-9]{0,6}$/.test(text)) throw new UsageError(`--count: "${text}" is not a number of programs`);
   return Number(text);
 }
 
