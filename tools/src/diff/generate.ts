@@ -1,8 +1,11 @@
 /** Random programs that mean something: tables that translate, then transfers, damage, invalidations and register writes. */
 import { Random } from '@remora/bits';
 import {
+  ContextCacheDescriptor,
   ContextEntry,
+  DescriptorType,
   FirstStageEntry,
+  Granularity,
   INTERRUPT_RANGE_BASE,
   INTERRUPT_RANGE_BYTES,
   PasidDirectoryEntry,
@@ -45,6 +48,8 @@ const QIE = 0x0400_0000;
 const TE = 0x8000_0000;
 const SRTP = 0x4000_0000;
 const STEPS = 12;
+const NARROW_WORDS = 4;
+const WIDE_WORDS = 8;
 
 /** Writable registers that programs scribble on. What moves tables away, or the fault event to memory, is not among them. */
 const SCRIBBLED = [
@@ -66,7 +71,7 @@ export function generate(config: DiffConfig, seed: number): Program {
 function oneStep(config: DiffConfig, random: Random, entries: readonly Operation[]): Operation[] {
   const choice = random.below(100);
   if (choice < 55) {
-    const iova = address(random);
+    const iova = address(config, random);
     // A write there is an interrupt, and of the wrong kind would start the halted processor.
     const write =
       random.below(2) === 0 &&
@@ -74,8 +79,8 @@ function oneStep(config: DiffConfig, random: Random, entries: readonly Operation
     const dma: Operation = { kind: 'dma', write, iova };
     return [dma, { kind: 'faults', clear: random.below(8) !== 0 }];
   }
-  if (choice < 65) return [damaged(random, entries)];
-  if (choice < 72) return [entries[random.below(entries.length)]!];
+  if (choice < 65) return flushed(config, damaged(random, entries));
+  if (choice < 72) return flushed(config, entries[random.below(entries.length)]!);
   if (choice < 92) return [{ kind: 'descriptor', words: descriptor(config, random) }];
   if (choice < 97) {
     const words = [random.next(), ...(random.below(2) === 0 ? [] : [random.next()])];
@@ -89,8 +94,9 @@ function oneStep(config: DiffConfig, random: Random, entries: readonly Operation
 }
 
 /** Mostly where something is mapped. */
-function address(random: Random): number {
+function address(config: DiffConfig, random: Random): number {
   const inPage = random.below((PAGE - 8) / 4) * 4;
+  if (config.mode === 'pass' && random.below(4) !== 0) return TARGET + random.below(TARGET_PAGES) * PAGE + inPage;
   const choice = random.below(20);
   if (choice < 12) return (FIRST_LEAF + random.below(TARGET_PAGES)) * PAGE + inPage;
   if (choice < 16) return LARGE_LEAF * LARGE_PAGE + random.below(TARGET_PAGES) * PAGE + inPage;
@@ -111,6 +117,16 @@ function damaged(random: Random, entries: readonly Operation[]): Operation {
     words[word] = (words[word]! ^ (1 << bit)) >>> 0;
   }
   return { ...entry, words };
+}
+
+/**
+ * What stands above the paging tables is made known to the unit. QEMU takes a device that passes through out of translation when the
+ * tables first say so, and looks at them again only at a context invalidation: both that and a new look are allowed (VT-d 6.2.2).
+ */
+function flushed(config: DiffConfig, change: Operation): Operation[] {
+  if (change.kind === 'memory' && change.at >= PAGING) return [change];
+  const global = ContextCacheDescriptor.encode({ type: DescriptorType.CONTEXT_CACHE, g: Granularity.GLOBAL });
+  return [change, { kind: 'descriptor', words: [...global].slice(0, scalable(config) ? WIDE_WORDS : NARROW_WORDS) }];
 }
 
 function entry(at: number, words: Iterable<number>): Operation {
@@ -138,7 +154,9 @@ function tables(config: DiffConfig, random: Random): Operation[] {
     fpd,
     pgtt,
     did: DOMAIN,
-    ...(config.mode === 'first' ? { fsptptr: root } : { aw, ssptptr: root }),
+    // QEMU 10.0 limits first-stage addresses by the width as well.
+    aw,
+    ...(config.mode === 'first' ? { fsptptr: root } : { ssptptr: root }),
   });
   return [
     ...paging,
