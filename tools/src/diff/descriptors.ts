@@ -22,7 +22,8 @@ export function descriptor(config: DiffConfig, random: Random): number[] {
   const words = Array.from(anyType(config, random), word => word >>> 0).slice(0, bytes / 4);
   // QEMU 10.0 checks neither the upper half of wide descriptors nor those for the PASID cache; 10.2, which the profile follows, does.
   if (random.below(12) === 0) {
-    const word = random.below(NARROW_WORDS);
+    // A wait does not write its status over tables.
+    const word = random.below(typeOf(words[0]!) === DescriptorType.WAIT ? 2 : NARROW_WORDS);
     const turned = (words[word]! ^ (1 << random.below(32))) >>> 0;
     const kept = [words[0]!, word === 0 ? turned : words[0]!].some(
       first => typeOf(first) === DescriptorType.PASID_CACHE,

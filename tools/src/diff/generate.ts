@@ -8,6 +8,7 @@ import {
   Granularity,
   INTERRUPT_RANGE_BASE,
   INTERRUPT_RANGE_BYTES,
+  IotlbDescriptor,
   PasidDirectoryEntry,
   PasidEntry,
   Pgtt,
@@ -126,8 +127,13 @@ function damaged(random: Random, entries: readonly Operation[]): Operation {
  */
 function flushed(config: DiffConfig, change: Operation): Operation[] {
   if (change.kind === 'memory' && change.at >= PAGING) return [change];
-  const global = ContextCacheDescriptor.encode({ type: DescriptorType.CONTEXT_CACHE, g: Granularity.GLOBAL });
-  return [change, { kind: 'descriptor', words: [...global].slice(0, scalable(config) ? WIDE_WORDS : NARROW_WORDS) }];
+  const g = Granularity.GLOBAL;
+  const both = [
+    ContextCacheDescriptor.encode({ type: DescriptorType.CONTEXT_CACHE, g }),
+    IotlbDescriptor.encode({ type: DescriptorType.IOTLB, g }),
+  ];
+  const count = scalable(config) ? WIDE_WORDS : NARROW_WORDS;
+  return [change, ...both.map((words): Operation => ({ kind: 'descriptor', words: [...words].slice(0, count) }))];
 }
 
 function entry(at: number, words: Iterable<number>): Operation {
