@@ -141,6 +141,10 @@ export interface Behaviour {
   readonly contextReservedQualified: boolean;
   /** A pass-through context entry names the largest width; otherwise any supported one. */
   readonly passThroughWidthExact: boolean;
+  /** A pass-through context entry's second-stage pointer has to fit the host address width; otherwise it is ignored. */
+  readonly passThroughPointerChecked: boolean;
+  /** Reserved bits of either half of a scalable-mode root entry refuse requests of both. */
+  readonly rootHalvesCheckedTogether: boolean;
   /** FPD bits of the PASID directory and entry count for faults of the PASID lookup itself. */
   readonly lookupFpd: boolean;
   /** DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a context entry are never reserved; RID_PASID is honoured. */
@@ -232,6 +236,8 @@ export const SPECIFICATION: Behaviour = {
   modeFromOneBit: false,
   contextReservedQualified: true,
   passThroughWidthExact: true,
+  passThroughPointerChecked: false,
+  rootHalvesCheckedTogether: false,
   lookupFpd: true,
   contextFieldsAlways: false,
   pasidLimits: true,
@@ -303,6 +309,8 @@ export const QEMU_10_2: Behaviour = {
   modeFromOneBit: true,
   contextReservedQualified: false,
   passThroughWidthExact: false,
+  passThroughPointerChecked: true,
+  rootHalvesCheckedTogether: true,
   lookupFpd: false,
   contextFieldsAlways: true,
   pasidLimits: false,

@@ -11,6 +11,7 @@ import {
   ScalableRootEntry,
   WaitDescriptor,
 } from '../spec/index.js';
+import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 
 /** A record's reserved bits, and the fields that this unit reserves because it lacks a capability. */
@@ -38,10 +39,10 @@ export function violates(mask: Int32Array, words: Int32Array, at: number): boole
 /** Reserved bits of every structure, as the unit's capabilities have it (VT-d 9). */
 export class ReservedMasks {
   readonly root: Int32Array;
-  /** By half: lower, upper. Each covers all four words; the other half does not matter. */
+  /** What is checked for requests of the lower and of the upper half. Each covers all four words. */
   readonly scalableRoot: readonly [Int32Array, Int32Array];
   readonly context: Int32Array;
-  /** A pass-through entry's second-stage pointer is ignored. */
+  /** Of a pass-through entry, whose second-stage pointer may be ignored. */
   readonly contextPassThrough: Int32Array;
   readonly scalableContext: Int32Array;
   readonly pasidDirectory: Int32Array;
@@ -51,17 +52,20 @@ export class ReservedMasks {
   readonly deviceTlb: Int32Array;
   readonly pasidDeviceTlb: Int32Array;
 
-  /** With `contextFieldsAlways` no field of a scalable-mode context entry is reserved for want of a capability. */
-  constructor(caps: Capabilities, contextFieldsAlways: boolean) {
+  constructor(caps: Capabilities, behaviour: Behaviour) {
+    const { contextFieldsAlways } = behaviour;
     const absent = (fields: Record<string, boolean>): string[] => Object.keys(fields).filter(name => !fields[name]);
     const { haw } = caps;
     this.root = reserveAboveWidth(reservedMask(RootEntry, []), 0, haw);
     const scalableRoot = reservedMask(ScalableRootEntry, []);
     const lower = Int32Array.of(scalableRoot[0]!, scalableRoot[1]!, 0, 0);
     const upper = Int32Array.of(0, 0, scalableRoot[2]!, scalableRoot[3]!);
-    this.scalableRoot = [reserveAboveWidth(lower, 0, haw), reserveAboveWidth(upper, 2, haw)];
-    this.contextPassThrough = reservedMask(ContextEntry, []);
+    reserveAboveWidth(lower, 0, haw);
+    reserveAboveWidth(upper, 2, haw);
+    const both = lower.map((word, index) => word | upper[index]!);
+    this.scalableRoot = behaviour.rootHalvesCheckedTogether ? [both, both] : [lower, upper];
     this.context = reserveAboveWidth(reservedMask(ContextEntry, []), 0, haw);
+    this.contextPassThrough = behaviour.passThroughPointerChecked ? this.context : reservedMask(ContextEntry, []);
     const scalableContext = reservedMask(
       ScalableContextEntry,
       absent({

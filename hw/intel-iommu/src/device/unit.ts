@@ -100,7 +100,7 @@ export class VtdUnit {
     const { memory, propagation } = environment;
     const state = this.#state;
     const registers = registerMap(caps, behaviour, layout);
-    const masks = new ReservedMasks(caps, behaviour.contextFieldsAlways);
+    const masks = new ReservedMasks(caps, behaviour);
     this.config = config;
     this.capabilities = caps;
     this.behaviour = behaviour;

@@ -47,6 +47,22 @@ export const LOOKUP: Departures = {
     spec: [0x03, 0],
     qemu: [0, 0],
   },
+  passThroughPointerChecked: {
+    what: 'a pointer of a pass-through entry that does not fit the host address width is reserved bits',
+    program: profile => {
+      const { bench, context } = legacyBench(profile, { tt: TranslationType.PASS_THROUGH });
+      bench.flip(context, 52);
+      return bench.fault(PAGE);
+    },
+    spec: 0,
+    qemu: 0x0b,
+  },
+  rootHalvesCheckedTogether: {
+    what: 'a reserved bit of the upper half of a root entry refuses functions of the lower half',
+    program: profile => flipped(profile, ({ rootEntry }) => rootEntry, 64 + 4),
+    spec: 0x79,
+    qemu: 0x0a,
+  },
   lookupFpd: {
     what: 'FPD of the PASID directory does not count for faults of the PASID lookup',
     program: profile => {
