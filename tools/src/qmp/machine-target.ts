@@ -26,8 +26,6 @@ export interface MachineTargetOptions {
   readonly paused?: boolean;
   /** `-smp`; they are shown, and do nothing. */
   readonly processors?: number;
-  /** Ids that the user gave to devices; by default, those that the machine was assembled with. */
-  readonly named?: Iterable<string>;
   /** `-object`. */
   readonly objects?: ObjectStore;
   /** A client or a signal asked for the end. Called after the client has its reply. */
@@ -52,7 +50,7 @@ export class MachineTarget implements QmpTarget {
   constructor(machine: Machine | undefined, options: MachineTargetOptions) {
     const { processors = machine === undefined ? 0 : 1 } = options;
     this.#machine = machine;
-    this.#names = machine === undefined ? undefined : new DeviceNames(machine, options.named);
+    this.#names = machine === undefined ? undefined : new DeviceNames(machine);
     this.#onQuit = options.onQuit;
     this.#state = options.paused === true ? 'prelaunch' : 'running';
     this.name = options.name;

@@ -6,11 +6,9 @@ export class DeviceNames {
   readonly #numbers = new Map<string, number>();
   #next = 0;
 
-  /** `given`: ids that the user gave, where that is not what the machine was assembled with, as when it was restored. */
-  constructor(machine: Machine, given?: Iterable<string>) {
+  constructor(machine: Machine) {
     this.#machine = machine;
-    const ids = given === undefined ? undefined : new Set(given);
-    for (const { id, named } of machine.listing) if (!(ids?.has(id) ?? named)) this.addNameless(id);
+    for (const { id, named } of machine.listing) if (!named) this.addNameless(id);
   }
 
   /** The device that the machine calls `key` was added without an id. */

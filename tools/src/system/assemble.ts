@@ -48,8 +48,6 @@ const DEVICES = 32;
 export interface Assembled {
   /** Started; undefined for the machine `none`. */
   readonly machine: Machine | undefined;
-  /** Ids that the user gave. */
-  readonly named: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -60,7 +58,7 @@ export function assemble(line: CommandLine): Assembled {
     const [device] = line.devices;
     if (device !== undefined)
       throw new CommandLineError(`${device.written}: No bus found for device '${driverOf(device)}'`);
-    return { machine: undefined, named: [], warnings };
+    return { machine: undefined, warnings };
   }
   const scope = hostScope(plugins);
   const kinds = new Kinds<AnyDeviceKind>('device', scope.all(DeviceKinds));
@@ -83,8 +81,7 @@ export function assemble(line: CommandLine): Assembled {
     if (!(failure instanceof ConfigError)) throw failure;
     throw explained(failure, line);
   }
-  const named = line.devices.flatMap(({ values }) => (typeof values['id'] === 'string' ? [values['id']] : []));
-  return { machine, named, warnings };
+  return { machine, warnings };
 }
 
 interface Device {

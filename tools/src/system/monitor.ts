@@ -8,16 +8,10 @@ import { CommandLineError } from './mistake.js';
 
 export { serveQmp } from '@remora/qmp';
 
-export interface Monitored {
-  readonly machine: Machine | undefined;
-  /** Ids that the user gave. */
-  readonly named: readonly string[];
-}
-
-/** `end` is called when a client asked for the end. @throws CommandLineError for a `-object` that cannot be. */
-export function createMonitor(line: CommandLine, { machine, named }: Monitored, end: () => void): MachineTarget {
+/** `machine` is undefined for `none`; `end` is called when a client asked for the end. @throws CommandLineError for a `-object` that cannot be. */
+export function createMonitor(line: CommandLine, machine: Machine | undefined, end: () => void): MachineTarget {
   const { name, paused, processors } = line;
-  return new MachineTarget(machine, { name, paused, processors, named, objects: objectsOf(line), onQuit: end });
+  return new MachineTarget(machine, { name, paused, processors, objects: objectsOf(line), onQuit: end });
 }
 
 /** Numbers and truth are typed there; on the command line everything is text. */

@@ -23,15 +23,13 @@ export class System implements Disposable {
   readonly #line: CommandLine;
   readonly #open: Disposable[] = [];
   readonly #end: () => void;
-  readonly #named: readonly string[];
   #monitor: MachineTarget | undefined;
 
   /** `end` is called when the program is to end. @throws CommandLineError for what cannot be built. */
   constructor(line: CommandLine, end: () => void) {
-    const { machine, named, warnings } = assemble(line);
+    const { machine, warnings } = assemble(line);
     this.#line = line;
     this.#end = end;
-    this.#named = named;
     this.machine = machine;
     this.warnings = warnings;
     this.qtest = qtestTarget(machine);
@@ -40,8 +38,7 @@ export class System implements Disposable {
   /** What monitors control. @throws CommandLineError for a `-object` that cannot be. */
   async monitor(): Promise<MachineTarget> {
     const { createMonitor } = await import('./monitor.js');
-    const { machine } = this;
-    return (this.#monitor ??= createMonitor(this.#line, { machine, named: this.#named }, () => this.#end()));
+    return (this.#monitor ??= createMonitor(this.#line, this.machine, () => this.#end()));
   }
 
   /** Connects to whoever was named: the test program first, as it expects that. @throws CommandLineError if it cannot be reached. */
