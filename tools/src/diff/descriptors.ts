@@ -10,9 +10,8 @@ import {
   WaitDescriptor,
 } from '@hw/intel-iommu/spec';
 import { type DiffConfig, scalable } from './configs.js';
-import { REQUESTER, STATUS_PAGE } from './layout.js';
+import { DOMAIN, REQUESTER, STATUS_PAGE } from './layout.js';
 
-const DOMAIN = 5;
 const NARROW_WORDS = 4;
 const COMPLETION_INTERRUPT = 0x10;
 const STATUS_WRITE = 0x20;

@@ -5,6 +5,7 @@ import {
   ContextEntry,
   DescriptorType,
   FirstStageEntry,
+  GlobalCommand,
   Granularity,
   INTERRUPT_RANGE_BASE,
   INTERRUPT_RANGE_BYTES,
@@ -26,6 +27,7 @@ import { type DiffConfig, scalable } from './configs.js';
 import { descriptor } from './descriptors.js';
 import {
   CONTEXTS,
+  DOMAIN,
   PAGING,
   PASID_DIRECTORY,
   PASID_TABLE,
@@ -44,10 +46,7 @@ const SHORT_LEVELS = 3;
 const FIRST_LEAF = 0x1f0;
 const LARGE_LEAF = 2;
 const LARGE_PAGE = 0x20_0000;
-const DOMAIN = 5;
-const QIE = 0x0400_0000;
-const TE = 0x8000_0000;
-const SRTP = 0x4000_0000;
+const { QIE, TE, SRTP } = GlobalCommand;
 const STEPS = 12;
 const NARROW_WORDS = 4;
 const WIDE_WORDS = 8;
@@ -90,8 +89,8 @@ function oneStep(config: DiffConfig, random: Random, entries: readonly Operation
     if (offset === Reg.FEDATA || offset === Reg.IEDATA) words[0]! &= 0xff;
     return [{ kind: 'register', offset, words: QUADS.includes(offset) ? words : words.slice(0, 1) }];
   }
-  const command = [QIE, QIE + TE, QIE + TE + SRTP][random.below(3)]!;
-  return [command, QIE + TE].map(word => ({ kind: 'register', offset: Reg.GCMD, words: [word] }));
+  const command = [QIE, QIE | TE, QIE | TE | SRTP][random.below(3)]!;
+  return [command, QIE | TE].map(word => ({ kind: 'register', offset: Reg.GCMD, words: [word >>> 0] }));
 }
 
 /** Mostly where something is mapped. */
@@ -205,7 +204,7 @@ function enabling(config: DiffConfig): Operation[] {
     register(Reg.IQA, QueueAddress.encode({ dw: wide ? 1 : 0, iqa: QUEUE / PAGE })),
     register(Reg.GCMD, [QIE]),
     register(Reg.RTADDR, RootTableAddress.encode({ ttm: wide ? Ttm.SCALABLE : Ttm.LEGACY, rta: ROOT / PAGE })),
-    register(Reg.GCMD, [QIE + SRTP]),
-    register(Reg.GCMD, [QIE + TE]),
+    register(Reg.GCMD, [QIE | SRTP]),
+    register(Reg.GCMD, [QIE | TE]),
   ];
 }

@@ -3,6 +3,8 @@ export const REGISTERS = 0xfed9_0000;
 export const BAR = 0xe000_0000;
 /** Bus 0, device 2, function 0. */
 export const REQUESTER = 0x10;
+/** What programs give the requester. */
+export const DOMAIN = 5;
 
 export const TABLES = 0x10_0000;
 export const ROOT = TABLES;
