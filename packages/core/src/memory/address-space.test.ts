@@ -250,3 +250,22 @@ test('stores of words see the map as it is now, ROM and each edge of RAM', t => 
   t.is(store(0x10_2000), MemTx.OK);
   t.deepEqual(load(other, 0x2000), [7, 8, 0]);
 });
+
+test('a port region hands every access on whole, at its offset in the region', t => {
+  const root = Region.container('root', 2 ** 40);
+  const ram = Ram.allocate(0x3000);
+  root.add(2 ** 33, Region.port('elsewhere', 0x2000, ram));
+  const space = new AddressSpace('as', root);
+  const bytes = Uint8Array.from({ length: 0x1004 }, (_, index) => index * 3);
+  t.is(space.write(2, 0x0ffc, bytes), MemTx.OK);
+  const out = new Uint8Array(bytes.length);
+  t.is(ram.read(0, 0x0ffc, out), MemTx.OK);
+  t.deepEqual(out, bytes);
+  const words = Int32Array.of(0, 0);
+  t.is(space.store(2, 0x20, Int32Array.of(1, -2), 0, 2), MemTx.OK);
+  t.is(space.load(2, 0x20, words, 0, 2), MemTx.OK);
+  t.deepEqual([...words], [1, -2]);
+  t.is(space.write(2, 0x1ffe, Uint8Array.of(1, 2, 3)), MemTx.DECODE_ERROR, 'it ends where the region ends');
+  t.is(ram.read(0, 0x1ffe, out.subarray(0, 4)), MemTx.OK);
+  t.deepEqual([...out.subarray(0, 4)], [1, 2, 0, 0]);
+});

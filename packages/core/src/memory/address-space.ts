@@ -267,9 +267,10 @@ export class AddressSpace implements MemoryPort, Disposable {
     const offset = hi * TWO_32 + lo + delta;
     if (region.mmio !== undefined) return region.mmio.transfer(offset, bytes, write, attrs);
     const ram = write ? view.writable[index] : view.readable[index];
-    if (ram === undefined) return MemTx.DECODE_ERROR;
+    const memory = ram ?? region.port;
+    if (memory === undefined) return MemTx.DECODE_ERROR;
     const high = Math.floor(offset / TWO_32);
-    return write ? ram.write(high, offset >>> 0, bytes) : ram.read(high, offset >>> 0, bytes);
+    return write ? memory.write(high, offset >>> 0, bytes) : memory.read(high, offset >>> 0, bytes);
   }
 }
 

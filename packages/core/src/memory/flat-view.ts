@@ -8,7 +8,7 @@ export interface Section {
   readonly start: number;
   /** In bytes. A section that reaches to the end of the 64-bit space has `start + size === 2 ** 64`. */
   readonly size: number;
-  /** A ram, rom, mmio or iommu region. */
+  /** A ram, rom, mmio, port or iommu region. */
   readonly region: Region;
   /** Where in `region` the section starts. */
   readonly offset: number;
@@ -30,7 +30,7 @@ export class FlatView {
   readonly ends: Float64Array;
   /** Added to an address, gives the offset in the section's region. */
   readonly deltas: Float64Array;
-  /** The block behind sections that can be read directly; undefined for MMIO and IOMMU sections. */
+  /** The block behind sections that can be read directly; undefined for MMIO, port and IOMMU sections. */
   readonly readable: readonly (Ram | undefined)[];
   /** The same for writing: undefined for ROM, too. */
   readonly writable: readonly (Ram | undefined)[];

@@ -2,12 +2,13 @@ import type { AddressSpace } from './address-space.js';
 import type { IommuNotifiers } from './iommu-notifier.js';
 import { Mmio } from './mmio.js';
 import type { MmioOps } from './mmio.js';
+import type { MemoryPort } from './port.js';
 import type { Ram } from './ram.js';
 import { regionChanged } from './topology.js';
 import type { Viewer } from './topology.js';
 import type { IommuTranslator } from './translation.js';
 
-export type RegionKind = 'ram' | 'rom' | 'mmio' | 'alias' | 'container' | 'iommu';
+export type RegionKind = 'ram' | 'rom' | 'mmio' | 'port' | 'alias' | 'container' | 'iommu';
 
 /** Size of a region that spans all 64-bit addresses. */
 export const WHOLE_SPACE = 2 ** 64;
@@ -32,13 +33,14 @@ export interface Subregion {
 interface Contents {
   readonly ram?: Ram;
   readonly mmio?: Mmio;
+  readonly port?: MemoryPort;
   readonly translator?: RegionTranslator;
   readonly target?: Region;
   readonly targetOffset?: number;
 }
 
 /**
- * A node of the tree that describes memory: a leaf (RAM, ROM, MMIO, IOMMU), a container of others, or an alias that shows a part of
+ * A node of the tree that describes memory: a leaf (RAM, ROM, MMIO, a port, IOMMU), a container of others, or an alias that shows a part of
  * another region. QEMU: MemoryRegion.
  */
 export class Region {
@@ -50,6 +52,8 @@ export class Region {
   readonly ram: Ram | undefined;
   /** The access path of an mmio region. */
   readonly mmio: Mmio | undefined;
+  /** What answers in a port region. */
+  readonly port: MemoryPort | undefined;
   /** The translator of an iommu region. */
   readonly translator: RegionTranslator | undefined;
   /** What an alias shows, from `targetOffset` on. */
@@ -72,6 +76,7 @@ export class Region {
     this.size = size;
     this.ram = contents.ram;
     this.mmio = contents.mmio;
+    this.port = contents.port;
     this.translator = contents.translator;
     this.target = contents.target;
     this.targetOffset = contents.targetOffset ?? 0;
@@ -85,6 +90,11 @@ export class Region {
   /** Registers of a device. @throws RangeError if the declared access sizes make no sense. */
   static mmio(name: string, size: number, ops: MmioOps): Region {
     return new Region('mmio', name, size, { mmio: new Mmio(name, ops) });
+  }
+
+  /** Memory that is elsewhere: `port` answers accesses of any length, with addresses that count from the start of the region. */
+  static port(name: string, size: number, port: MemoryPort): Region {
+    return new Region('port', name, size, { port });
   }
 
   /** Shows `size` bytes of `target`, from `offset` on. @throws RangeError unless they lie inside `target`. */
