@@ -4,6 +4,7 @@ import { bit, bits, record } from '@remora/bits';
 export const IOAPIC_BASE = 0xfec0_0000;
 export const IOAPIC_BYTES = 0x1000;
 export const IOAPIC_PINS = 24;
+export const IOAPIC_VERSION = 0x20;
 /** ff:00.0: in whose name interrupts arrive at a remapping unit; the DMAR table says so (QEMU's choice). */
 export const IOAPIC_REQUESTER = 0xff00;
 

@@ -7,6 +7,7 @@ import type { SendMessage } from '@remora/pci';
 import {
   IOAPIC_BYTES,
   IOAPIC_PINS,
+  IOAPIC_VERSION,
   IoApicId,
   IoApicMessage,
   IoApicOffset,
@@ -17,7 +18,7 @@ import {
   RemappableRedirectionEntry,
 } from './ioapic-spec.js';
 
-const VERSION = IoApicVersion.encode({ version: 0x20, last: IOAPIC_PINS - 1 })[0]!;
+const VERSION = IoApicVersion.encode({ version: IOAPIC_VERSION, last: IOAPIC_PINS - 1 })[0]!;
 const INTERRUPT_ADDRESS = 0xfee;
 const ENTRY_WORDS = RedirectionEntry.words;
 const ALL_MASKED = RedirectionEntry.encode({ mask: 1 });

@@ -1,3 +1,5 @@
+export { pciClassName } from './commands/pci-classes.js';
+export { listTypes } from './commands/qom.js';
 export { QmpError, type QmpErrorClass } from './errors.js';
 export { JSON_LIMITS, type JsonLimits } from './json/stream.js';
 export { ObjectStore } from './objects.js';

@@ -26,6 +26,8 @@ export interface QomNode {
 export interface DeviceIdentity {
   /** By which the target knows it. */
   readonly key: string;
+  /** Why nobody can unplug it; undefined if device_del can. */
+  readonly fixed?: string | undefined;
 }
 
 /** A type of object, for qom-list-types. */

@@ -91,9 +91,9 @@ export interface QmpTarget {
   reset(cause: ShutdownCause): void;
   /** Asks the program to end; it does so after this has returned and the client has its reply. */
   quit(cause: ShutdownCause): void;
-  /** Plugs a device. Options are text or what JSON has for their type. */
+  /** Plugs a device, into a bus that allows it. Options are text or what JSON has for their type. */
   addDevice(driver: string, options: Readonly<Record<string, unknown>>): void;
-  /** Unplugs the device that it knows by `key`. */
+  /** Unplugs the device that it knows by `key`, and before it what sits behind it. */
   removeDevice(key: string): void;
   /** Calls `listener` for each event until what it returns is called. */
   subscribe(listener: (event: QmpEvent) => void): () => void;

@@ -70,7 +70,6 @@ test('connect, negotiate, inspect, hot-plug, unplug, reset, quit', async t => {
     machine.memory.read(0, 0xfe00_0000, identification);
     t.is(identification[0], 0xed, 'its registers are where query-pci says');
 
-    t.regex((await client.ask('device_del', { id: 'rp0' })).error?.desc ?? '', /"hot" sits behind it/);
     await client.run('device_del', { id: 'hot' });
     t.is(machine.config.read('01:00.0', 0, 4), ABSENT);
     t.is((await client.ask('device_del', { id: 'hot' })).error?.class, 'DeviceNotFound');
@@ -111,14 +110,59 @@ test('every object of info qtree is in qom-list, also after plugging and unplugg
         else t.true(paths.length >= shown.filter(each => each.type === type && each.name === name).length, type);
       }
     };
-    await check(8);
+    await check(9);
     await client.run('device_add', { driver: 'edu', bus: 'rp0' });
-    await client.run('device_add', { driver: 'dma-engine', id: 'engine', addr: '1f.0' });
-    await check(10);
+    await client.run('device_add', { driver: 'dma-engine', id: 'engine', bus: 'bridge', addr: '1f.0' });
+    await check(11);
     t.is(await client.run('qom-get', { path: '/machine/peripheral-anon/device[2]', property: 'type' }), 'edu');
     await client.run('device_del', { id: '/machine/peripheral-anon/device[2]' });
     t.deepEqual(client.events.at(-1)?.data, { path: '/machine/peripheral-anon/device[2]' });
-    await check(9);
+    await check(10);
+  });
+});
+
+test('the root bus keeps what it has; a bridge leaves with what is behind it', async t => {
+  await served(['edu,id=still,addr=05.0', 'pcie-root-port,id=rp0,addr=04.0'], async vm => {
+    const client = await vm.client();
+    const fixed = { class: 'GenericError', desc: "Bus 'pcie.0' does not support hotplugging" };
+    for (const add of [{}, { bus: 'pcie.0' }, { addr: '1f.0' }])
+      t.deepEqual((await client.ask('device_add', { driver: 'edu', ...add })).error, fixed, JSON.stringify(add));
+    for (const id of ['still', 'rp0', '/machine/q35/mch'])
+      t.deepEqual((await client.ask('device_del', { id })).error, fixed, id);
+    t.is(vm.machine.config.read('00:05.0', 0, 4), EDU);
+    t.false(await client.run('qom-get', { path: 'still', property: 'hotpluggable' }));
+
+    await client.run('device_add', { driver: 'x3130-upstream', id: 'up', bus: 'rp0' });
+    for (const id of ['d0', 'd1'])
+      await client.run('device_add', {
+        driver: 'xio3130-downstream',
+        id,
+        bus: 'up',
+        addr: id === 'd0' ? '00.0' : '01.0',
+      });
+    await client.run('device_add', { driver: 'edu', id: 'deep', bus: 'd1' });
+    t.true(await client.run('qom-get', { path: 'deep', property: 'hotpluggable' }));
+    await client.run('device_del', { id: 'up' });
+    t.deepEqual(vm.machine.ids, ['still', 'rp0']);
+    await client.run('query-status');
+    t.deepEqual(
+      client.events.map(({ data }) => data),
+      ['deep', 'd1', 'd0', 'up'].map(id => ({ device: id, path: `/machine/peripheral/${id}` })),
+    );
+  });
+});
+
+test('a function that comes beside function 0 is refused, one that comes before is not', async t => {
+  await served(['pcie-root-port,id=rp0', 'pcie-pci-bridge,id=bridge'], async vm => {
+    const client = await vm.client();
+    for (const bus of ['rp0', 'bridge']) {
+      await client.run('device_add', { driver: 'edu', id: `${bus}-first`, bus, addr: '00.2' });
+      await client.run('device_add', { driver: 'edu', id: `${bus}-zero`, bus, addr: 0 });
+      const { error } = await client.ask('device_add', { driver: 'edu', bus, addr: 3 });
+      t.regex(error?.desc ?? '', /function 0 of that slot already/);
+    }
+    await client.run('device_add', { driver: 'edu', bus: 'bridge' });
+    t.regex((await client.ask('device_add', { driver: 'edu', bus: 'rp0' })).error?.desc ?? '', /'rp0' has function 0/);
   });
 });
 
@@ -130,35 +174,51 @@ test('what the user gets wrong', async t => {
       [{ driver: 'nope' }, /'nope' is not a valid device model name/],
       [{ driver: 'edu', bus: 'nope' }, /Bus 'nope' not found/],
       [{ driver: 'edu', bus: 'probe' }, /Bus 'probe' not found/],
-      [{ driver: 'edu', id: 'probe' }, /Duplicate device ID 'probe'/],
+      [{ driver: 'edu', bus: 'rp0', id: 'probe' }, /Duplicate device ID 'probe'/],
       [{ driver: 'edu', id: '1x' }, /identifier/],
-      [{ driver: 'edu', nope: 1 }, /Property 'edu.nope' not found/],
-      [{ driver: 'edu', dma_mask: 'x' }, /dma_mask.*"x"/],
-      [{ driver: 'edu', addr: '05.0' }, /05\.0.*probe|probe/],
-      [{ driver: 'edu', addr: true }, /addr/],
+      [{ driver: 'edu', bus: 'rp0', nope: 1 }, /Property 'edu.nope' not found/],
+      [{ driver: 'edu', bus: 'rp0', dma_mask: 'x' }, /dma_mask.*"x"/],
+      [{ driver: 'edu', bus: 'rp0', addr: '05.0' }, /link has device 00 only/],
+      [{ driver: 'edu', bus: 'rp0', addr: '5x' }, /addr: "5x" is not a PCI address/],
+      [{ driver: 'edu', bus: 'rp0', addr: true }, /addr/],
+      [{ driver: 'edu', bus: 'main-system-bus' }, /can't go on System bus/],
       [{ driver: 'intel-iommu' }, /does not support hotplugging/],
+      [{ driver: 'mch' }, /expects a pluggable device type/],
+      [{ driver: 'pci-device' }, /expects a non-abstract device type/],
+      [{ driver: 'container' }, /'container' is not a valid device model name/],
     ];
     for (const [args, expected] of wrong) {
       const { error } = await client.ask('device_add', args);
       t.is(error?.class, 'GenericError', JSON.stringify(args));
       t.regex(error?.desc ?? '', expected);
     }
-    const iommu = await client.ask('device_del', { id: '/machine/peripheral-anon/device[0]' });
-    t.regex(iommu.error?.desc ?? '', /part of the board/);
+    const kept: readonly [string, RegExp][] = [
+      ['/machine/peripheral-anon/device[0]', /^Device 'intel-iommu' does not support hotplugging$/],
+      ['/machine/q35', /^Bus 'main-system-bus' does not support hotplugging$/],
+      ['/machine/q35/ioapic', /^Bus 'main-system-bus' does not support hotplugging$/],
+      ['/machine/unattached/device[0]', /processor/],
+      ['/machine/q35/pcie.0', /^\/machine\/q35\/pcie\.0 is not a device$/],
+      ['', /^ is not a device$/],
+    ];
+    for (const [id, expected] of kept) {
+      const { error } = await client.ask('device_del', { id });
+      t.is(error?.class, 'GenericError', id);
+      t.regex(error?.desc ?? '', expected);
+    }
     t.is(await client.info('qtree'), before);
     t.deepEqual(client.events, []);
   });
 });
 
 test('a machine of many clients: all hear of events, one that vanishes in mid-command does not matter', async t => {
-  await served(DEVICES, async vm => {
+  await served([...DEVICES, 'pcie-root-port,id=rp1'], async vm => {
     const [one, two, lost] = [await vm.client(), await vm.client(), await vm.client()];
     lost.send('{"execute": "query-qmp-schema"} {"execute": "system_reset"} {"execute": "query-');
     lost.vanish();
     await until(() => vm.clients === 2);
     await Promise.all([
-      one.run('device_add', { driver: 'edu', id: 'a' }),
-      two.run('device_add', { driver: 'edu', id: 'b' }),
+      one.run('device_add', { driver: 'edu', id: 'a', bus: 'rp0' }),
+      two.run('device_add', { driver: 'edu', id: 'b', bus: 'rp1' }),
     ]);
     t.deepEqual(await one.run('qom-get', { path: 'b', property: 'type' }), 'edu');
     await two.run('device_del', { id: 'a' });

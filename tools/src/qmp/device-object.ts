@@ -12,6 +12,8 @@ export interface DevicePlace {
   readonly key: string;
   /** Path of the bus that it is on. */
   readonly bus: string;
+  /** Why nobody can unplug it; undefined if somebody can. */
+  readonly fixed: string | undefined;
   readonly hotplugged: boolean;
   /** The path at which the object will be. */
   readonly path: string;
@@ -23,24 +25,50 @@ export function deviceObject(machine: Machine, described: DescribedDevice, place
   const functions = machine.functions(place.key);
   return {
     type: kind.id,
-    properties: [...common(kind, place), ...optionsOf(kind, described), ...functions.slice(0, 1).flatMap(location)],
+    properties: [...common(place), ...optionsOf(kind, described), ...functions.slice(0, 1).flatMap(location)],
     children: new Map(functions.flatMap(parts)),
-    device: { key: place.key },
+    device: { key: place.key, fixed: place.fixed },
   };
 }
 
-/** A function of the board, which is no device of its own. */
-export function functionObject(fn: PciFunction, type: string, bus: string): QomNode {
-  const properties = [value('parent_bus', 'link<bus>', bus), value('realized', 'bool', true), ...location(fn)];
-  return { type, properties, children: new Map(parts(fn)) };
+/** A function of the board, at `path`. */
+export function functionObject(fn: PciFunction, type: string, path: string, bus: string): QomNode {
+  return boardDevice(type, path, bus, withoutHotplug(shortName(fn.bus!)), {
+    properties: location(fn),
+    children: parts(fn),
+  });
 }
 
-function common(kind: AnyDeviceKind, place: DevicePlace): QomProperty[] {
+/** A device of the board, at `path`; `fixed` tells why nobody can unplug it. */
+export function boardDevice(
+  type: string,
+  path: string,
+  bus: string,
+  fixed: string,
+  own: {
+    readonly properties?: readonly QomProperty[];
+    readonly children?: readonly (readonly [string, QomNode])[];
+  } = {},
+): QomNode {
+  return {
+    type,
+    properties: [...common({ bus, fixed, hotplugged: false }), ...(own.properties ?? [])],
+    children: new Map(own.children),
+    device: { key: path, fixed },
+  };
+}
+
+/** What is said of every device on the bus `name`. */
+export function withoutHotplug(name: string): string {
+  return `Bus '${name}' does not support hotplugging`;
+}
+
+function common({ bus, fixed, hotplugged }: Pick<DevicePlace, 'bus' | 'fixed' | 'hotplugged'>): QomProperty[] {
   return [
-    value('parent_bus', 'link<bus>', place.bus),
+    value('parent_bus', 'link<bus>', bus),
     value('realized', 'bool', true),
-    value('hotplugged', 'bool', place.hotplugged),
-    value('hotpluggable', 'bool', kind.bus === 'pci'),
+    value('hotplugged', 'bool', hotplugged),
+    value('hotpluggable', 'bool', fixed === undefined),
   ];
 }
 

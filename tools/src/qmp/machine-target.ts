@@ -1,8 +1,9 @@
 /** A machine as what a QMP server controls. Any number of clients may share it. */
 import { ConfigError, Inspector, type AddressSpace } from '@remora/core';
 import type { Machine } from '@remora/machine';
-import { formatDevfn, type PciBus, type PciFunction } from '@remora/pci';
+import { type AnyDeviceKind, formatDevfn, parseBdf, type PciBus, type PciFunction } from '@remora/pci';
 import {
+  listTypes,
   ObjectStore,
   QmpError,
   type DeviceBus,
@@ -16,7 +17,8 @@ import {
 } from '@remora/qmp';
 import { MACHINES, VERSION } from './identity.js';
 import { DeviceNames } from './names.js';
-import { objectTree, ownerOf, ramObject, systemBus, type TreeParts } from './object-tree.js';
+import { shortName, withoutHotplug } from './device-object.js';
+import { objectTree, ownerOf, ramObject, SYSTEM_BUS, systemBus, type TreeParts } from './object-tree.js';
 import { typesOf } from './types.js';
 
 export interface MachineTargetOptions {
@@ -127,22 +129,33 @@ export class MachineTarget implements QmpTarget {
 
   addDevice(driver: string, options: Readonly<Record<string, unknown>>): void {
     const machine = this.#plugInto(driver);
-    const { id, bus, addr } = options as { id?: string; bus?: string; addr?: unknown };
-    const kind = machine.deviceKinds.find(each => each.id === driver || each.aliases?.includes(driver) === true);
-    if (kind === undefined) throw new QmpError(`'${driver}' is not a valid device model name`);
+    const { id, bus: busName, addr } = options as { id?: string; bus?: string; addr?: unknown };
+    const kind = this.#kind(machine, driver);
+    const bus = this.#bus(machine, driver, busName ?? machine.board.rootBus.name);
     if (kind.bus !== 'pci') throw new QmpError(`Device '${driver}' does not support hotplugging`);
+    if (bus.parent === undefined) throw new QmpError(withoutHotplug(shortName(bus)));
     if (id !== undefined && machine.ids.includes(id)) throw new QmpError(`Duplicate device ID '${id}'`);
-    if (bus !== undefined && !this.#hasBus(bus)) throw new QmpError(`Bus '${bus}' not found`);
     const unknown = Object.keys(options).find(name => !PLACEMENT.includes(name) && !kind.properties.has(name));
     if (unknown !== undefined) throw new QmpError(`Property '${driver}.${unknown}' not found`);
     const place = typeof addr === 'number' ? { addr: formatDevfn(addr) } : {};
+    checkVisible(bus, place.addr ?? addr);
     const key = plainly(() => machine.plug({ driver, options: { ...options, ...place } }));
     this.#hotplugged.add(key);
     if (id === undefined) this.#names!.addNameless(key);
   }
 
+  /** What sits behind a bridge goes first, the deepest at the beginning. */
   removeDevice(key: string): void {
     const machine = this.#plugInto(key);
+    const below = machine
+      .functions(key)
+      .flatMap(({ secondary }) => (secondary === undefined ? [] : [...secondary.walk()]));
+    const behind = new Set(below.map(fn => ownerOf(machine, fn)!));
+    for (const each of [...behind].reverse()) this.#unplug(machine, each);
+    this.#unplug(machine, key);
+  }
+
+  #unplug(machine: Machine, key: string): void {
     const names = this.#names!;
     const id = names.idOf(key);
     const data = { ...(id === '' ? {} : { device: id }), path: names.pathOf(key) };
@@ -172,13 +185,24 @@ export class MachineTarget implements QmpTarget {
     };
   }
 
-  #hasBus(name: string): boolean {
-    const { rootBus } = this.#machine!.board;
-    return rootBus.name === name || this.#machine!.ids.some(key => key === name && this.#isBridge(key));
+  /** @throws QmpError if there is no such kind of device. */
+  #kind(machine: Machine, driver: string): AnyDeviceKind {
+    const kind = machine.deviceKinds.find(each => each.id === driver || each.aliases?.includes(driver) === true);
+    if (kind !== undefined) return kind;
+    const type = listTypes(this.types, 'device', true).find(({ name }) => name === driver);
+    if (type === undefined) throw new QmpError(`'${driver}' is not a valid device model name`);
+    const expected = type.abstract === true ? 'non-abstract' : 'pluggable';
+    throw new QmpError(`Parameter 'driver' expects a ${expected} device type`);
   }
 
-  #isBridge(key: string): boolean {
-    return this.#machine!.functions(key).some(fn => fn.secondary !== undefined);
+  /** The PCI bus called `name`: the root's, or that of a bridge. @throws QmpError if there is none. */
+  #bus(machine: Machine, driver: string, name: string): PciBus {
+    if (name === SYSTEM_BUS) throw new QmpError(`Device '${driver}' can't go on System bus`);
+    const { rootBus } = machine.board;
+    const functions = machine.ids.includes(name) ? machine.functions(name) : [];
+    const bus = name === rootBus.name ? rootBus : functions.find(({ secondary }) => secondary !== undefined)?.secondary;
+    if (bus === undefined) throw new QmpError(`Bus '${name}' not found`);
+    return bus;
   }
 
   #plugInto(what: string): Machine {
@@ -193,6 +217,20 @@ export class MachineTarget implements QmpTarget {
 
 /** Options of every PCI device. */
 const PLACEMENT: readonly string[] = ['id', 'bus', 'addr'];
+
+/**
+ * A guest looks for further functions once, when it finds function 0; and a link has no second slot.
+ * @throws QmpError if what comes to `addr` comes too late for that.
+ */
+function checkVisible(bus: PciBus, addr: unknown): void {
+  const link = bus.parent?.ownsLink === true;
+  const devfn = typeof addr === 'string' ? plainly(() => parseBdf('addr', addr)).devfn : 0;
+  const first = bus.functions[link ? 0 : devfn & ~7];
+  if (first === undefined || (!link && devfn === first.devfn)) return;
+  throw new QmpError(
+    `bus '${shortName(bus)}' has function 0 of that slot already: a guest would not see what comes now`,
+  );
+}
 
 /** The user of a monitor gave one device: where in it a mistake is, without the path of a machine's description. */
 function plainly<T>(act: () => T): T {

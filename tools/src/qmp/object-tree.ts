@@ -2,13 +2,24 @@
 import type { DescribedDevice, Machine } from '@remora/machine';
 import type { PciBus, PciFunction } from '@remora/pci';
 import { container, findObject, type BusDevice, type DeviceBus, type ObjectStore, type QomNode } from '@remora/qmp';
-import { busObject, deviceObject, functionDetails, functionObject, shortName } from './device-object.js';
+import { boardParts } from './board-parts.js';
+import {
+  boardDevice,
+  busObject,
+  deviceObject,
+  functionDetails,
+  functionObject,
+  shortName,
+  withoutHotplug,
+} from './device-object.js';
 import { machineType } from './identity.js';
 import type { DeviceNames } from './names.js';
 
 const HOST_PATH = '/machine/q35';
-const SYSTEM_BUS = 'main-system-bus';
+/** The bus of everything that is no PCI device. */
+export const SYSTEM_BUS = 'main-system-bus';
 const SYSTEM_BUS_PATH = '/machine/unattached/sysbus';
+const NOT_FROM_SYSTEM_BUS = withoutHotplug(SYSTEM_BUS);
 
 export interface TreeParts {
   /** Undefined for the machine `none`. */
@@ -58,7 +69,11 @@ function machineChildren(parts: TreeParts): [string, QomNode][] {
 
 function unattachedChildren({ machine, processors }: TreeParts): [string, QomNode][] {
   const found: [string, QomNode][] = [];
-  for (let index = 0; index < processors; index++) found.push([`device[${index}]`, container([], 'qemu64-x86_64-cpu')]);
+  for (let index = 0; index < processors; index++) {
+    const name = `device[${index}]`;
+    const device = { key: name, fixed: 'a processor that the machine began with stays' };
+    found.push([name, { ...container([], 'qemu64-x86_64-cpu'), device }]);
+  }
   found.push(['sysbus', container([], 'System')]);
   if (machine !== undefined) {
     for (const { root } of [machine.memory, machine.ports])
@@ -67,15 +82,20 @@ function unattachedChildren({ machine, processors }: TreeParts): [string, QomNod
   return found;
 }
 
-/** The host bridge: the root bus, and the functions that belong to the board. */
+/** The host bridge: the root bus, the functions that belong to the board, and what else does. */
 function hostObject(machine: Machine): QomNode {
   const { rootBus } = machine.board;
   const path = busPath(machine, undefined, rootBus);
   const own = boardFunctions(machine).map((fn): [string, QomNode] => [
     shortName(fn),
-    functionObject(fn, shortName(fn), path),
+    functionObject(fn, shortName(fn), `${HOST_PATH}/${shortName(fn)}`, path),
   ]);
-  return container([[rootBus.name, busObject(rootBus.express)], ...own], 'q35-pcihost');
+  const others = boardParts(machine.board).map(({ name, properties, children }): [string, QomNode] => [
+    name,
+    boardDevice(name, `${HOST_PATH}/${name}`, SYSTEM_BUS_PATH, NOT_FROM_SYSTEM_BUS, { properties, children }),
+  ]);
+  const children: [string, QomNode][] = [[rootBus.name, busObject(rootBus.express)], ...own, ...others];
+  return boardDevice('q35-pcihost', HOST_PATH, SYSTEM_BUS_PATH, NOT_FROM_SYSTEM_BUS, { children });
 }
 
 function devices({ machine, names, hotplugged }: TreeParts, nameless: boolean): [string, QomNode][] {
@@ -83,9 +103,22 @@ function devices({ machine, names, hotplugged }: TreeParts, nameless: boolean): 
   return names!.list(nameless).map(({ key, name }) => {
     const [fn] = machine!.functions(key);
     const bus = fn?.bus === undefined ? SYSTEM_BUS_PATH : busPath(machine!, names, fn.bus);
-    const place = { key, bus, hotplugged: hotplugged.has(key), path: names!.pathOf(key) };
-    return [name, deviceObject(machine!, described.get(key)!, place)];
+    const device = described.get(key)!;
+    const place = {
+      key,
+      bus,
+      fixed: whyFixed(device.driver, fn),
+      hotplugged: hotplugged.has(key),
+      path: names!.pathOf(key),
+    };
+    return [name, deviceObject(machine!, device, place)];
   });
+}
+
+/** Why a device with this function, or without any, cannot be unplugged; undefined if it can. As in QEMU, the root bus keeps what it has. */
+function whyFixed(driver: string, fn: PciFunction | undefined): string | undefined {
+  if (fn?.bus === undefined) return `Device '${driver}' does not support hotplugging`;
+  return fn.bus.parent === undefined ? withoutHotplug(shortName(fn.bus)) : undefined;
 }
 
 function descriptions(machine: Machine): Map<string, DescribedDevice> {
@@ -130,5 +163,11 @@ export function systemBus(parts: TreeParts): DeviceBus | undefined {
   const system = machine.ids.filter(key => machine.functions(key).length === 0);
   const host = { ...at(HOST_PATH), id: '', details: [], buses: [pciBus(machine.board.rootBus)] };
   const own = system.map(key => ({ ...at(names.pathOf(key)), id: names.idOf(key), details: [], buses: [] }));
-  return { name: SYSTEM_BUS, type: 'System', devices: [...own, host] };
+  const others = boardParts(machine.board).map(({ name, details }) => ({
+    ...at(`${HOST_PATH}/${name}`),
+    id: '',
+    details,
+    buses: [],
+  }));
+  return { name: SYSTEM_BUS, type: 'System', devices: [...own, ...others, host] };
 }

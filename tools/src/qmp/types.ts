@@ -19,6 +19,9 @@ const BASE: readonly QomType[] = [
   { name: 'sys-bus-device', parent: 'device', abstract: true },
   { name: 'x86-iommu', parent: 'sys-bus-device', abstract: true },
   { name: 'pci-device', parent: 'device', abstract: true },
+  { name: 'ioapic-common', parent: 'sys-bus-device', abstract: true },
+  { name: 'ioapic', parent: 'ioapic-common' },
+  { name: 'irq', parent: 'object' },
   { name: 'q35-pcihost', parent: 'sys-bus-device' },
   { name: 'mch', parent: 'pci-device' },
 ];

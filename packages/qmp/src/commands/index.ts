@@ -67,9 +67,10 @@ function addDevice(target: QmpTarget, { driver, ...options }: Arguments<'device_
 }
 
 function removeDevice(target: QmpTarget, { id }: Arguments<'device_del'>): void {
-  const { path, node } = findDevice(target, id);
-  if (node.device === undefined) throw new QmpError(`${path} is not a device`);
-  target.removeDevice(node.device.key);
+  const { device } = findDevice(target, id).node;
+  if (device === undefined) throw new QmpError(`${id} is not a device`);
+  if (device.fixed !== undefined) throw new QmpError(device.fixed);
+  target.removeDevice(device.key);
 }
 
 /** By path, or by the id that the user gave: what else may end in that name does not count. */
