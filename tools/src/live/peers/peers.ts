@@ -1,0 +1,148 @@
+/** The programs of a live machine besides Remora: found in the cache folder, else fetched into it. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { Apt, type Archive, byNumbers, unpack } from './apt.js';
+import { LiveError } from './live-error.js';
+import { BUSYBOX, type Flavour, imagePatterns, isSeries, modulesPackage, QEMU, QEMU_SUITE, SUITES } from './series.js';
+
+export interface PeerOptions {
+  /** The cache folder. */
+  readonly folder: string;
+  /** A series, as `6.1`, or the path of a kernel image. */
+  readonly kernel: string;
+  readonly flavour: Flavour;
+  /** Fetch the newest, whatever is there. */
+  readonly update?: boolean;
+  /** Of Debian's packages; default: that of this machine. */
+  readonly mirror?: string;
+}
+
+export interface Kernel {
+  readonly image: string;
+  /** What it calls itself: `6.1.0-50-cloud-amd64 (6.1.176-1)`; the path for one that was named by it. */
+  readonly version: string;
+  /** Folder of its modules; undefined for one that was named by its path. */
+  readonly modules: string | undefined;
+}
+
+export interface Peers {
+  /** Program and first arguments: through its own loader, with its own libraries. */
+  readonly qemu: readonly string[];
+  readonly qemuVersion: string;
+  readonly busybox: string;
+  readonly kernel: Kernel;
+}
+
+/** Told what is fetched, and how much of it is there. */
+export type FetchReport = (what: string, percent: number) => void;
+
+const LIBRARIES = 'usr/lib/x86_64-linux-gnu';
+const LOADER = `${LIBRARIES}/ld-linux-x86-64.so.2`;
+const QEMU_FOLDER = [/^qemu$/];
+const BUSYBOX_FOLDER = [/^busybox$/];
+const DATA = ['usr/share/qemu', 'usr/share/seabios'];
+
+/** @throws LiveError if something is neither there nor can be fetched. */
+export async function findPeers(options: PeerOptions, report: FetchReport): Promise<Peers> {
+  const { folder, kernel, flavour } = options;
+  const named = !isSeries(kernel);
+  if (named && !existsSync(kernel)) throw new LiveError(`--kernel: ${kernel} is neither a series, as 6.1, nor a file`);
+  mkdirSync(folder, { recursive: true });
+  const images = named ? undefined : imagePatterns(kernel, flavour);
+  const missing = [QEMU_FOLDER, BUSYBOX_FOLDER, ...(images === undefined ? [] : [images])].filter(
+    each => options.update === true || newestFolder(folder, each) === undefined,
+  );
+  if (missing.length > 0) await fetchPeers(options, missing, report);
+  const qemu = newestFolder(folder, QEMU_FOLDER)!;
+  const at = (path: string): string => join(qemu, path);
+  return {
+    qemu: [at(LOADER), '--library-path', at(LIBRARIES), at(QEMU.program), ...DATA.flatMap(each => ['-L', at(each)])],
+    qemuVersion: versionOf(qemu),
+    busybox: firstExisting(newestFolder(folder, BUSYBOX_FOLDER)!, BUSYBOX.programs),
+    kernel:
+      images === undefined
+        ? { image: kernel, version: kernel, modules: undefined }
+        : kernelIn(newestFolder(folder, images)!),
+  };
+}
+
+type Names = readonly RegExp[];
+
+async function fetchPeers(options: PeerOptions, missing: readonly Names[], report: FetchReport): Promise<void> {
+  const { folder, kernel, flavour, mirror } = options;
+  const apt = new Apt(join(folder, 'apt'), SUITES, mirror);
+  const to = (what: string) => (percent: number) => report(what, percent);
+  await apt.update(to('package lists'));
+  for (const names of missing) {
+    if (names === QEMU_FOLDER) {
+      const archives = await apt.closure(QEMU.package, QEMU_SUITE, to('QEMU'));
+      keep(folder, 'qemu', archives, archives.find(each => each.package === QEMU.package)!.version);
+    } else if (names === BUSYBOX_FOLDER) {
+      const archive = await apt.single(BUSYBOX.package, to('busybox'));
+      keep(folder, 'busybox', [archive], archive.version);
+    } else {
+      const image = imageOf(apt, kernel, flavour);
+      const archives: Archive[] = [];
+      for (const each of new Set([image, modulesPackage(image)])) archives.push(await apt.single(each, to(each)));
+      keep(folder, image, archives, archives[0]!.version);
+    }
+  }
+}
+
+function imageOf(apt: Apt, series: string, flavour: Flavour): string {
+  for (const names of imagePatterns(series, flavour)) {
+    const image = apt.newest(names);
+    if (image !== undefined) return image;
+  }
+  const all = imagePatterns('\\d+', flavour).flatMap(names => apt.names(names));
+  const others = [...new Set(all.map(name => /\d+\.\d+/.exec(name)![0]))].sort(byNumbers);
+  throw new LiveError(
+    `--kernel: Debian's ${SUITES.join(', ')} have no Linux ${series} for this; they have ${others.join(', ')}`,
+  );
+}
+
+/** Unpacked as a whole or not at all: what is found is complete. */
+function keep(folder: string, name: string, archives: readonly Archive[], version: string): void {
+  const target = join(folder, `${name}_${version.replace(/^\d+:/, '')}`);
+  if (!existsSync(target)) {
+    const work = mkdtempSync(join(folder, 'unpacking-'));
+    for (const archive of archives) unpack(archive, work);
+    renameSync(work, target);
+  }
+  for (const { file } of archives) rmSync(file, { force: true });
+}
+
+/** Folders are named by package and version. */
+function newestFolder(folder: string, names: Names): string | undefined {
+  const all = readdirSync(folder).filter(each => each.includes('_'));
+  for (const name of names) {
+    const newest = all
+      .filter(each => name.test(each.split('_')[0]!))
+      .sort(byNumbers)
+      .at(-1);
+    if (newest !== undefined) return join(folder, newest);
+  }
+  return undefined;
+}
+
+function versionOf(folder: string): string {
+  return basename(folder).split('_')[1]!;
+}
+
+function kernelIn(folder: string): Kernel {
+  const release = basename(folder)
+    .split('_')[0]!
+    .replace(/^linux-(image|binary)-/, '');
+  return {
+    image: firstExisting(folder, [`boot/vmlinuz-${release}`, `usr/lib/modules/${release}/vmlinuz`]),
+    version: `${release} (${versionOf(folder)})`,
+    modules: firstExisting(folder, [`usr/lib/modules/${release}`, `lib/modules/${release}`]),
+  };
+}
+
+function firstExisting(folder: string, paths: readonly string[]): string {
+  const found = paths.map(path => join(folder, path)).find(path => existsSync(path));
+  if (found === undefined)
+    throw new LiveError(`${folder} has no ${paths.join(' or ')}: remove the folder, it is fetched again`);
+  return found;
+}
