@@ -141,6 +141,11 @@ export interface Behaviour {
   readonly contextReservedQualified: boolean;
   /** A pass-through context entry names the largest width; otherwise any supported one. */
   readonly passThroughWidthExact: boolean;
+  /**
+   * A requester that passes through is taken out of translation until the next look at its entries (see PassingRequesters), and the width
+   * of its addresses is not checked; otherwise its entries are looked up for each request, as they are cached.
+   */
+  readonly passThroughLatched: boolean;
   /** A pass-through context entry's second-stage pointer has to fit the host address width; otherwise it is ignored. */
   readonly passThroughPointerChecked: boolean;
   /** Reserved bits of either half of a scalable-mode root entry refuse requests of both. */
@@ -236,6 +241,7 @@ export const SPECIFICATION: Behaviour = {
   modeFromOneBit: false,
   contextReservedQualified: true,
   passThroughWidthExact: true,
+  passThroughLatched: false,
   passThroughPointerChecked: false,
   rootHalvesCheckedTogether: false,
   lookupFpd: true,
@@ -309,6 +315,7 @@ export const QEMU_10_2: Behaviour = {
   modeFromOneBit: true,
   contextReservedQualified: false,
   passThroughWidthExact: false,
+  passThroughLatched: true,
   passThroughPointerChecked: true,
   rootHalvesCheckedTogether: true,
   lookupFpd: false,

@@ -8,6 +8,7 @@ import { Ctx, CTX_WORDS } from './context-cache.js';
 import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import type { Lookup } from './lookup.js';
 import { Pe, PE_WORDS } from './pasid-entry-cache.js';
+import type { PassingRequesters } from './passing-requesters.js';
 import type { RequesterIotlb } from './requester-iotlb.js';
 
 export interface UnitCaches {
@@ -16,6 +17,7 @@ export interface UnitCaches {
   readonly byRequester: RequesterIotlb | undefined;
   readonly structures: PagingStructureCache | undefined;
   readonly interruptEntries: InterruptEntryCache;
+  readonly passing: PassingRequesters | undefined;
 }
 
 /** Words that entries of each cache take. */
@@ -29,7 +31,7 @@ const UNNAMED = -1;
 const NO_REQUESTER = -1;
 
 export function saveCaches(into: StateWriter, caches: UnitCaches): void {
-  const { lookup, iotlb, byRequester, structures, interruptEntries } = caches;
+  const { lookup, iotlb, byRequester, structures, interruptEntries, passing } = caches;
   into.words('contexts', packed([...lookup.contexts.records()].map(contextRecord), CTX_WORDS));
   into.words(
     'pasids',
@@ -71,11 +73,12 @@ export function saveCaches(into: StateWriter, caches: UnitCaches): void {
     return entry;
   });
   into.words('interrupts', packed(irtes, INTERRUPT_WORDS));
+  if (passing !== undefined) into.words('passing', Int32Array.from(passing.requesters()));
 }
 
 /** Into empty caches. */
 export function loadCaches(from: StateReader, caches: UnitCaches): void {
-  const { lookup, iotlb, byRequester, structures, interruptEntries } = caches;
+  const { lookup, iotlb, byRequester, structures, interruptEntries, passing } = caches;
   for (const record of unpacked(from, 'contexts', CTX_WORDS)) loadContext(lookup, record);
   for (const record of unpacked(from, 'pasids', PE_WORDS)) loadPasid(lookup, record);
   for (const entry of unpacked(from, 'translations', TRANSLATION_WORDS)) {
@@ -107,6 +110,7 @@ export function loadCaches(from: StateReader, caches: UnitCaches): void {
     if (entry[0]! < 0) throw from.problem('interrupts', 'no interrupt index');
     interruptEntries.insert(entry[0]!, entry.subarray(1));
   }
+  passing?.load(from.anyWords('passing', MAX_WORDS));
 }
 
 /** Only records of legacy mode name address spaces. */

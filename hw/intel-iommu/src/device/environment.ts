@@ -16,6 +16,8 @@ export interface VtdEnvironment {
    * when they are sent.
    */
   endpoint?(requesterId: number): AtsEndpoint | undefined;
+  /** Requester ids of the functions below. Absent: the unit learns of a requester by its requests. */
+  requesters?(): Iterable<number>;
   /**
    * Measures how long a function takes to complete an invalidation. Absent: one that is not there times out at once, and others have all
    * the time they need.

@@ -67,6 +67,7 @@ export class IntelIommu implements Device {
       ...(config.propagation ? { propagation: this.propagation } : {}),
       sendMsi: (hi, lo, data) => context.msi(hi, lo, data),
       endpoint: requesterId => this.spaces.endpoint(requesterId),
+      requesters: () => Array.from(context.rootBus.walk(), fn => fn.requesterId),
       clock: context.clock,
     });
     this.spaces = new VtdAddressSpaces(this.unit, addressSpace, {

@@ -6,6 +6,7 @@ import type { ContextCache } from './context-cache.js';
 import type { VtdPropagation } from './environment.js';
 import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import { TlbKind } from './lookup.js';
+import type { PassingRequesters } from './passing-requesters.js';
 import type { PasidEntryCache } from './pasid-entry-cache.js';
 import type { RequesterIotlb } from './requester-iotlb.js';
 
@@ -26,6 +27,7 @@ export class Invalidator {
   readonly #structures: PagingStructureCache | undefined;
   readonly #interruptEntries: InterruptEntryCache;
   readonly #propagation: VtdPropagation | undefined;
+  readonly #passing: PassingRequesters | undefined;
 
   constructor(
     behaviour: Behaviour,
@@ -36,6 +38,7 @@ export class Invalidator {
     interruptEntries: InterruptEntryCache,
     propagation: VtdPropagation | undefined,
     byRequester: RequesterIotlb | undefined,
+    passing: PassingRequesters | undefined,
   ) {
     this.#behaviour = behaviour;
     this.#contexts = contexts;
@@ -45,6 +48,7 @@ export class Invalidator {
     this.#interruptEntries = interruptEntries;
     this.#propagation = propagation;
     this.#byRequester = byRequester;
+    this.#passing = passing;
   }
 
   /** All caches of DMA remapping: SRTP with CAP.ESRTPS, and reset. */
@@ -54,6 +58,7 @@ export class Invalidator {
     this.#iotlb.invalidateAll();
     this.#byRequester?.invalidateAll();
     this.#structures?.invalidateAll();
+    this.#passing?.lookAtAll();
   }
 
   /** `granularity` is a Granularity. Returns what propagation returned. */
@@ -62,11 +67,13 @@ export class Invalidator {
     if (granularity === Granularity.DEVICE) {
       const anyDomain = scalable || !this.#behaviour.contextDomainCompared;
       this.#contexts.invalidateDevice(sourceId, functionMask, domain, anyDomain);
+      this.#passing?.lookAtDevices(sourceId, functionMask);
     } else if (granularity === Granularity.DOMAIN && !scalable) {
       this.#contexts.invalidateDomain(domain);
     } else {
       this.#contexts.invalidateAll();
     }
+    if (granularity !== Granularity.DEVICE) this.#passing?.lookAtAll();
     return this.#propagation?.contextCacheInvalidate?.(granularity, domain, sourceId, functionMask) ?? 0;
   }
 

@@ -13,6 +13,7 @@ import type { FirstStageWalk } from './first-stage.js';
 import * as lookups from './lookup.js';
 import type { Lookup } from './lookup.js';
 import * as pasids from './pasid-entry-cache.js';
+import type { PassingRequesters } from './passing-requesters.js';
 import type { RequesterIotlb } from './requester-iotlb.js';
 import * as secondStage from './second-stage.js';
 import type { SecondStageWalk } from './second-stage.js';
@@ -46,6 +47,7 @@ export class Translator {
   readonly #iotlb: Iotlb;
   /** Takes the place of lookups and inserts by address-space id in the compatible profile. */
   readonly #byRequester: RequesterIotlb | undefined;
+  readonly #passing: PassingRequesters | undefined;
   readonly #legacyReasons: SecondStageFaults;
   readonly #first: FirstStageWalk;
   readonly #second: SecondStageWalk;
@@ -73,6 +75,7 @@ export class Translator {
     second: SecondStageWalk,
     faults: FaultRecording,
     byRequester: RequesterIotlb | undefined,
+    passing: PassingRequesters | undefined,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
@@ -80,6 +83,7 @@ export class Translator {
     this.#lookup = lookup;
     this.#iotlb = iotlb;
     this.#byRequester = byRequester;
+    this.#passing = passing;
     this.#legacyReasons =
       behaviour.interruptReasonByCapability && caps.scalable
         ? { ...LEGACY_SECOND_STAGE, interruptRange: Fault.SGN_8 }
@@ -92,7 +96,7 @@ export class Translator {
   /** Translates one untranslated request. Returns 0 and fills `out`, or the fault reason, which has then been recorded. */
   translate(requesterId: number, pasid: number, hi: number, lo: number, access: number, out: Translation): number {
     const state = this.#state;
-    if (!state.translationEnabled) {
+    if (!state.translationEnabled || (pasid === NO_PASID && this.#passing?.has(requesterId) === true)) {
       out.hi = 0;
       out.lo = 0;
       out.shift = EVERYTHING_SHIFT;
@@ -165,7 +169,7 @@ export class Translator {
       if (result !== UNDECIDED) return result;
     }
     if (table[at + Ctx.FLAGS]! & CtxFlag.PASS_THROUGH) {
-      return isBeyond(this.#hi, this.#caps.mgaw) ? this.#refuse(Fault.LGN_1, fpd, true) : this.#identity(out);
+      return this.#passThrough(this.#caps.mgaw, Fault.LGN_1, fpd, out);
     }
     const asid = table[at + Ctx.ASID]!;
     if (this.#cached(asid, out)) return 0;
@@ -256,8 +260,8 @@ export class Translator {
     }
     const pgtt = pe[record + Pe.PGTT]!;
     if (pgtt === Pgtt.PASS_THROUGH) {
-      if (isBeyond(this.#hi, this.#caps.haw)) return this.#refuse(Fault.SGN_4, fpd, true);
-      return inInterruptRange(this.#hi, this.#lo) ? this.#refuse(Fault.SGN_8, fpd, true) : this.#identity(out);
+      if (inInterruptRange(this.#hi, this.#lo)) return this.#refuse(Fault.SGN_8, fpd, true);
+      return this.#passThrough(this.#caps.haw, Fault.SGN_4, fpd, out);
     }
     if (this.#cached(pe[record + Pe.ASID]!, out)) return 0;
     const reason =
@@ -396,6 +400,14 @@ export class Translator {
   }
 
   /** The page of the request, as it is. A device is not told that it may execute there (vtd.md 4.9). */
+  /** A request that passes through: `beyond` is the reason for one whose address does not fit `width` bits. */
+  #passThrough(width: number, beyond: number, fpd: boolean, out: Translation): number {
+    const passing = this.#passing;
+    if (passing === undefined && isBeyond(this.#hi, width)) return this.#refuse(beyond, fpd, true);
+    if (this.#pasid === NO_PASID) passing?.look(this.#requesterId);
+    return this.#identity(out);
+  }
+
   #identity(out: Translation): number {
     out.hi = this.#hi >>> 0;
     out.lo = (this.#lo & ~0xfff) >>> 0;

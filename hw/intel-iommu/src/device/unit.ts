@@ -35,6 +35,7 @@ import { Lookup } from './lookup.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import { PageRequests } from './page-requests.js';
 import { PasidEntryCache } from './pasid-entry-cache.js';
+import { PassingRequesters } from './passing-requesters.js';
 import { RegisterBlock } from './register-block.js';
 import { RegisterCommands } from './register-commands.js';
 import type { RegisterFile } from './register-file.js';
@@ -124,12 +125,21 @@ export class VtdUnit {
       ? new PagingStructureCache(PAGING_STRUCTURES, LARGEST_LEAF)
       : undefined;
     this.#lookup = new Lookup(caps, this.#reader, contexts, pasids, this.#iotlb, structures);
+    const passing = behaviour.passThroughLatched
+      ? new PassingRequesters(
+          state,
+          new TableReader(caps, behaviour, memory, state, masks),
+          () => this.scalable,
+          () => environment.requesters?.() ?? [],
+        )
+      : undefined;
     this.#caches = {
       lookup: this.#lookup,
       iotlb: this.#iotlb,
       byRequester,
       structures,
       interruptEntries: this.#interruptEntries,
+      passing,
     };
     this.#invalidator = new Invalidator(
       behaviour,
@@ -140,6 +150,7 @@ export class VtdUnit {
       this.#interruptEntries,
       propagation,
       byRequester,
+      passing,
     );
 
     const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL);
@@ -197,6 +208,7 @@ export class VtdUnit {
       second,
       this.#faults,
       byRequester,
+      passing,
     );
     this.#ats = new AtsRequests(caps, behaviour, state, this.#translator);
     this.#interrupts = new InterruptRemapping(caps, behaviour, memory, state, this.#interruptEntries, this.#faults);

@@ -1,6 +1,6 @@
 /** What is cached, and for whom. */
 import { Access } from '@remora/core';
-import { ContextCacheDescriptor, GlobalCommand, PasidEntry, Pgtt, Reg, TranslationType } from '../../spec/index.js';
+import { ContextCacheDescriptor, GlobalCommand, Reg, TranslationType } from '../../spec/index.js';
 import { DID, legacyBench, RID, scalableBench } from '../bench.test.helper.js';
 import type { Departures } from './departure.test.helper.js';
 
@@ -39,9 +39,10 @@ export const CACHES: Departures = {
     what: 'a PASID entry counts as it is, without invalidation',
     program: profile => {
       const options = { ...profile, 'x-scalable-mode': 'on' } as const;
-      const { bench, entry } = scalableBench(options, { pgtt: Pgtt.PASS_THROUGH, fsptptr: 0 });
+      const { bench, entry, second } = scalableBench(options, { fsptptr: 0 });
+      bench.mapAt(second, 4, PAGE, 0x9003n, RW);
       const before = bench.fault(PAGE);
-      bench.put(entry, PasidEntry.encode({ pgtt: Pgtt.PASS_THROUGH }));
+      bench.flip(entry, 0);
       return [before, bench.fault(PAGE)];
     },
     spec: [0, 0],

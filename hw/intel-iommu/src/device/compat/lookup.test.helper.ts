@@ -1,7 +1,24 @@
 /** Root, context and PASID entries. */
 import { Access } from '@remora/core';
-import { PasidEntry, Pgtt, TranslationType, type ScalableContextEntry } from '../../spec/index.js';
-import { DID, legacyBench, NOWHERE, scalableBench, type ScalableTables, type Values } from '../bench.test.helper.js';
+import {
+  ContextCacheDescriptor,
+  Granularity,
+  PasidCacheDescriptor,
+  PasidCacheGranularity,
+  PasidEntry,
+  Pgtt,
+  TranslationType,
+  type ScalableContextEntry,
+} from '../../spec/index.js';
+import {
+  DID,
+  legacyBench,
+  NOWHERE,
+  RID,
+  scalableBench,
+  type ScalableTables,
+  type Values,
+} from '../bench.test.helper.js';
 import type { Departures, Profile } from './departure.test.helper.js';
 
 const { READ, PRIVILEGED } = Access;
@@ -46,6 +63,21 @@ export const LOOKUP: Departures = {
       [1, 2].map(aw => legacyBench(profile, { tt: TranslationType.PASS_THROUGH, aw }).bench.fault(PAGE)),
     spec: [0x03, 0],
     qemu: [0, 0],
+  },
+  passThroughLatched: {
+    what: 'what passes through does so, whatever the tables say and however wide addresses are, until a context invalidation',
+    program: profile => {
+      const { bench, entry } = scalable(profile, PASS_THROUGH);
+      bench.enableQueue(true);
+      const found = [bench.fault(PAGE), bench.fault(1n << 52n)];
+      bench.flip(entry, 0);
+      bench.submit(PasidCacheDescriptor, { type: 7, g: PasidCacheGranularity.GLOBAL });
+      found.push(bench.fault(PAGE));
+      bench.submit(ContextCacheDescriptor, { type: 1, g: Granularity.DEVICE, sid: RID });
+      return [...found, bench.fault(PAGE)];
+    },
+    spec: [0, 0x83, 0x59, 0x59],
+    qemu: [0, 0, 0, 0x59],
   },
   passThroughPointerChecked: {
     what: 'a pointer of a pass-through entry that does not fit the host address width is reserved bits',
