@@ -20,3 +20,4 @@ export * from './plugin.js';
 export * from './properties.js';
 export * from './state.js';
 export * from './token.js';
+export * from './trace.js';

@@ -1,5 +1,5 @@
 /** createMachine(): from a description to a machine. The composition root of the machine level. */
-import { ConfigError, errnoName, Ledger, Ram, VirtualClock, type Plugin } from '@remora/core';
+import { ConfigError, errnoName, Ledger, Ram, Trace, VirtualClock, type Plugin } from '@remora/core';
 import { MachineProcess, RecordingSyscalls, type HostSyscalls } from '@remora/host';
 import { BoardKinds, DeviceKinds, type AnyDeviceKind, type BoardKind } from '@remora/pci';
 import { located } from './config-error.js';
@@ -24,6 +24,8 @@ export interface MachineOptions {
   readonly order?: readonly string[];
   /** Default: the host's, or one of its own. */
   readonly ledger?: Ledger;
+  /** Default: one of its own. One that is watched already sees what devices do from the start. */
+  readonly trace?: Trace;
   /** Stands between the machine and the host's system calls: a recorder, or a test that makes calls fail. */
   readonly interpose?: (syscalls: HostSyscalls) => HostSyscalls;
 }
@@ -55,8 +57,9 @@ export function createMachine(host: Host | HostSyscalls | undefined, options: Ma
       board: { driver: kind.id, options: plainOptions('board', config) },
       plugins: [...new Set((options.plugins ?? []).map(plugin => plugin.name))],
     };
-    const { order, devices = [] } = options;
-    return new Machine({ name, scope, board, kinds, clock, ledger, host: level, process, asked, order }, devices);
+    const { order, devices = [], trace = new Trace() } = options;
+    const parts = { name, scope, board, kinds, clock, ledger, trace, host: level, process, asked, order };
+    return new Machine(parts, devices);
   } catch (failure) {
     scope[Symbol.dispose]();
     throw failure;

@@ -10,6 +10,7 @@ import {
   type Ledger,
   type StateReader,
   type StateWriter,
+  type Trace,
   type VirtualClock,
 } from '@remora/core';
 import type { MachineProcess } from '@remora/host';
@@ -41,6 +42,7 @@ export interface MachineParts {
   readonly kinds: Kinds<AnyDeviceKind>;
   readonly clock: VirtualClock;
   readonly ledger: Ledger;
+  readonly trace: Trace;
   readonly host: Host | undefined;
   readonly process: MachineProcess | undefined;
   /** Board and plug-ins, as they were asked for. */
@@ -54,6 +56,8 @@ export class Machine implements Disposable {
   readonly board: Board;
   readonly clock: VirtualClock;
   readonly ledger: Ledger;
+  /** What its devices do, as it passes. */
+  readonly trace: Trace;
   /** The host that it runs on, if any. */
   readonly host: Host | undefined;
   /** The process of the host in which it runs, if any. */
@@ -72,11 +76,12 @@ export class Machine implements Disposable {
 
   /** @throws ConfigError if `specs` cannot be built. Nothing is left open then but `parts`, which the caller closes. */
   constructor(parts: MachineParts, specs: readonly DeviceSpec[]) {
-    const { board, clock, ledger } = parts;
+    const { board, clock, ledger, trace } = parts;
     this.name = parts.name;
     this.board = board;
     this.clock = clock;
     this.ledger = ledger;
+    this.trace = trace;
     this.host = parts.host;
     this.process = parts.process;
     this.config = new ConfigurationSpaces(board.rootBus);
@@ -87,7 +92,7 @@ export class Machine implements Disposable {
     this.#asked = parts.asked;
     this.#around = {
       machine: parts.name,
-      services: { clock, ledger },
+      services: { clock, ledger, trace },
       system: {
         memory: board.memory,
         ports: board.ports,

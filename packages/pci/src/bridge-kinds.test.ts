@@ -1,5 +1,5 @@
 import test from 'ava';
-import { AddressSpace, Inspector, Ledger, Region, VirtualClock } from '@remora/core';
+import { AddressSpace, Inspector, Ledger, Region, Trace, VirtualClock } from '@remora/core';
 import type { BridgeDevice } from './bridge-kinds.js';
 import { bridgeKinds } from './bridge-kinds.js';
 import { devfnOf } from './bdf.js';
@@ -11,7 +11,15 @@ import { endpoint, number, platform } from './platform.test.helper.js';
 function create(id: string, plug: (fn: PciFunction) => void, options: Record<string, unknown> = {}): BridgeDevice {
   const kind = bridgeKinds.find(each => each.id === id)!;
   const guestMemory = new AddressSpace('none', Region.container('none', 4096));
-  const context = { name: id, clock: new VirtualClock(), ledger: new Ledger(), host: undefined, guestMemory, plug };
+  const context = {
+    name: id,
+    clock: new VirtualClock(),
+    ledger: new Ledger(),
+    trace: new Trace(),
+    host: undefined,
+    guestMemory,
+    plug,
+  };
   return kind.create(context, kind.properties.parse(id, options)) as BridgeDevice;
 }
 

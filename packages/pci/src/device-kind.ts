@@ -6,6 +6,7 @@ import {
   type Region,
   type Schema,
   token,
+  type Trace,
   type VirtualClock,
 } from '@remora/core';
 import type { PciBus } from './bus.js';
@@ -16,6 +17,7 @@ export interface DeviceServices {
   readonly name: string;
   readonly clock: VirtualClock;
   readonly ledger: Ledger;
+  readonly trace: Trace;
 }
 
 export interface PciDeviceContext extends DeviceServices {
@@ -68,6 +70,8 @@ export interface DeviceKind<C, B extends keyof DeviceContexts = keyof DeviceCont
   readonly properties: Schema<C>;
   /** What others may wait for, for instance `iommu`. */
   readonly provides?: readonly string[];
+  /** Names of the events that its devices trace. */
+  readonly traceEvents?: readonly string[];
   /** Realized after all devices that provide these. */
   readonly after?: readonly string[];
   create(context: DeviceContexts[B], config: C): Device;
