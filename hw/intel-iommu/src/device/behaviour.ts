@@ -100,7 +100,7 @@ export interface Behaviour {
   readonly registerCommandsComplete: boolean;
   /** A page-selective PASID-IOTLB invalidation obeys CAP.MAMV. */
   readonly pasidAddressMaskLimited: boolean;
-  /** A domain-selective context command is performed, and reported, as global. */
+  /** A domain-selective context invalidation is performed as global; CCMD reports that. */
   readonly contextDomainIsGlobal: boolean;
   /** One-shot global commands act before level ones. */
   readonly oneShotsFirst: boolean;

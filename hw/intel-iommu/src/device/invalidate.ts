@@ -68,7 +68,7 @@ export class Invalidator {
       const anyDomain = scalable || !this.#behaviour.contextDomainCompared;
       this.#contexts.invalidateDevice(sourceId, functionMask, domain, anyDomain);
       this.#passing?.lookAtDevices(sourceId, functionMask);
-    } else if (granularity === Granularity.DOMAIN && !scalable) {
+    } else if (granularity === Granularity.DOMAIN && !scalable && !this.#behaviour.contextDomainIsGlobal) {
       this.#contexts.invalidateDomain(domain);
     } else {
       this.#contexts.invalidateAll();

@@ -1,8 +1,16 @@
 /** Registers, commands, fault records. */
 import { VirtualClock } from '@remora/core';
-import { ContextCommand, DeviceTlbDescriptor, GlobalCommand, Reg, Ttm, WaitDescriptor } from '../../spec/index.js';
+import {
+  ContextCacheDescriptor,
+  ContextCommand,
+  DeviceTlbDescriptor,
+  GlobalCommand,
+  Reg,
+  Ttm,
+  WaitDescriptor,
+} from '../../spec/index.js';
 import { FakeFunction, functions } from '../ats-bench.test.helper.js';
-import { Bench, legacyBench, RID } from '../bench.test.helper.js';
+import { Bench, DID, legacyBench, RID } from '../bench.test.helper.js';
 import { DEVICE_TLB_TIMEOUT_NS } from '../device-tlb-invalidation.js';
 import type { Departures } from './departure.test.helper.js';
 
@@ -90,16 +98,21 @@ export const REGISTERS: Departures = {
     qemu: 0x06,
   },
   contextDomainIsGlobal: {
-    what: 'CCMD performs, and reports, a domain as global',
+    what: 'a domain is performed as global, and CCMD reports that',
     program: profile => {
-      const { bench } = legacyBench(profile);
+      const { bench, context } = legacyBench(profile);
       const words = ContextCommand.encode({ icc: 1, cirg: 2, did: 1 });
       bench.write32(Reg.CCMD, words[0]!);
       bench.write32(Reg.CCMD + 4, words[1]!);
-      return ContextCommand.fields.caig.get(Int32Array.of(0, bench.read32(Reg.CCMD + 4)), 0);
+      const performed = ContextCommand.fields.caig.get(Int32Array.of(0, bench.read32(Reg.CCMD + 4)), 0);
+      bench.enableQueue(false);
+      bench.fault(UNKNOWN_ADDRESS);
+      bench.flip(context, 0);
+      bench.submit(ContextCacheDescriptor, { type: 1, g: 2, did: DID + 1 });
+      return [performed, bench.fault(UNKNOWN_ADDRESS)];
     },
-    spec: 2,
-    qemu: 1,
+    spec: [2, 0x06],
+    qemu: [1, 0x02],
   },
   registerCommandsComplete: {
     what: 'beside the queue CCMD stays busy',
