@@ -1,5 +1,5 @@
 /** What a simulated host is made of. */
-import type { AddressSpace, Device, Inspector, Ledger, Ram, Region, VirtualClock } from '@remora/core';
+import type { AddressSpace, Device, Inspector, Ledger, Ram, Region, Trace, VirtualClock } from '@remora/core';
 import type { HostIommuDriver } from '@remora/iommu';
 import type { PciDeviceContext, PciFunction, PciIommuOps } from '@remora/pci';
 import type { KernelKnobs } from './kernel/knobs.js';
@@ -14,6 +14,7 @@ export interface HostIommuPlatform {
   /** Pages for the driver's tables and queues. */
   readonly pages: KernelPages;
   readonly ledger: Ledger;
+  readonly trace: Trace;
   readonly clock: VirtualClock;
   /** The host's function that has a requester id now. */
   readonly functionAt: (requesterId: number) => PciFunction | undefined;
@@ -65,4 +66,5 @@ export interface SimulatedHostOptions {
   readonly kernel?: Partial<KernelKnobs>;
   readonly clock?: VirtualClock;
   readonly ledger?: Ledger;
+  readonly trace?: Trace;
 }

@@ -13,6 +13,7 @@ import {
   Region,
   type StateReader,
   type StateWriter,
+  Trace,
   trackDisposable,
   untrackDisposable,
   VirtualClock,
@@ -42,6 +43,8 @@ export class SimulatedHost implements Disposable {
   readonly addressSpace: AddressSpace;
   readonly clock: VirtualClock;
   readonly ledger: Ledger;
+  /** What its devices and its IOMMU do, as it passes. */
+  readonly trace: Trace;
   /** Bus 0; devices on other bus numbers are on root buses of their own. */
   readonly rootBus: PciBus;
   /** Changes count for what is asked from then on; `uapi` for containers that are opened from then on. */
@@ -62,6 +65,7 @@ export class SimulatedHost implements Disposable {
     this.#seed = options.seed ?? 1;
     this.clock = options.clock ?? new VirtualClock();
     this.ledger = options.ledger ?? new Ledger();
+    this.trace = options.trace ?? new Trace();
     this.knobs = { ...DEFAULT_KNOBS, ...options.kernel };
     const bytes = options.memory ?? 256 * MiB;
     if (!Number.isSafeInteger(bytes) || bytes <= 0 || bytes % MiB !== 0) {
@@ -218,6 +222,7 @@ export class SimulatedHost implements Disposable {
       addressSpace: this.addressSpace,
       pages: this.#pages,
       ledger: this.ledger,
+      trace: this.trace,
       clock: this.clock,
       functionAt: requesterId => this.#functionAt(requesterId),
       mapMmio: (base, region) => this.#root.add(base, region, 1),
@@ -259,6 +264,7 @@ export class SimulatedHost implements Disposable {
       name: bdf,
       clock: this.clock,
       ledger: this.ledger,
+      trace: this.trace,
       host: undefined,
       guestMemory: this.addressSpace,
       plug: fn => {
