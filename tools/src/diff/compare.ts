@@ -1,7 +1,8 @@
 /** Replies compared line by line. */
+import { compile } from './compile.js';
 import { justification } from './justified.js';
 import type { Peer } from './peers.js';
-import { compile, type Line, type Program } from './program.js';
+import type { Line, Program } from './program.js';
 
 export interface Difference {
   readonly line: Line;

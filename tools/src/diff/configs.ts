@@ -1,3 +1,5 @@
+import { type DeviceName, DEVICES, EDUS } from './layout.js';
+
 /** What is compared: units, and the tables that make sense there. */
 export interface DiffConfig {
   readonly name: string;
@@ -20,11 +22,28 @@ export function scalable(config: DiffConfig): boolean {
   return config.mode !== 'legacy';
 }
 
+/** @throws RangeError */
+export function configNamed(name: string): DiffConfig {
+  const found = CONFIGS.find(config => config.name === name);
+  if (found === undefined) throw new RangeError(`"${name}" is not one of ${CONFIGS.map(each => each.name).join(', ')}`);
+  return found;
+}
+
+/** 32-bit words of a descriptor in its queue. */
+export function descriptorWords(config: DiffConfig): number {
+  return scalable(config) ? 8 : 4;
+}
+
 /** The command line for either side, without what only one of them needs. */
-export function machineArguments(config: DiffConfig, more: readonly string[] = []): string[] {
+export function machineArguments(
+  { options }: DiffConfig,
+  { testdev = false, more = [] }: { readonly testdev?: boolean; readonly more?: readonly string[] } = {},
+): string[] {
+  const place = (name: DeviceName): string => `addr=${DEVICES[name].slot.toString(16).padStart(2, '0')}.0`;
   return [
     ...['-M', 'q35', '-m', '64', '-nodefaults', '-net', 'none', '-display', 'none'],
-    ...['-device', ['intel-iommu', ...config.options, ...more].join(',')],
-    ...['-device', 'edu,addr=02.0,dma_mask=0xffffffffffff'],
+    ...['-device', ['intel-iommu', ...options, ...more].join(',')],
+    ...EDUS.flatMap(name => ['-device', `edu,${place(name)},dma_mask=0xffffffffffffffff`]),
+    ...(testdev ? ['-device', `iommu-testdev,${place('iommu-testdev')}`] : []),
   ];
 }

@@ -1,4 +1,5 @@
 export * from './compare.js';
+export * from './compile.js';
 export * from './configs.js';
 export * from './diff-command.js';
 export * from './generate.js';

@@ -18,8 +18,9 @@ export class ModelPeer implements Peer {
   readonly #system: System;
   readonly #session: QtestSession;
 
-  constructor(config: DiffConfig, options: readonly string[] = ['compat=qemu-10.2']) {
-    this.#system = new System(parseCommandLine(machineArguments(config, options)), () => undefined);
+  constructor(config: DiffConfig, testdev = false) {
+    const args = machineArguments(config, { testdev, more: ['compat=qemu-10.2'] });
+    this.#system = new System(parseCommandLine(args), () => undefined);
     this.#session = new QtestSession(this.#system.qtest, () => undefined);
   }
 

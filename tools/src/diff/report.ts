@@ -1,18 +1,20 @@
 /** What a comparison found, for people and for programs. */
+import { compile } from './compile.js';
 import type { DiffResult } from './diff-command.js';
-import { compile, type Program } from './program.js';
+import type { Program } from './program.js';
 
 /** Bytes of a long reply that are shown around its first difference. */
 const SHOWN = 24;
 
 export function textReport({ config, programs, coverage, found }: DiffResult): string {
-  const share = coverage.transfers === 0 ? 0 : Math.round((coverage.arrived / coverage.transfers) * 100);
+  const all = coverage.transfers.read + coverage.transfers.write;
+  const sum = (of: { read: number; write: number }): number => of.read + of.write;
   const counts = (map: ReadonlyMap<string | number, number>): string =>
     [...map].map(([name, count]) => `${name} (${count})`).join(', ') || 'none';
   const lines = [
-    `${config.name}: ${programs} programs, ${coverage.operations} operations; ${share} % of ${coverage.transfers} transfers arrived`,
+    `${config.name}: ${programs} programs, ${coverage.operations} operations; ${all} transfers ${JSON.stringify(coverage.translated)} ${JSON.stringify(coverage.passed)} ${Math.round((sum(coverage.translated) / all) * 100)}% ${Math.round((sum(coverage.passed) / all) * 100)}%`,
     `  faults: ${counts(coverage.reasons)}`,
-    `  descriptor types: ${counts(coverage.descriptors)}`,
+    `  descriptor types: ${counts(coverage.performed)} REFUSED ${counts(coverage.refused)}`,
     `  justified differences: ${counts(coverage.justified)}`,
   ];
   if (found === undefined) return [...lines, '  no difference', ''].join('\n');
@@ -40,10 +42,9 @@ export function jsonReport({ config, programs, coverage, found }: DiffResult): s
     programs,
     operations: coverage.operations,
     transfers: coverage.transfers,
-    arrived: coverage.arrived,
     reasons: Object.fromEntries(coverage.reasons),
     justified: Object.fromEntries(coverage.justified),
-    descriptors: Object.fromEntries(coverage.descriptors),
+    descriptors: Object.fromEntries(coverage.performed),
     ...(found === undefined
       ? {}
       : { difference: found.difference, program: found.program, lines: compile(found.program) }),
