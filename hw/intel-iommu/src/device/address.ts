@@ -37,6 +37,11 @@ export function baseMaskLo(shift: number): number {
   return shift >= 32 ? 0 : -1 << shift;
 }
 
+/** High word of the mask of addresses of `width` bits (33 .. 64). */
+export function widthMaskHi(width: number): number {
+  return width < 64 ? ~(-1 << (width - 32)) : -1;
+}
+
 /** Whether the address lies in 0xFEE00000 .. 0xFEEFFFFF. */
 export function inInterruptRange(hi: number, lo: number): boolean {
   return hi === 0 && (lo & MEGABYTE_MASK) === INTERRUPT_MEGABYTE;

@@ -81,6 +81,11 @@ export interface Behaviour {
   readonly clearingErrorResumesQueue: boolean;
   /** Clearing the last F of a record clears a pending fault event; otherwise only a write of FSTS does. */
   readonly recordClearEndsEvent: boolean;
+  /**
+   * IQA shows the address that was latched when the queue was enabled last (at first 0), beside QS and DW as they were written; DW is kept
+   * where scalable mode is not offered, too, without effect.
+   */
+  readonly queueAddressLatched: boolean;
   /** IQT keeps and checks reserved bits; otherwise they are ignored. */
   readonly tailChecked: boolean;
   /**
@@ -135,6 +140,8 @@ export interface Behaviour {
   readonly upperMessageAddress: boolean;
   /** IEDATA keeps 32 bits; otherwise, as the other message data registers, 16. */
   readonly wideCompletionData: boolean;
+  /** Bits of RTADDR, IQA and IRTA from the host address width up are left out when the address is latched. */
+  readonly pointersTruncated: boolean;
   /** Only bit 10 of RTADDR selects the mode. */
   readonly modeFromOneBit: boolean;
   /** A context entry's reserved bits are a qualified fault. */
@@ -214,6 +221,7 @@ export const SPECIFICATION: Behaviour = {
   queueErrorRecord: true,
   clearingErrorResumesQueue: true,
   recordClearEndsEvent: true,
+  queueAddressLatched: false,
   tailChecked: true,
   queueModeChecked: true,
   queueDisableNeedsWait: false,
@@ -238,6 +246,7 @@ export const SPECIFICATION: Behaviour = {
   messagesAlwaysAssert: false,
   upperMessageAddress: true,
   wideCompletionData: false,
+  pointersTruncated: false,
   modeFromOneBit: false,
   contextReservedQualified: true,
   passThroughWidthExact: true,
@@ -288,6 +297,7 @@ export const QEMU_10_2: Behaviour = {
   queueErrorRecord: false,
   clearingErrorResumesQueue: false,
   recordClearEndsEvent: false,
+  queueAddressLatched: true,
   tailChecked: false,
   queueModeChecked: false,
   queueDisableNeedsWait: true,
@@ -312,6 +322,7 @@ export const QEMU_10_2: Behaviour = {
   messagesAlwaysAssert: true,
   upperMessageAddress: false,
   wideCompletionData: true,
+  pointersTruncated: true,
   modeFromOneBit: true,
   contextReservedQualified: false,
   passThroughWidthExact: false,

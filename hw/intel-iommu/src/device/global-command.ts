@@ -1,5 +1,6 @@
 /** GCMD and GSTS (VT-d 11.4.4, vtd.md 1.4). Every command completes within the write. */
 import { GlobalCommand, InterruptTableAddress, Reg, RootTableAddress } from '../spec/index.js';
+import { widthMaskHi } from './address.js';
 import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 import type { VtdPropagation } from './environment.js';
@@ -18,6 +19,8 @@ export class GlobalCommands {
   readonly #invalidator: Invalidator;
   readonly #propagation: VtdPropagation | undefined;
   readonly #supported: number;
+  /** Of high words of addresses that are latched. */
+  readonly #pointerMask: number;
 
   constructor(
     caps: Capabilities,
@@ -36,6 +39,7 @@ export class GlobalCommands {
     this.#invalidator = invalidator;
     this.#propagation = propagation;
     this.#supported = supportedCommands(caps, behaviour);
+    this.#pointerMask = behaviour.pointersTruncated ? widthMaskHi(caps.haw) : -1;
   }
 
   /** Software wrote GCMD. */
@@ -86,7 +90,7 @@ export class GlobalCommands {
     const state = this.#state;
     const lo = this.#registers.get(Reg.RTADDR);
     const ttm = RootTableAddress.fields.ttm.get(this.#registers.words, Reg.RTADDR >>> 2);
-    state.rootHi = this.#registers.get(Reg.RTADDR + 4);
+    state.rootHi = this.#registers.get(Reg.RTADDR + 4) & this.#pointerMask;
     state.rootLo = lo & ~0xfff;
     state.ttm = this.#behaviour.modeFromOneBit ? (this.#caps.scalable ? ttm & 1 : 0) : ttm;
     if (this.#caps.srtpFlushes) this.#invalidator.everything();
@@ -98,7 +102,7 @@ export class GlobalCommands {
     const state = this.#state;
     const at = Reg.IRTA >>> 2;
     const { words } = this.#registers;
-    state.interruptTableHi = words[at + 1]!;
+    state.interruptTableHi = words[at + 1]! & this.#pointerMask;
     state.interruptTableLo = words[at]! & ~0xfff;
     state.interruptTableEntries = 2 ** (InterruptTableAddress.fields.s.get(words, at) + 1);
     const extended = this.#caps.extendedInterruptMode || this.#behaviour.extendedInterruptsAlways;

@@ -10,7 +10,9 @@ import {
   Reg,
   Ttm,
 } from '../spec/index.js';
+import { widthMaskHi } from './address.js';
 import type { Behaviour } from './behaviour.js';
+import type { Capabilities } from './capabilities.js';
 import { DESCRIPTOR_DONE, type Descriptors } from './descriptors.js';
 import type { VtdEnvironment } from './environment.js';
 import type { FaultRecording } from './fault-recording.js';
@@ -20,6 +22,8 @@ import type { UnitState } from './state.js';
 const NARROW_BYTES = 16;
 const WIDE_BYTES = 32;
 const MISALIGNED = 0x10;
+/** QS and DW of IQA. */
+const SHOWN_AS_WRITTEN = 0x807;
 const LARGEST_QUEUE = 4096 << 7;
 /** A whole word, of either sign. */
 const WORD = { min: -(2 ** 31), max: 2 ** 32 - 1 };
@@ -30,6 +34,7 @@ const WORD = { min: -(2 ** 31), max: 2 ** 32 - 1 };
 const MAX_STEPS = 2 ** 15;
 
 export class InvalidationQueue {
+  readonly #caps: Capabilities;
   readonly #behaviour: Behaviour;
   readonly #registers: RegisterFile;
   readonly #state: UnitState;
@@ -51,6 +56,7 @@ export class InvalidationQueue {
   #waiting = false;
 
   constructor(
+    caps: Capabilities,
     behaviour: Behaviour,
     registers: RegisterFile,
     state: UnitState,
@@ -58,6 +64,7 @@ export class InvalidationQueue {
     descriptors: Descriptors,
     environment: VtdEnvironment,
   ) {
+    this.#caps = caps;
     this.#behaviour = behaviour;
     this.#registers = registers;
     this.#state = state;
@@ -67,6 +74,8 @@ export class InvalidationQueue {
   }
 
   reset(): void {
+    this.#baseHi = 0;
+    this.#baseLo = 0;
     this.#bytes = 0;
     this.#tail = 0;
     this.#lastType = 0;
@@ -96,11 +105,11 @@ export class InvalidationQueue {
   enable(): void {
     const { words } = this.#registers;
     const at = Reg.IQA >>> 2;
-    this.#baseHi = words[at + 1]!;
+    this.#baseHi = words[at + 1]! & (this.#behaviour.pointersTruncated ? widthMaskHi(this.#caps.haw) : -1);
     this.#baseLo = words[at]! & ~0xfff;
     this.#tailIsChecked = false;
     this.#bytes = 4096 << QueueAddress.fields.qs.get(words, at);
-    this.#wide = QueueAddress.fields.dw.get(words, at) === 1;
+    this.#wide = this.#saysWide();
     this.#registers.set(Reg.IQH, 0);
     this.#state.queueEnabled = true;
     if (this.#registers.get(Reg.IQT) !== 0) this.tailWritten();
@@ -114,6 +123,12 @@ export class InvalidationQueue {
     this.#state.queueEnabled = false;
     this.#waiting = false;
     return true;
+  }
+
+  /** IQA (or, at 4, its high half) as it reads while it shows what was latched. */
+  latchedAddress(offset: number): number {
+    if (offset !== 0) return this.#baseHi >>> 0;
+    return (this.#baseLo | (this.#registers.get(Reg.IQA) & SHOWN_AS_WRITTEN)) >>> 0;
   }
 
   /** Software wrote IQT. */
@@ -167,8 +182,11 @@ export class InvalidationQueue {
 
   /** Before the queue is enabled, IQA itself says how wide descriptors are. */
   #isWide(): boolean {
-    const { words } = this.#registers;
-    return this.#state.queueEnabled ? this.#wide : QueueAddress.fields.dw.get(words, Reg.IQA >>> 2) === 1;
+    return this.#state.queueEnabled ? this.#wide : this.#saysWide();
+  }
+
+  #saysWide(): boolean {
+    return this.#caps.scalable && QueueAddress.fields.dw.get(this.#registers.words, Reg.IQA >>> 2) === 1;
   }
 
   #tailProblem(): number {

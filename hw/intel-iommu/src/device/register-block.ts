@@ -72,7 +72,11 @@ export class RegisterBlock {
   }
 
   #read(offset: number, size: number): number {
-    return offset + size > this.#behaviour.windowBytes ? ALL_ONES : this.#registers.read(offset);
+    if (offset + size > this.#behaviour.windowBytes) return ALL_ONES;
+    const within = offset - Reg.IQA;
+    if ((within === 0 || within === 4) && this.#behaviour.queueAddressLatched)
+      return this.#effects.queue.latchedAddress(within);
+    return this.#registers.read(offset);
   }
 
   #logged(offset: number, hi: number, lo: number, size: number): void {

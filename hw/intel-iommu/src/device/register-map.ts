@@ -44,7 +44,8 @@ export function registerMap(caps: Capabilities, behaviour: Behaviour, vcmd: Virt
   file.define64(Reg.IQH, 0, 0);
   if (behaviour.tailChecked) file.defineOpen64(Reg.IQT);
   else file.define64(Reg.IQT, 0, 0, 0, 0x7_fff0);
-  file.define64(Reg.IQA, 0, 0, -1, caps.scalable ? ~0x7f8 : ~0xff8);
+  const widthKept = caps.scalable || behaviour.queueAddressLatched;
+  file.define64(Reg.IQA, 0, 0, -1, widthKept ? ~0x7f8 : ~0xff8);
   file.define32(Reg.ICS, 0, 0, 1);
   file.define32(Reg.IECTL, MASKED, MASKED);
   file.define32(Reg.IEDATA, 0, behaviour.wideCompletionData ? -1 : MESSAGE_DATA);

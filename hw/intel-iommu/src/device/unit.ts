@@ -169,7 +169,7 @@ export class VtdUnit {
       environment,
       config['quirk-any-pasid-device-tlb'],
     );
-    this.#queue = new InvalidationQueue(behaviour, registers, state, this.#faults, descriptors, environment);
+    this.#queue = new InvalidationQueue(caps, behaviour, registers, state, this.#faults, descriptors, environment);
     this.#deviceTlbs.serves(this.#queue);
     const pageEvent = new EventInterrupt(registers, environment, Reg.PECTL);
     const pageQueue = new PageRequestQueue(registers, memory, pageEvent);

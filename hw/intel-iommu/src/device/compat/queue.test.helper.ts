@@ -46,6 +46,21 @@ export const QUEUE: Departures = {
     spec: [16, 16],
     qemu: [0, 16],
   },
+  queueAddressLatched: {
+    what: 'IQA shows the address with which the queue was enabled last, and DW also where it means nothing',
+    program: profile => {
+      const bench = new Bench(profile);
+      const seen = (): bigint[] => [bench.read64(Reg.IQA), BigInt(bench.read32(Reg.IQA))];
+      bench.write64(Reg.IQA, 0x12_3456_7803n);
+      const before = seen();
+      bench.command(GlobalCommand.QIE);
+      const enabled = seen();
+      bench.write64(Reg.IQA, 0x5_4321_0802n);
+      return [before, enabled, seen(), bench.read32(Reg.IQA + 4)];
+    },
+    spec: [[0x12_3456_7003n, 0x3456_7003n], [0x12_3456_7003n, 0x3456_7003n], [0x5_4321_0002n, 0x4321_0002n], 5],
+    qemu: [[0x803n, 0x803n], [0x12_3456_7803n, 0x3456_7803n], [0x12_3456_7802n, 0x3456_7802n], 0x12],
+  },
   tailChecked: {
     what: 'reserved bits of IQT do not count',
     program: profile => {

@@ -87,6 +87,21 @@ export const REGISTERS: Departures = {
     spec: 0xa5c3,
     qemu: 0x1234_a5c3,
   },
+  pointersTruncated: {
+    what: 'bits above the host address width do not count in the addresses of tables and queue',
+    program: profile => {
+      const { bench } = legacyBench(profile);
+      bench.write32(Reg.RTADDR + 4, 1 << 20);
+      bench.command(GlobalCommand.SRTP);
+      bench.write64(Reg.IQA, (1n << 50n) | BigInt(bench.page() * 4096));
+      bench.command(GlobalCommand.QIE);
+      bench.put(Number(bench.read64(Reg.IQA) & 0xffff_ffffn), WaitDescriptor.encode({ type: 5, sw: 1 }));
+      bench.write32(Reg.IQT, 16);
+      return [bench.fault(UNKNOWN_ADDRESS), bench.read32(Reg.IQH)];
+    },
+    spec: [0x08, 0],
+    qemu: [0x06, 16],
+  },
   modeFromOneBit: {
     what: 'a reserved mode of RTADDR is legacy mode, as its bit 10 is clear',
     program: profile => {
