@@ -72,11 +72,42 @@ test('after what is no JSON, the next value is read', t => {
 });
 
 test('a client that sends 0xff is read afresh, wherever it was', t => {
-  for (const before of ['{"a": [', '{"a": "text', "['", 'tru']) {
+  for (const before of ['{"a": [', '{"a": "text', "['", '[tru']) {
     const found = read([before, Uint8Array.of(0xff), '{"g": 1}\n']);
-    t.deepEqual([found.length, found[0]?.[0], found[1]], [2, '!', '{"g": 1}'], before);
+    t.deepEqual(found, [`!stray 0xff${/"text|'/.test(before) ? ' in string' : ''}`, '{"g": 1}'], before);
   }
 });
+
+/** What real QEMU was seen to report before anything else comes; `x` after it tells what is passed over. */
+const STRAY: readonly (readonly [string, ...string[]])[] = [
+  ['%p', "!stray '%'"],
+  ['@ foo "bar', "!stray '@'"],
+  ['@@@ foo {}', "!stray '@'", '{}'],
+  ['@"{}', "!stray '@'", '{}'],
+  ['@\tfoo', "!stray '@'"],
+  ['@\u0001foo', "!stray '@'", '!stray 0x01'],
+  ['{\u0001', '!stray 0x01'],
+  ['{"a": @}', "!stray '@'", '!expecting value'],
+  ['[1.]{}', "!stray ']'", '{}'],
+  ["{'a':'\nfoo", '!stray 0x0a in string'],
+  ['"a\tb"', '!stray 0x09 in string'],
+  ['1.x', "!stray 'x'"],
+  ['1x ', '1', "!invalid keyword 'x'"],
+  ['-01 ', "!stray '1'"],
+  ['1e5e ', '100000', "!invalid keyword 'e'"],
+  ['1E+5-2 ', '100000', '-2'],
+  ['1.5.5 ', '1.5', "!stray '.'"],
+  ['aB', "!invalid keyword 'a'", "!stray 'B'"],
+  ['5"a"', '5', '"a"'],
+];
+
+for (const [text, ...expected] of STRAY) {
+  test(`reported at once: ${JSON.stringify(text)}`, t => {
+    t.deepEqual(read([text]), expected);
+    t.deepEqual(read([...text]), expected, 'a byte at a time');
+    t.deepEqual(read([text, '\n{"g": 1}\n']), [...expected, '{"g": 1}']);
+  });
+}
 
 test('bytes that are not UTF-8 are refused', t => {
   const found = read([Uint8Array.of(0x22, 0xc3, 0x28, 0x22, 0x0a), '{"g": 1}\n']);

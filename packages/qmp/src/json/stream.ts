@@ -1,9 +1,10 @@
 /**
- * Bytes of a connection to JSON values, several in a packet or one over many. Whatever is no JSON is reported once, and reading goes on
- * with what can be the next value: after the character at fault, the line, or (where a new value begins before the old one has ended)
- * with that new value.
+ * Bytes of a connection to JSON values, several in a packet or one over many. Whatever is no JSON is reported once, as soon as it is seen,
+ * and reading goes on with what can be the next value: the next structural character or line, or (where a new value begins before the
+ * old one has ended) that new value.
  */
 import { JsonError, parseJson } from './parse.js';
+import { beginToken, goOn, Token } from './tokens.js';
 
 export interface JsonLimits {
   /** Bytes of one value. */
@@ -16,13 +17,15 @@ export interface JsonLimits {
 export const JSON_LIMITS: JsonLimits = { bytes: 64 * 2 ** 20, depth: 1024 };
 
 const [TAB, LF, CR, SPACE] = [0x09, 0x0a, 0x0d, 0x20];
-const [QUOTE, APOSTROPHE, BACKSLASH] = [0x22, 0x27, 0x5c];
+const BACKSLASH = 0x5c;
 const [COMMA, COLON] = [0x2c, 0x3a];
 const [OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
 const STRUCTURE = [OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT, COMMA, COLON];
 const NOTHING: Buffer = Buffer.alloc(0);
 /** No byte of UTF-8: clients send it to be sure that what follows is read afresh. */
 const RESYNC = 0xff;
+/** What is passed over after an error, and until when: nothing, a token, or a line. */
+const [PASS_NOTHING, PASS_TOKEN, PASS_LINE] = [0, 1, 2];
 
 export class JsonStream {
   readonly #limits: JsonLimits;
@@ -37,15 +40,14 @@ export class JsonStream {
   #start = -1;
   /** Closing brackets that are awaited, the innermost last. */
   readonly #closers: number[] = [];
-  /** The quote that ends the string; 0 outside of strings. */
+  #token: Token = Token.NONE;
+  /** The quote that ends the string. */
   #quote = 0;
   #escaped = false;
-  /** In a number or a word that no bracket encloses. */
-  #bare = false;
   /** The last byte that was not space, outside of strings. */
   #last = 0;
-  /** Everything up to the end of the line belongs to what was reported. */
-  #skipping = false;
+  /** What still belongs to what was reported. */
+  #passing = PASS_NOTHING;
 
   constructor(limits: JsonLimits = JSON_LIMITS) {
     this.#limits = limits;
@@ -74,33 +76,44 @@ export class JsonStream {
 
   /** Takes `byte`, which is at `#at`, or ends a value before it. */
   #step(byte: number): { readonly value: unknown } | JsonError | undefined {
-    if (this.#skipping) {
-      this.#at++;
-      if (byte === LF || byte === RESYNC) this.#skipping = false;
-      return undefined;
+    if (this.#passing !== PASS_NOTHING) {
+      if (!this.#resumes(byte)) {
+        this.#at++;
+        return undefined;
+      }
+      this.#passing = PASS_NOTHING;
+    }
+    if (this.#token === Token.STRING) return this.#inString(byte);
+    if (this.#token !== Token.NONE) {
+      const next = goOn(this.#token, byte);
+      if (next === Token.WRONG) return this.#stray(byte);
+      this.#token = next;
+      if (next === Token.NONE) return this.#closers.length === 0 ? this.#end() : undefined;
     }
     const space = byte === SPACE || byte === TAB || byte === LF || byte === CR;
-    if (byte === RESYNC || (byte < SPACE && !(space && this.#quote === 0))) {
-      const inString = this.#quote !== 0 && byte !== RESYNC;
-      this.#at++;
-      return this.#reject(inString ? 'control character in string' : 'stray control character');
-    }
-    if (this.#quote !== 0) return this.#inString(byte);
-    if (this.#bare && (space || byte === QUOTE || byte === APOSTROPHE || STRUCTURE.includes(byte))) return this.#end();
     if (!space && this.#start < 0) this.#start = this.#at;
     if (this.#start >= 0 && this.#heldBytes + this.#at - this.#start >= this.#limits.bytes) return this.#tooLarge();
-    if (space) this.#at++;
+    if (space || this.#token !== Token.NONE) this.#at++;
     else return this.#significant(byte);
     return undefined;
   }
 
+  /** Whether `byte` ends what is passed over, and is read itself. */
+  #resumes(byte: number): boolean {
+    if (byte === LF || byte === RESYNC) return true;
+    return (
+      this.#passing === PASS_TOKEN && ((byte < SPACE && byte !== TAB) || byte === 0xfe || STRUCTURE.includes(byte))
+    );
+  }
+
   #inString(byte: number): { readonly value: unknown } | JsonError | undefined {
     if (this.#heldBytes + this.#at - this.#start >= this.#limits.bytes) return this.#tooLarge();
+    if (byte < SPACE || byte >= 0xfe) return this.#stray(byte);
     this.#at++;
     if (this.#escaped) this.#escaped = false;
     else if (byte === BACKSLASH) this.#escaped = true;
     else if (byte === this.#quote) {
-      this.#quote = 0;
+      this.#token = Token.NONE;
       this.#last = byte;
       if (this.#closers.length === 0) return this.#end();
     }
@@ -115,7 +128,7 @@ export class JsonStream {
         const { depth } = this.#limits;
         const allowed = !inside || this.#last === COMMA || this.#last === COLON || this.#last === OPEN_ARRAY;
         if (!allowed) return this.#reject('expecting the end of the value before');
-        if (this.#closers.length === depth) return this.#reject('the value is nested too deeply', true);
+        if (this.#closers.length === depth) return this.#reject('the value is nested too deeply', PASS_LINE);
         this.#closers.push(byte === OPEN_OBJECT ? CLOSE_OBJECT : CLOSE_ARRAY);
         break;
       }
@@ -125,10 +138,6 @@ export class JsonStream {
         if (this.#closers.pop() !== byte) return this.#reject('expecting value');
         this.#last = byte;
         return this.#closers.length === 0 ? this.#end() : undefined;
-      case QUOTE:
-      case APOSTROPHE:
-        this.#quote = byte;
-        break;
       case COMMA:
       case COLON:
         if (!inside) {
@@ -137,7 +146,9 @@ export class JsonStream {
         }
         break;
       default:
-        this.#bare = !inside;
+        this.#token = beginToken(byte);
+        if (this.#token === Token.WRONG) return this.#stray(byte);
+        this.#quote = byte;
     }
     this.#last = byte;
     this.#at++;
@@ -162,13 +173,22 @@ export class JsonStream {
   }
 
   #tooLarge(): JsonError {
-    return this.#reject(`the value is larger than ${this.#limits.bytes} bytes`, true);
+    return this.#reject(`the value is larger than ${this.#limits.bytes} bytes`, PASS_LINE);
   }
 
-  /** What has begun is no value; reading goes on at `#at`, or after the end of the line. */
-  #reject(problem: string, restOfLine = false): JsonError {
+  /** No token can have `byte` there. */
+  #stray(byte: number): JsonError {
+    const inString = this.#token === Token.STRING;
+    this.#at++;
+    const name =
+      byte > SPACE && byte < 0x7f ? `'${String.fromCharCode(byte)}'` : `0x${byte.toString(16).padStart(2, '0')}`;
+    return this.#reject(`stray ${name}${inString ? ' in string' : ''}`, PASS_TOKEN);
+  }
+
+  /** What has begun is no value; reading goes on at `#at`, or after what is to be passed over. */
+  #reject(problem: string, passing = PASS_NOTHING): JsonError {
     this.#forget();
-    this.#skipping = restOfLine;
+    this.#passing = passing;
     return new JsonError(problem);
   }
 
@@ -177,9 +197,8 @@ export class JsonStream {
     this.#heldBytes = 0;
     this.#start = -1;
     this.#closers.length = 0;
-    this.#quote = 0;
+    this.#token = Token.NONE;
     this.#escaped = false;
-    this.#bare = false;
     this.#last = 0;
   }
 
