@@ -17,7 +17,7 @@ const L2 = [...L1, '@remora/iommu'];
 const L3 = [...L2, '@remora/pci', '@remora/host'];
 const MODELS = ['@hw/intel-iommu', '@hw/vfio-pci', '@hw/q35', '@hw/dma-engine', '@hw/edu', '@hw/iommu-testdev'];
 /** Let outside programs hold a machine. */
-const SERVERS = ['@remora/qmp', '@remora/qtest'];
+const SERVERS = ['@remora/qmp', '@remora/qtest', '@remora/vfio-user'];
 const L5 = [...L3, '@remora/host-sim', '@remora/machine'];
 
 export const ROOMS: Readonly<Record<string, Room>> = {
@@ -36,6 +36,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/qmp': { folder: 'packages/qmp', imports: L3, outside: ['node:stream'] },
   '@remora/testing': { folder: 'packages/testing', imports: L3, outside: ['ava'] },
   '@remora/qtest': { folder: 'packages/qtest', imports: L3, outside: ['node:fs', 'node:net', 'node:stream'] },
+  '@remora/vfio-user': { folder: 'packages/vfio-user', imports: L3, outside: ['node:fs', 'node:net', 'node:stream'] },
   '@remora/machine': {
     folder: 'packages/machine',
     imports: [...L3, '@remora/host-sim'],

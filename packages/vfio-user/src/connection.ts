@@ -1,0 +1,161 @@
+/** One client over a stream: messages out of bytes, the version first, replies in the order of commands, and no more than it reads. */
+import type { Duplex } from 'node:stream';
+import { Errno } from '@remora/core';
+import { type Agreed, negotiate } from './capabilities.js';
+import type { ClientMemory } from './guest-memory.js';
+import { encodeCommand, encodeError, encodeReply, type Message } from './message.js';
+import { DmaAccess, HeaderFlag, HeaderType, VfioUserCommand } from './protocol.js';
+import type { ServedDevice } from './served-device.js';
+import { type Answer, Session } from './session.js';
+import { MessageSplitter, ProtocolError } from './splitter.js';
+
+/** A client that takes nothing of what it is sent is given up when this much waits, in bytes. */
+const MAX_WAITING = 16 * 2 ** 20;
+
+export interface ConnectionOptions {
+  readonly device: ServedDevice;
+  /** What this client has mapped; the connection disposes of it when it ends. */
+  readonly memory: ClientMemory;
+  /** Takes what the person who serves the device should know: one line. */
+  readonly report: (text: string) => void;
+  /** Called before and after each command: real time passes for the device in between. */
+  readonly before?: (() => void) | undefined;
+  readonly after?: (() => void) | undefined;
+  /** Called once, when the client is gone. */
+  readonly ended: () => void;
+}
+
+export class Connection implements Disposable {
+  readonly #stream: Duplex;
+  readonly #options: ConnectionOptions;
+  readonly #splitter = new MessageSplitter();
+  #agreed: Agreed | undefined;
+  #session: Session | undefined;
+  #nextId = 0;
+  /** The client does not read: nothing more is executed until it does. */
+  #blocked = false;
+  /** No further message is taken. */
+  #over = false;
+  #ended = false;
+
+  constructor(stream: Duplex, options: ConnectionOptions) {
+    this.#stream = stream;
+    this.#options = options;
+    stream.on('data', (chunk: Uint8Array) => this.#received(chunk));
+    stream.on('drain', () => this.#unblocked());
+    stream.on('error', failure => this.#lost(failure.message));
+    stream.on('end', () => this.#end());
+    stream.on('close', () => this.#end());
+  }
+
+  /** Writes the DWORD `data` at `(hi, lo)` of the client's bus. False if there is no client that takes it. */
+  message(hi: number, lo: number, data: number): boolean {
+    if (this.#over || this.#agreed === undefined || this.#agreed.clientTakes < 4) return false;
+    const access = new Uint8Array(DmaAccess.size + 4);
+    const view = new DataView(access.buffer);
+    DmaAccess.fields.address.set(view, hi, lo);
+    DmaAccess.fields.count.set(view, 0, 4);
+    view.setUint32(DmaAccess.size, data, true);
+    const id = this.#nextId;
+    this.#nextId = (id + 1) & 0xffff;
+    this.#send(encodeCommand(id, VfioUserCommand.DMA_WRITE, HeaderFlag.NO_REPLY, access));
+    return true;
+  }
+
+  /** Ends the connection. */
+  [Symbol.dispose](): void {
+    this.#end();
+  }
+
+  #received(chunk: Uint8Array): void {
+    if (this.#over) return;
+    this.#splitter.push(chunk);
+    if (!this.#blocked) this.#work();
+  }
+
+  #unblocked(): void {
+    if (this.#over || !this.#blocked) return;
+    this.#blocked = false;
+    this.#stream.resume();
+    this.#work();
+  }
+
+  #work(): void {
+    try {
+      while (!this.#blocked && !this.#over) {
+        const message = this.#splitter.next();
+        if (message === undefined) return;
+        this.#handle(message);
+      }
+    } catch (failure) {
+      if (!(failure instanceof ProtocolError)) throw failure;
+      this.#refuse(failure);
+    }
+  }
+
+  #handle(message: Message): void {
+    // A server that asks for no replies has nothing to do with one.
+    if (message.type === HeaderType.REPLY) return;
+    const answer = message.type === HeaderType.COMMAND ? this.#answer(message) : Errno.EINVAL;
+    if (this.#over || !message.wantsReply) return;
+    this.#send(typeof answer === 'number' ? encodeError(message, answer) : encodeReply(message, answer));
+  }
+
+  #answer(message: Message): Answer {
+    const { command, payload } = message;
+    if (this.#session === undefined) return this.#negotiate(message);
+    const { before, after, device, report } = this.#options;
+    try {
+      before?.();
+      return this.#session.execute(command, payload);
+    } catch (failure) {
+      report(`${device.name}: command ${command} failed: ${(failure as Error).stack ?? String(failure)}`);
+      return Errno.EIO;
+    } finally {
+      after?.();
+    }
+  }
+
+  /** @throws ProtocolError for whatever is no proposal that can be answered: the connection is then over. */
+  #negotiate(message: Message): Uint8Array {
+    if (message.command !== VfioUserCommand.VERSION)
+      throw new ProtocolError(`command ${message.command} before the version was agreed`, Errno.EINVAL, message);
+    const negotiated = negotiate(message.payload);
+    if (typeof negotiated === 'number')
+      throw new ProtocolError('a version that this server does not speak', negotiated, message);
+    this.#agreed = negotiated.agreed;
+    this.#session = new Session(this.#options.device, this.#options.memory, negotiated.agreed);
+    return negotiated.reply;
+  }
+
+  #send(bytes: Uint8Array): void {
+    if (this.#stream.write(bytes)) return;
+    this.#blocked = true;
+    this.#stream.pause();
+    if (this.#stream.writableLength > MAX_WAITING) this.#lost('it reads nothing');
+  }
+
+  /** The client is told, as far as that is possible, and left: what it mapped is gone at once. */
+  #refuse(failure: ProtocolError): void {
+    const { device, memory, report } = this.#options;
+    report(`${device.name}: the client is refused: ${failure.message}`);
+    this.#over = true;
+    memory.unmapAll();
+    if (this.#blocked) this.#end();
+    else this.#stream.end(encodeError(failure.to, failure.errno), () => this.#end());
+  }
+
+  #lost(why: string): void {
+    if (!this.#ended) this.#options.report(`${this.#options.device.name}: the client is lost: ${why}`);
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#over = true;
+    this.#stream.destroy();
+    this.#options.memory[Symbol.dispose]();
+    this.#options.ended();
+  }
+}

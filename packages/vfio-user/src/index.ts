@@ -1,0 +1,12 @@
+export * from './board.js';
+export * from './device-server.js';
+export { type DmaMapRequest, type DmaRange } from './dma-maps.js';
+export * from './guest-memory.js';
+export * from './interrupts.js';
+export * from './iommu-function.js';
+export * from './listen.js';
+export * from './protocol.js';
+export * from './real-time.js';
+export * from './served-device.js';
+export * from './served-function.js';
+export { SharedFile } from './shared-file.js';

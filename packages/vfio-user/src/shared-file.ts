@@ -1,0 +1,56 @@
+/** The file that a VMM keeps its guest's memory in (`memory-backend-file`, `share=on`): read and written in place, synchronously. */
+import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { ConfigError, MemTx } from '@remora/core';
+
+export class SharedFile implements Disposable {
+  readonly path: string;
+  readonly #fd: number;
+
+  /** @throws ConfigError if it cannot be opened for reading and writing, or is no regular file. */
+  constructor(path: string) {
+    this.path = path;
+    try {
+      // A named pipe would keep an open() without O_NONBLOCK waiting for ever.
+      this.#fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    } catch (cause) {
+      throw new ConfigError('memory', `${path} cannot be opened: ${(cause as Error).message}`, { cause });
+    }
+    if (fstatSync(this.#fd).isFile()) return;
+    closeSync(this.#fd);
+    throw new ConfigError('memory', `${path} is no regular file`);
+  }
+
+  /** Its size now, in bytes. */
+  get size(): number {
+    return fstatSync(this.#fd).size;
+  }
+
+  /** Fills `out` from byte `position` on. ERROR if the file ends before, or cannot be read. */
+  read(position: number, out: Uint8Array): MemTx {
+    return transfer(readSync, this.#fd, position, out);
+  }
+
+  /** Writes all of `from`. What is mapped was inside the file when it was mapped. */
+  write(position: number, from: Uint8Array): MemTx {
+    return transfer(writeSync, this.#fd, position, from);
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
+}
+
+type Call = (fd: number, bytes: Uint8Array, offset: number, length: number, position: number) => number;
+
+function transfer(call: Call, fd: number, position: number, bytes: Uint8Array): MemTx {
+  try {
+    for (let done = 0; done < bytes.length;) {
+      const moved = call(fd, bytes, done, bytes.length - done, position + done);
+      if (moved === 0) return MemTx.ERROR;
+      done += moved;
+    }
+    return MemTx.OK;
+  } catch {
+    return MemTx.ERROR;
+  }
+}
