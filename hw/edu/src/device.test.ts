@@ -75,13 +75,15 @@ function machine({ dma_mask }: Pick<EduOptions, 'dma_mask'> = {}) {
   return { device, root, clock, messages, access, enable, set, get, get64, transfer, poke, peek, sent };
 }
 
-test('1234:11e8, class 00ff, a 1 MiB memory BAR 0; no interrupt pin', t => {
+test('1234:11e8, class 00ff, a 1 MiB memory BAR 0, pin INTA, one MSI vector that cannot be masked', t => {
   const { device } = machine();
   const { config } = device.fn;
   t.deepEqual([config.get16(0), config.get16(2), config.get16(0x0a), config.get8(8)], [0x1234, 0x11e8, 0x00ff, 0x10]);
   config.write(Config.BAR0, 0xffff_ffff, 4);
   t.is(config.get32(Config.BAR0), 0xfff0_0000);
-  t.is(config.get8(0x3d), 0);
+  t.is(config.get8(0x3d), 1);
+  t.deepEqual([config.get16(0x2c), config.get16(0x2e)], [0x1af4, 0x1100]);
+  t.is(config.get16(config.get8(Config.CAPABILITIES) + 2) & ~1, 0x0080);
 });
 
 test('00 identifies: major version, minor version, ed', t => {
@@ -154,12 +156,24 @@ test('60 raises an interrupt, 24 holds its values until 64 acknowledges them', t
   t.is(get(Reg.IRQ_STATUS), 0, 'read-only');
 });
 
-test('without MSI no interrupt arrives: there is no pin', t => {
+test('without MSI INTx is asserted until everything is acknowledged', t => {
   const { device, set, get, sent } = machine();
-  device.fn.config.write(device.fn.config.get8(Config.CAPABILITIES) + 2, 0, 2);
-  set(Reg.IRQ_RAISE, 1);
-  t.is(get(Reg.IRQ_STATUS), 1);
+  const { fn } = device;
+  const msi = fn.config.get8(Config.CAPABILITIES) + 2;
+  fn.config.write(msi, 0, 2);
+  set(Reg.IRQ_RAISE, 0x12);
+  set(Reg.IRQ_ACK, 0x10);
+  t.true(fn.intx.asserted);
+  set(Reg.IRQ_ACK, 0x02);
+  t.false(fn.intx.asserted);
+  set(Reg.IRQ_RAISE, 4);
+  fn.config.write(msi, 1, 2);
+  set(Reg.IRQ_ACK, 4);
+  t.true(fn.intx.asserted, 'with MSI on nobody touches the pin');
+  t.is(get(Reg.IRQ_STATUS), 0);
   t.is(sent(), 0);
+  device.reset('hold');
+  t.false(fn.intx.asserted);
 });
 
 test('100 bytes to the buffer at 40000 and back, with an interrupt each', t => {

@@ -1,6 +1,6 @@
 /**
  * QEMU's edu device (https://www.qemu.org/docs/master/specs/edu.html): a liveness check, a factorial, interrupts that the driver raises,
- * and a DMA engine. Omits: INTx, which no board here routes.
+ * and a DMA engine.
  */
 import {
   type Device,
@@ -17,7 +17,7 @@ import { type PciDeviceContext, PciFunction } from '@remora/pci';
 import type { EduConfig } from './config.js';
 import { EduDma } from './dma-engine.js';
 import { factorial } from './factorial.js';
-import { BAR_BYTES, CLASS, DELAY_NS, DEVICE, IDENTIFICATION, Irq, Reg, REVISION, StatusWord, VENDOR } from './spec.js';
+import { BAR_BYTES, DELAY_NS, IDENTIFICATION, IDENTITY, Irq, Reg, StatusWord } from './spec.js';
 
 /** What reads find where there is no register. */
 const ALL_ONES = 0xffff_ffff;
@@ -37,8 +37,8 @@ export class Edu implements Device {
     this.name = context.name;
     this.#plug = fn => context.plug(fn);
     this.#clock = context.clock;
-    this.fn = new PciFunction(context.name, { vendor: VENDOR, device: DEVICE, classCode: CLASS, revision: REVISION });
-    this.fn.enableMsi(1);
+    this.fn = new PciFunction(context.name, IDENTITY);
+    this.fn.enableMsi(1, { maskable: false });
     this.fn.addBar(0, Region.mmio(`${context.name}.registers`, BAR_BYTES, this.#ops), { type: 'mem32' });
     this.fn.onReset(() => this.#clear());
     this.#dma = new EduDma(this.fn, {
@@ -101,7 +101,7 @@ export class Edu implements Device {
         this.#raise(value);
         break;
       case Reg.IRQ_ACK:
-        this.#regs[IRQ_STATUS]! &= ~value;
+        this.#acknowledge(value);
         break;
       default:
     }
@@ -123,10 +123,18 @@ export class Edu implements Device {
     if (interrupt.get(this.#regs, STATUS) === 1) this.#raise(Irq.FACTORIAL);
   }
 
-  /** Each raise sends a message, as long as anything is not acknowledged. */
+  /** Each raise sends a message, or asserts INTx, as long as anything is not acknowledged. */
   #raise(value: number): void {
     this.#regs[IRQ_STATUS]! |= value;
-    if (this.#regs[IRQ_STATUS] !== 0) this.fn.msi(0);
+    if (this.#regs[IRQ_STATUS] === 0) return;
+    if (this.fn.messagesEnabled) this.fn.msi(0);
+    else this.fn.intx.set(true);
+  }
+
+  /** INTx goes with the last one; a driver that has changed to MSI in between keeps it. */
+  #acknowledge(value: number): void {
+    this.#regs[IRQ_STATUS]! &= ~value;
+    if (this.#regs[IRQ_STATUS] === 0 && !this.fn.messagesEnabled) this.fn.intx.set(false);
   }
 
   #cancel(): void {

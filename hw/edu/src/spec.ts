@@ -3,12 +3,19 @@
  * page leaves open (initial values, what a busy device ignores) is as QEMU 10.2 does it.
  */
 import { bit, record } from '@remora/bits';
+import { QEMU_SUBSYSTEM } from '@remora/pci';
 
 export const VENDOR = 0x1234;
 export const DEVICE = 0x11e8;
-export const REVISION = 0x10;
-/** Unclassified, of no particular kind. */
-export const CLASS = 0x00ff00;
+export const IDENTITY = {
+  vendor: VENDOR,
+  device: DEVICE,
+  revision: 0x10,
+  /** Unclassified, of no particular kind. */
+  classCode: 0x00ff00,
+  ...QEMU_SUBSYSTEM,
+  interruptPin: 1,
+} as const;
 export const BAR_BYTES = 0x10_0000;
 
 /** Register offsets. Below DMA_SRC accesses are of 4 bytes, from there on of 4 or 8. */

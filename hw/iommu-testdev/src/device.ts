@@ -13,7 +13,7 @@ import {
   type StateReader,
   type StateWriter,
 } from '@remora/core';
-import { type PciDeviceContext, PciFunction } from '@remora/pci';
+import { type PciDeviceContext, PciFunction, QEMU_SUBSYSTEM } from '@remora/pci';
 import {
   Attributes,
   BAR_BYTES,
@@ -40,7 +40,7 @@ export class IommuTestdev implements Device {
     this.name = context.name;
     this.#plug = fn => context.plug(fn);
     this.#memory = context.guestMemory;
-    this.fn = new PciFunction(context.name, { vendor: VENDOR, device: DEVICE, classCode: CLASS });
+    this.fn = new PciFunction(context.name, { vendor: VENDOR, device: DEVICE, classCode: CLASS, ...QEMU_SUBSYSTEM });
     this.fn.addBar(0, Region.mmio(`${context.name}.registers`, BAR_BYTES, this.#ops), { type: 'mem32' });
     this.fn.onReset(() => this.#clear());
     this.#clear();

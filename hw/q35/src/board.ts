@@ -26,6 +26,7 @@ import {
 import { ConfigPorts, ecamOps } from './config-cycles.js';
 import type { Q35Config } from './config.js';
 import { dmarTable } from './dmar.js';
+import { IntxLines } from './intx.js';
 import { IoApic } from './ioapic.js';
 import { IOAPIC_BASE, IOAPIC_REQUESTER } from './ioapic-spec.js';
 import { SystemManagementRam } from './smram.js';
@@ -59,12 +60,13 @@ export class Q35 implements Board {
   readonly rootBus: PciBus;
   readonly hostBridge: PciFunction;
   readonly messages = new MsiLog();
-  /** Its pins are not connected to anything of this board. */
+  /** Pins 16 .. 23 are the lines of INTx; the others are not connected to anything of this board. */
   readonly ioapic: IoApic;
   readonly reserved: readonly number[];
   readonly #ecam: Region;
   #window: Region | undefined;
   readonly #configPorts: ConfigPorts;
+  readonly #intx: IntxLines;
 
   /** @throws ConfigError if the RAM that the machine supplies is not of the configured size. */
   constructor(services: BoardServices, config: Q35Config) {
@@ -89,9 +91,11 @@ export class Q35 implements Board {
       ports: this.ports,
       addressSpace: this.addressSpace,
       msi: this.messages.deliver,
+      intx: () => this.#intx.update(),
       ledger: services.ledger,
     });
     this.ioapic = new IoApic((hi, lo, data) => this.rootBus.interrupt(IOAPIC_REQUESTER, hi, lo, data));
+    this.#intx = new IntxLines(this.rootBus, this.ioapic);
     this.memory.add(IOAPIC_BASE, this.ioapic.region, WINDOW_PRIORITY);
     this.#ecam = Region.mmio('pcie-mmcfg', ECAM_BYTES, ecamOps(this.rootBus));
     this.#configPorts = new ConfigPorts(this.rootBus);
@@ -187,6 +191,7 @@ export class Q35 implements Board {
     this.hostBridge.load(from.child('mch'));
     this.#configPorts.load(from.child('config-ports'));
     this.ioapic.load(from.child('ioapic'));
+    this.#intx.load();
     this.messages.load(from.child('interrupt-messages'));
   }
 

@@ -71,6 +71,11 @@ export class IoApic {
     if (changes) for (const changed of this.#watchers) changed(pin, asserted);
   }
 
+  /** Whether anybody asserts pin `pin`. */
+  asserted(pin: number): boolean {
+    return this.#asserted[pin] === 1;
+  }
+
   /** Calls `changed` after each pin that is asserted, or is so no longer, until the result is disposed of. */
   watch(changed: (pin: number, asserted: boolean) => void): Disposable {
     this.#watchers.add(changed);

@@ -3,14 +3,14 @@
  * chapters 4 and 5; addresses as QEMU's q35 uses them.
  */
 import { bit, bits, record } from '@remora/bits';
+import { QEMU_SUBSYSTEM } from '@remora/pci';
 
 export const HOST_BRIDGE = {
   vendor: 0x8086,
   device: 0x29c0,
-  revision: 0x02,
+  revision: 0,
   classCode: 0x060000,
-  subsystemVendor: 0x1af4,
-  subsystem: 0x1100,
+  ...QEMU_SUBSYSTEM,
 } as const;
 
 /** Offset of PCIEXBAR in the host bridge's configuration space. */

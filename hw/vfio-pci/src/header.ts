@@ -50,7 +50,7 @@ export class HostHeader {
     this.#chain = this.#walk();
   }
 
-  get identity(): Required<Omit<PciIdentity, 'headerType' | 'pcie'>> {
+  get identity(): Required<Omit<PciIdentity, 'headerType' | 'interruptPin' | 'pcie'>> {
     const view = this.#view;
     return {
       vendor: view.getUint16(Config.VENDOR, true),

@@ -14,6 +14,8 @@ export interface PciPlatform {
   readonly addressSpace: AddressSpace;
   /** Takes interrupt requests, with the requester id that the root complex sees. */
   readonly msi: MsiSink;
+  /** Called after a function below asserted INTx, or let go of it; absent where nobody listens. */
+  readonly intx?: () => void;
   readonly ledger?: Ledger | undefined;
 }
 

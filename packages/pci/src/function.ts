@@ -13,9 +13,10 @@ import { ConfigSpace } from './config-space.js';
 import { checkIdentity, identityOf } from './config-state.js';
 import { DmaTarget } from './dma.js';
 import { addExpress, type ExpressOptions } from './express.js';
+import { Intx } from './intx.js';
 import type { HostContextOf } from './iommu.js';
 import { PasidLayout } from './layouts.js';
-import { Msi } from './msi.js';
+import { Msi, type MsiOptions } from './msi.js';
 import { Msix } from './msix.js';
 import { PriCapability, type PriOptions } from './pri-capability.js';
 import { Command, Config, ExpressType, ExtendedCapability, HEADER_MULTI_FUNCTION, Status } from './registers.js';
@@ -30,6 +31,8 @@ export interface PciIdentity {
   readonly subsystem?: number;
   /** 0 (default), or 1 for a bridge. */
   readonly headerType?: 0 | 1;
+  /** 1 .. 4 for INTA .. INTD; 0 (default): it uses none. */
+  readonly interruptPin?: number;
   /** PCI Express: 4096 bytes of configuration space. The capability itself comes from enableExpress. */
   readonly pcie?: boolean;
 }
@@ -45,6 +48,7 @@ export class PciFunction {
   readonly bars: Bars;
   readonly capabilities: Capabilities;
   readonly dma: DmaTarget;
+  readonly intx: Intx;
   /** The bus below, if this is a bridge; set by PciBridge. */
   secondary: PciBus | undefined;
   /** The host behind this function; see pciDeviceSetupIommu. */
@@ -71,6 +75,7 @@ export class PciFunction {
     this.#defineHeader(id);
     this.bars = new Bars(this.config, id.headerType === 1 ? 2 : 6, () => this.#bus);
     this.onMove(() => this.bars.update());
+    this.intx = new Intx(this);
   }
 
   /** Undefined while unplugged. */
@@ -184,8 +189,8 @@ export class PciFunction {
   }
 
   /** Adds MSI with `vectors` vectors (a power of two up to 32). */
-  enableMsi(vectors: number): Msi {
-    this.#msi = new Msi(this.config, this.capabilities, vectors, this.#send);
+  enableMsi(vectors: number, options?: MsiOptions): Msi {
+    this.#msi = new Msi(this.config, this.capabilities, vectors, this.#send, options);
     return this.#msi;
   }
 
@@ -194,6 +199,11 @@ export class PciFunction {
     this.#msix = new Msix(this.name, this.config, this.capabilities, vectors, barIndex, this.#send);
     this.addBar(barIndex, this.#msix.region, { type: 'mem32' });
     return this.#msix;
+  }
+
+  /** Whether software has chosen MSI or MSI-X instead of INTx. */
+  get messagesEnabled(): boolean {
+    return this.#msix?.enabled === true || this.#msi?.enabled === true;
   }
 
   /** Raises `vector` through MSI-X or MSI, whichever software enabled; nothing happens if it enabled neither. */
@@ -247,8 +257,10 @@ export class PciFunction {
 
   /** Called by PciBus. */
   moved(bus: PciBus | undefined, devfn: number): void {
+    const before = this.#bus?.platform;
     this.#bus = bus;
     this.#devfn = devfn;
+    this.intx.moved(before);
     for (const move of this.#moves) move();
   }
 
@@ -289,6 +301,7 @@ export class PciFunction {
     config.define(Config.CACHE_LINE_SIZE, 1, 0, 0xff);
     config.define(Config.HEADER_TYPE, 1, id.headerType ?? 0);
     config.define(Config.INTERRUPT_LINE, 1, 0, 0xff);
+    config.define(Config.INTERRUPT_PIN, 1, id.interruptPin ?? 0);
     if (id.headerType === 1) return;
     config.define(Config.SUBSYSTEM_VENDOR, 2, id.subsystemVendor ?? id.vendor);
     config.define(Config.SUBSYSTEM, 2, id.subsystem ?? id.device);

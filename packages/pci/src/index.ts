@@ -14,6 +14,7 @@ export * from './device-tlb-channel.js';
 export * from './dma.js';
 export * from './express.js';
 export * from './function.js';
+export * from './intx.js';
 export * from './iommu.js';
 export * from './layouts.js';
 export * from './msi.js';

@@ -43,6 +43,22 @@ test('MSI control: vectors offered, 64-bit, maskable; enable and granted vectors
   t.throws(() => endpoint().enableMsi(3), { instanceOf: RangeError, message: /power of two/ });
 });
 
+test('MSI without masking: no mask bits, and nothing is read from what comes behind', t => {
+  const { root, messages } = platform();
+  const fn = endpoint();
+  const { offset } = fn.enableMsi(1, { maskable: false });
+  const next = fn.addCapability(0x09, new Uint8Array(14).fill(0xff));
+  root.plug(fn, 0x18);
+  enable(fn);
+  t.is(next, offset + 0x10);
+  t.is(fn.config.get16(offset + 2), 0x0080);
+  fn.config.write(offset + 4, 0xfee0_1000, 4);
+  fn.config.write(offset + 12, 0x4047, 2);
+  fn.config.write(offset + 2, 1, 2);
+  fn.msi(0);
+  t.deepEqual(messages.messages, [{ requesterId: 0x18, address: 0xfee0_1000, data: 0x4047 }]);
+});
+
 test('MSI: nothing until enabled; then the vector is in the low bits of the data, as many as software granted', t => {
   const { fn, offset, messages } = withMsi(8);
   fn.msi(5);

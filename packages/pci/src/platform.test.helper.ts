@@ -4,7 +4,7 @@ import { PciBus } from './bus.js';
 import { PciFunction, type PciIdentity } from './function.js';
 import { Command, Config } from './registers.js';
 
-/** A root complex over 16 MiB of RAM; BARs appear in the same address space, with lower priority. */
+/** A root complex over 16 MiB of RAM; BARs appear in the same address space, with lower priority. `told` counts changes of INTx. */
 export function platform() {
   const memory = Region.container('system', WHOLE_SPACE);
   const pci = Region.container('pci', WHOLE_SPACE);
@@ -14,8 +14,10 @@ export function platform() {
   const addressSpace = new AddressSpace('memory', memory);
   const portSpace = new AddressSpace('io', ports);
   const messages = new MsiLog();
-  const root = PciBus.root('pcie.0', { memory: pci, ports, addressSpace, msi: messages.deliver });
-  return { root, addressSpace, portSpace, messages };
+  const told = { intx: 0 };
+  const intx = (): void => void told.intx++;
+  const root = PciBus.root('pcie.0', { memory: pci, ports, addressSpace, msi: messages.deliver, intx });
+  return { root, addressSpace, portSpace, messages, told };
 }
 
 export const IDENTITY: PciIdentity = { vendor: 0x1234, device: 0x5678, revision: 3, classCode: 0x08_80_42 };

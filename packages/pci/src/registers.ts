@@ -55,6 +55,8 @@ export const Command = {
 
 /** Bits of the STATUS register. */
 export const Status = {
+  /** The function asserts INTx, whether COMMAND lets that out or not. */
+  INTERRUPT: 0x0008,
   CAPABILITIES: 0x0010,
   /** All error bits: write 1 to clear. */
   ERRORS: 0xf900,
@@ -68,6 +70,9 @@ export const BridgeControl = {
 } as const;
 
 export const HEADER_MULTI_FUNCTION = 0x80;
+
+/** Subsystem of QEMU's own functions of type 0 that have no other (https://www.qemu.org/docs/master/specs/pci-ids.html). */
+export const QEMU_SUBSYSTEM = { subsystemVendor: 0x1af4, subsystem: 0x1100 } as const;
 
 /** Capability ids, offsets 0x40 to 0xff. */
 export const Capability = { MSI: 0x05, VENDOR: 0x09, EXPRESS: 0x10, MSIX: 0x11 } as const;
