@@ -102,6 +102,96 @@ ifPresent('SMRAM, TSEG and SMBASE', async t => {
   t.deepEqual(ours, theirs);
 });
 
+/** A configuration register, as configuration mechanism 1 reaches it. */
+const selected = (bus: number, devfn: number, register: number): string =>
+  `outl 0xcf8 0x${(0x8000_0000 + bus * 0x1_0000 + devfn * 0x100 + register).toString(16)}`;
+const WIDTHS = ['b', 'w', 'l'];
+/** ICH9's reset control register is there, which this board has not. */
+const RESET_CONTROL_PORT = 0xcf9;
+const CONFIG_PORTS = Array.from({ length: 8 }, (_, index) => 0xcf8 + index).filter(port => port !== RESET_CONTROL_PORT);
+
+ifPresent('every width at every port of configuration mechanism 1', async t => {
+  const accesses = CONFIG_PORTS.flatMap(port => WIDTHS.map(width => ({ width, port: `0x${port.toString(16)}` })));
+  const reads = accesses.map(({ width, port }) => `in${width} ${port}`);
+  const addresses = ['0x80002800', '0x00002800', '0x80002812', '0x8000283d', '0x80000000', '0xffffffff', '0x800128ff'];
+  const writes = addresses.flatMap(address =>
+    accesses.flatMap(({ width, port }) =>
+      ['0xffffffff', '0x12345678', '0x0'].flatMap(value => [
+        `outl 0xcf8 ${address}`,
+        `out${width} ${port} ${value}`,
+        ...reads,
+      ]),
+    ),
+  );
+  const ends = ['0x800028fd', '0x800028ff', '0x800000fe'].flatMap(address => [`outl 0xcf8 ${address}`, ...reads]);
+  const commands = [...reads, ...writes, ...ends];
+  const { theirs, ours } = await both(['-M', 'q35', '-nodefaults', '-device', 'edu,addr=05.0'], commands);
+  t.is(theirs.length, commands.length);
+  const different = commands.flatMap((command, i) =>
+    theirs[i] === ours[i] ? [] : `${command}: ${ours[i]}, not ${theirs[i]}`,
+  );
+  t.deepEqual(different, []);
+});
+
+/** Commands that enable a device with one BAR, have it assert INTx, disable that, acknowledge, and assert it again. */
+function interruptsOf(bus: number, slot: number, base: number): string[] {
+  const at = (register: number): string => selected(bus, slot << 3, register);
+  const edu = (register: number, value: number): string =>
+    `writel 0x${(base + register).toString(16)} 0x${value.toString(16)}`;
+  const command = (value: number): string[] => [at(4), `outw 0xcfc 0x${value.toString(16)}`];
+  return [
+    ...[at(0x10), `outl 0xcfc 0x${base.toString(16)}`, ...command(6), at(0x3c), 'inl 0xcfc'],
+    ...[edu(0x60, 1), at(4), 'inl 0xcfc', edu(0x60, 2), ...command(0x406), at(4), 'inl 0xcfc', ...command(6)],
+    ...[edu(0x64, 1), edu(0x64, 2), at(4), 'inl 0xcfc', edu(0x60, 4)],
+  ];
+}
+
+const GROUPS = [
+  [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+  [11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
+  [21, 22, 23, 24, 25, 26, 27, 28, 29, 30],
+];
+for (const slots of GROUPS) {
+  ifPresent(`pins of devices ${slots[0]} to ${slots.at(-1)}`, async t => {
+    const devices = slots.flatMap(slot => ['-device', `edu,addr=0x${slot.toString(16)}`]);
+    const commands = slots.flatMap((slot, index) => interruptsOf(0, slot, 0xe000_0000 + index * 0x10_0000));
+    const { theirs, ours } = await both(
+      ['-M', 'q35', '-nodefaults', ...devices],
+      ['irq_intercept_in ioapic', ...commands],
+    );
+    t.true(theirs.filter(line => line.startsWith('IRQ raise')).length >= 4);
+    t.deepEqual(ours, theirs);
+  });
+}
+
+ifPresent('pins behind bridges', async t => {
+  const devices = [
+    'pcie-root-port,id=rp,addr=0x1d',
+    'pcie-pci-bridge,id=b,bus=rp',
+    'edu,bus=b,addr=3',
+    'edu,bus=b,addr=6',
+  ];
+  const numbers = [selected(0, 0xe8, 0x18), 'outl 0xcfc 0x20100', selected(1, 0, 0x18), 'outl 0xcfc 0x20201'];
+  const windows = [
+    [0, 0xe8],
+    [1, 0],
+  ].flatMap(([bus = 0, devfn = 0]) => {
+    const at = (register: number): string => selected(bus, devfn, register);
+    return [at(0x20), 'outl 0xcfc 0xe1f0e000', at(4), 'outw 0xcfc 6'];
+  });
+  const commands = [
+    ...['irq_intercept_in ioapic', ...numbers, ...windows],
+    ...[...interruptsOf(2, 3, 0xe000_0000), ...interruptsOf(2, 6, 0xe010_0000)],
+    ...[selected(1, 0, 0x3e), 'outw 0xcfc 0x40'],
+  ];
+  const { theirs, ours } = await both(
+    ['-M', 'q35', '-nodefaults', ...devices.flatMap(device => ['-device', device])],
+    commands,
+  );
+  t.true(theirs.filter(line => line.startsWith('IRQ')).length >= 8);
+  t.deepEqual(ours, theirs);
+});
+
 for (const args of [['-nodefaults'], ['-net', 'none'], ['-vga', 'none'], []]) {
   ifPresent(`slots of devices with "${args.join(' ')}"`, async t => {
     const commands = Array.from({ length: 32 }, (_, slot) => [

@@ -105,18 +105,27 @@ function pieceLength({ region, start, size }: Section, at: number, left: number)
   return piece;
 }
 
-/** Where nobody answers, ones are read. */
+/** Ports get naturally aligned accesses. Where nobody answers one of them, it reads ones. */
 function portsOf(space: AddressSpace | undefined): QtestPorts {
   const bytes = new Uint8Array(4);
+  const pieces = (port: number, size: number, each: (at: number, part: Uint8Array) => void): void => {
+    for (let done = 0; done < size;) {
+      let length = size - done;
+      while ((port + done) % length !== 0 || length === 3) length--;
+      each(port + done, bytes.subarray(done, done + length));
+      done += length;
+    }
+  };
   return {
     read: (port, size) => {
-      const out = bytes.subarray(0, size);
-      if (space?.read(0, port, out) !== MemTx.OK) out.fill(0xff);
-      return out.reduceRight((value, byte) => value * 256 + byte, 0);
+      pieces(port, size, (at, part) => {
+        if (space?.read(0, at, part) !== MemTx.OK) part.fill(0xff);
+      });
+      return bytes.subarray(0, size).reduceRight((value, byte) => value * 256 + byte, 0);
     },
     write: (port, size, value) => {
       for (let i = 0; i < size; i++) bytes[i] = value >>> (8 * i);
-      space?.write(0, port, bytes.subarray(0, size));
+      pieces(port, size, (at, part) => void space?.write(0, at, part));
     },
   };
 }
