@@ -1,7 +1,8 @@
 /** `npm run bench`: arguments in, a table or JSON out. */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { compare, DifferentResults, type Row } from './compare.js';
+import { compare, type Comparison, DifferentResults, type Row } from './compare.js';
+import { FIRST_REPLY } from './first-reply.js';
 import { WORKS } from './works.js';
 
 export const BENCH_USAGE = '[--json FILE] [--only TEXT] [--rounds N]';
@@ -13,6 +14,17 @@ export interface BenchStreams {
 
 const OPTIONS = { json: { type: 'string' }, only: { type: 'string' }, rounds: { type: 'string' } } as const;
 
+interface Benchmark {
+  readonly title: string;
+  /** Runs each side `rounds` times, or as often as it needs by itself. @throws DifferentResults */
+  compare(rounds?: number): Promise<Comparison>;
+}
+
+const BENCHMARKS: readonly Benchmark[] = [
+  ...WORKS.map(work => ({ title: work.title, compare: (rounds?: number) => compare(work, rounds) })),
+  FIRST_REPLY,
+];
+
 /** Exit code: 0; 1 if the two sides of a comparison computed different results; 2 for bad arguments. A target missed is no error. */
 export async function runBench(args: readonly string[], streams: BenchStreams): Promise<number> {
   let given;
@@ -23,7 +35,7 @@ export async function runBench(args: readonly string[], streams: BenchStreams): 
     return 2;
   }
   const rounds = given.rounds === undefined ? undefined : Number(given.rounds);
-  const works = WORKS.filter(({ title }) => title.includes(given.only ?? ''));
+  const works = BENCHMARKS.filter(({ title }) => title.includes(given.only ?? ''));
   if (works.length === 0 || (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0))) {
     const problem =
       works.length === 0 ? `--only: nothing is called "${given.only!}"` : '--rounds: not a positive number';
@@ -32,12 +44,14 @@ export async function runBench(args: readonly string[], streams: BenchStreams): 
   }
   const rows: Row[] = [];
   const skipped: string[] = [];
+  const notes: string[] = [];
   for (const [index, work] of works.entries()) {
     progress(streams, `[${index + 1}/${works.length}] ${work.title}`);
     try {
-      const result = await compare(work, rounds);
+      const result = await work.compare(rounds);
       rows.push(...result.rows);
       skipped.push(...result.skipped);
+      notes.push(...(result.notes ?? []));
     } catch (error) {
       progress(streams, '');
       if (!(error instanceof DifferentResults)) throw error;
@@ -47,6 +61,7 @@ export async function runBench(args: readonly string[], streams: BenchStreams): 
   }
   progress(streams, '');
   streams.stdout.write(benchText(rows));
+  for (const each of notes) streams.stdout.write(`${each}\n`);
   for (const each of skipped) streams.stderr.write(`left out: ${each}\n`);
   if (given.json !== undefined) writeFileSync(given.json, `${JSON.stringify(rows, undefined, 2)}\n`);
   return 0;

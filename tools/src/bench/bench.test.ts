@@ -81,6 +81,26 @@ test.serial('rows have the agreed fields, in the file and on the screen', async 
   t.regex(out, /^IOTLB hit, 1 K entries +C +\d/m);
 });
 
+test.serial('the first qtest reply has its bound, and QEMU beside it where there is one', async t => {
+  const before = process.env['QEMU'];
+  t.teardown(() => {
+    if (before === undefined) delete process.env['QEMU'];
+    else process.env['QEMU'] = before;
+  });
+  const qemu = join(folderOf(t), 'qemu');
+  writeFileSync(qemu, '#!/bin/sh\nread command\necho OK\n', { mode: 0o755 });
+  process.env['QEMU'] = qemu;
+  const both = await bench('--only', 'first qtest reply', '--rounds', '1');
+  t.is(both.code, 0);
+  t.regex(both.out, /^first qtest reply +QEMU +\d.*\nfirst qtest reply +400 ms +/m);
+  t.regex(both.out, /^first qtest reply, medians of 1: \d+ ms, Node alone \d+ ms, QEMU \d+ ms$/m);
+  process.env['QEMU'] = join(qemu, 'absent');
+  const alone = await bench('--only', 'first qtest reply', '--rounds', '1');
+  t.is(alone.code, 0);
+  t.notRegex(alone.out, /QEMU/);
+  t.regex(alone.err, /^left out: first qtest reply: "\S+absent" does not start \(set QEMU\)$/m);
+});
+
 test.serial('results that differ fail the run', async t => {
   const folder = folderOf(t);
   const before = process.env['CC'];

@@ -29,6 +29,8 @@ export interface Comparison {
   readonly rows: readonly Row[];
   /** Peers that could not be had, and why. */
   readonly skipped: readonly string[];
+  /** What people want to know besides ratios. */
+  readonly notes?: readonly string[];
 }
 
 /** @throws DifferentResults */
