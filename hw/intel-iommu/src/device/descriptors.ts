@@ -1,6 +1,6 @@
 /** Decoding and executing invalidation descriptors (VT-d 6.5.2, vtd.md 5.2 to 5.9). */
 import { MemTx, NO_PASID } from '@remora/core';
-import type { Field, RecordType } from '@remora/bits';
+import { hex, type Field, type RecordType } from '@remora/bits';
 import {
   ContextCacheDescriptor,
   DescriptorType,
@@ -29,6 +29,7 @@ import type { Invalidator } from './invalidate.js';
 import type { RegisterFile } from './register-file.js';
 import { violates, type ReservedMasks } from './reserved.js';
 import type { UnitState } from './state.js';
+import type { VtdTrace } from './trace-events.js';
 
 /** A descriptor has been executed. Any other result is a QueueError. */
 export const DESCRIPTOR_DONE = -1;
@@ -36,6 +37,7 @@ export const DESCRIPTOR_DONE = -1;
 const PAGE_SHIFT = 12;
 const FRAME_BITS = 52;
 const IWC = 1;
+const IM = 0x8000_0000 | 0;
 
 const LAYOUTS: Partial<Record<number, RecordType>> = {
   [DescriptorType.CONTEXT_CACHE]: ContextCacheDescriptor,
@@ -47,6 +49,19 @@ const LAYOUTS: Partial<Record<number, RecordType>> = {
   [DescriptorType.PASID_CACHE]: PasidCacheDescriptor,
   [DescriptorType.PASID_DEVICE_TLB]: PasidDeviceTlbDescriptor,
   [DescriptorType.PAGE_GROUP_RESPONSE]: PageGroupResponseDescriptor,
+};
+
+/** In traces, as QEMU calls them. */
+const TYPE_NAMES: Partial<Record<number, string>> = {
+  [DescriptorType.CONTEXT_CACHE]: 'context-cache',
+  [DescriptorType.IOTLB]: 'iotlb',
+  [DescriptorType.DEVICE_TLB]: 'device',
+  [DescriptorType.INTERRUPT_ENTRY_CACHE]: 'iec',
+  [DescriptorType.WAIT]: 'wait',
+  [DescriptorType.PASID_IOTLB]: 'p-iotlb',
+  [DescriptorType.PASID_CACHE]: 'pasid-cache',
+  [DescriptorType.PASID_DEVICE_TLB]: 'device-piotlb',
+  [DescriptorType.PAGE_GROUP_RESPONSE]: 'page-group-response',
 };
 
 export class Descriptors {
@@ -61,6 +76,7 @@ export class Descriptors {
   readonly #environment: VtdEnvironment;
   /** Q-T8: descriptors of type 8 are accepted and do nothing. */
   readonly #anyPasidDeviceTlb: boolean;
+  readonly #trace: VtdTrace;
   readonly #status = new Int32Array(1);
 
   constructor(
@@ -74,6 +90,7 @@ export class Descriptors {
     completion: EventInterrupt,
     environment: VtdEnvironment,
     anyPasidDeviceTlb: boolean,
+    trace: VtdTrace,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
@@ -85,6 +102,7 @@ export class Descriptors {
     this.#completion = completion;
     this.#environment = environment;
     this.#anyPasidDeviceTlb = anyPasidDeviceTlb;
+    this.#trace = trace;
   }
 
   /** A descriptor's type: bits 3:0, extended by bits 11:9. */
@@ -109,6 +127,8 @@ export class Descriptors {
     const type = this.typeOf(words);
     if (!this.#isAvailable(type)) return QueueError.INVALID_TYPE;
     if (type > DescriptorType.WAIT && !wide) return QueueError.INVALID_WIDTH;
+    const { vtd_inv_desc: executed } = this.#trace;
+    if (executed.on) executed.emit(TYPE_NAMES[type]!, hex(words[3]!, words[2]!), hex(words[1]!, words[0]!));
     switch (type) {
       case DescriptorType.CONTEXT_CACHE:
         return this.#contextCache(words);
@@ -279,6 +299,8 @@ export class Descriptors {
     if (this.#behaviour.queueModeChecked && selective && mask > this.#caps.maxHandleMask) {
       return QueueError.RESERVED_FIELD;
     }
+    const { vtd_inv_desc_iec: invalidated } = this.#trace;
+    if (invalidated.on) invalidated.emit(Number(selective), fields.iidx.get(words, 0), mask);
     if (selective) this.#invalidator.interruptEntryRange(fields.iidx.get(words, 0), mask);
     else this.#invalidator.interruptEntries();
     return DESCRIPTOR_DONE;
@@ -291,6 +313,7 @@ export class Descriptors {
   #wait(words: Int32Array): number {
     if (violates(this.#masks.wait, words, 0)) return QueueError.RESERVED_FIELD;
     const fields = WaitDescriptor.fields;
+    const trace = this.#trace;
     const statusWrite = fields.sw.get(words, 0) === 1;
     const interrupt = fields.if.get(words, 0) === 1;
     if (this.#behaviour.emptyWaitFails && !statusWrite && !interrupt && fields.fn.get(words, 0) === 0) {
@@ -299,13 +322,28 @@ export class Descriptors {
     if (statusWrite) {
       const status = this.#status;
       status[0] = words[1]!;
-      if (this.#environment.memory.store(words[3]!, words[2]!, status, 0, 1) !== MemTx.OK) return QueueError.NONE;
+      if (trace.vtd_inv_desc_wait_sw.on) trace.vtd_inv_desc_wait_sw.emit(hex(words[3]!, words[2]!), words[1]!);
+      if (this.#environment.memory.store(words[3]!, words[2]!, status, 0, 1) !== MemTx.OK) {
+        const { vtd_inv_desc_wait_write_fail: failed } = trace;
+        if (failed.on) failed.emit(hex(words[3]!, words[2]!), hex(words[1]!, words[0]!));
+        return QueueError.NONE;
+      }
     }
-    if (interrupt && (this.#registers.get(Reg.ICS) & IWC) === 0) {
-      this.#registers.update(Reg.ICS, 0, IWC);
-      this.#completion.raise();
-    }
+    if (interrupt) this.#complete();
     return DESCRIPTOR_DONE;
+  }
+
+  #complete(): void {
+    const registers = this.#registers;
+    const pending = (registers.get(Reg.ICS) & IWC) !== 0;
+    const { vtd_inv_desc_wait_irq: completed } = this.#trace;
+    if (completed.on) {
+      const masked = (registers.get(Reg.IECTL) & IM) !== 0;
+      completed.emit(pending ? 'pending-already' : masked ? 'masked' : 'sent');
+    }
+    if (pending) return;
+    registers.update(Reg.ICS, 0, IWC);
+    this.#completion.raise();
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Ledger, MemoryPort, VirtualClock } from '@remora/core';
+import type { Ledger, MemoryPort, Trace, VirtualClock } from '@remora/core';
 import type { AtsEndpoint } from '@remora/iommu';
 
 /** What a VT-d unit is given. */
@@ -10,6 +10,7 @@ export interface VtdEnvironment {
   /** The unit's own messages (faults, completions): they are never remapped. */
   sendMsi(hi: number, lo: number, data: number): void;
   readonly ledger?: Ledger;
+  readonly trace?: Trace;
   readonly propagation?: VtdPropagation;
   /**
    * The function that has this requester id now, if it is there and has a device TLB. Absent: nothing has one, and invalidations are done

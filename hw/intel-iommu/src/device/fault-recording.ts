@@ -1,3 +1,4 @@
+import { hex } from '@remora/bits';
 import { Access, NO_PASID, type StateReader, type StateWriter } from '@remora/core';
 import {
   Fault,
@@ -15,6 +16,7 @@ import type { Capabilities } from './capabilities.js';
 import type { VtdEnvironment } from './environment.js';
 import type { EventInterrupt } from './event-interrupt.js';
 import type { RegisterFile } from './register-file.js';
+import type { VtdTrace } from './trace-events.js';
 
 const RECORD_BYTES = 16;
 /** Conditions that share the fault event: while one is set, another raises no new event. */
@@ -31,6 +33,7 @@ export class FaultRecording {
   readonly #behaviour: Behaviour;
   readonly #environment: VtdEnvironment;
   readonly #event: EventInterrupt;
+  readonly #trace: VtdTrace;
   readonly #record = new Int32Array(FaultRecord.words);
   #next = 0;
 
@@ -40,12 +43,14 @@ export class FaultRecording {
     behaviour: Behaviour,
     environment: VtdEnvironment,
     event: EventInterrupt,
+    trace: VtdTrace,
   ) {
     this.#registers = registers;
     this.#caps = caps;
     this.#behaviour = behaviour;
     this.#environment = environment;
     this.#event = event;
+    this.#trace = trace;
   }
 
   /** The first record to be filled is record 0 again. */
@@ -69,7 +74,9 @@ export class FaultRecording {
     access: number,
     type: number = RequestType.UNTRANSLATED,
   ): void {
+    const trace = this.#trace;
     if (fpd && this.#isQualified(reason)) {
+      if (trace.vtd_fault_disabled.on) trace.vtd_fault_disabled.emit();
       this.#environment.faultSuppressed?.(reason);
       return;
     }
@@ -92,6 +99,8 @@ export class FaultRecording {
       }
       this.#recordType(record, type, access);
     }
+    const writes = (access & Access.WRITE) !== 0;
+    if (trace.vtd_dmar_fault.on) trace.vtd_dmar_fault.emit(requesterId, reason, hex(hi, lo), writes);
     const { ledger } = this.#environment;
     if (ledger?.on === true) {
       ledger.add(this.#environment.name, 'fault', {
@@ -101,7 +110,7 @@ export class FaultRecording {
         pasid,
         hi: hi >>> 0,
         lo: lo >>> 0,
-        write: (access & Access.WRITE) !== 0,
+        write: writes,
       });
     }
     this.#environment.faultOffered?.(record);
@@ -128,12 +137,17 @@ export class FaultRecording {
 
   /** Software wrote FSTS (the file has cleared its bits). */
   statusWritten(): void {
-    if ((this.#registers.get(Reg.FSTS) & EVENT_CONDITIONS) === 0) this.#event.serviced();
+    if ((this.#registers.get(Reg.FSTS) & EVENT_CONDITIONS) !== 0 || !this.#event.serviced()) return;
+    const { vtd_fsts_clear_ip: cleared } = this.#trace;
+    if (cleared.on) cleared.emit();
   }
 
   /** Software wrote a fault record: F may be clear now. */
   recordWritten(): void {
-    for (let index = 0; index < this.#caps.faultRecords; index++) if (this.#isPending(index)) return;
+    const pending = this.#isAnyPending();
+    const { vtd_fsts_ppf: updated } = this.#trace;
+    if (updated.on) updated.emit(pending);
+    if (pending) return;
     this.#registers.update(Reg.FSTS, Fsts.PPF, 0);
     if (this.#behaviour.recordClearEndsEvent) this.statusWritten();
   }
@@ -161,10 +175,14 @@ export class FaultRecording {
       this.raiseStatus(Fsts.PFO);
       return;
     }
-    registers.words.set(this.#record, this.#base(this.#next) >>> 2);
+    const { vtd_frr_new: recorded, vtd_fsts_ppf: updated } = this.#trace;
+    const record = this.#record;
+    if (recorded.on) recorded.emit(this.#next, hex(record[3]!, record[2]!), hex(record[1]!, record[0]!));
+    registers.words.set(record, this.#base(this.#next) >>> 2);
     registers.update(this.#base(this.#next) + FRCD_F_OFFSET, 0, FRCD_F);
     const first = this.#next;
     this.#next = (this.#next + 1) % this.#caps.faultRecords;
+    if (updated.on) updated.emit(true);
     if (status & Fsts.PPF) return;
     registers.update(Reg.FSTS, Fsts.FRI, first << 8);
     this.raiseStatus(Fsts.PPF);
@@ -172,6 +190,11 @@ export class FaultRecording {
 
   #base(index: number): number {
     return this.#caps.faultRecordBase + index * RECORD_BYTES;
+  }
+
+  #isAnyPending(): boolean {
+    for (let index = 0; index < this.#caps.faultRecords; index++) if (this.#isPending(index)) return true;
+    return false;
   }
 
   #isPending(index: number): boolean {

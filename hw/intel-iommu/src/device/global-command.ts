@@ -1,5 +1,6 @@
 /** GCMD and GSTS (VT-d 11.4.4, vtd.md 1.4). Every command completes within the write. */
-import { GlobalCommand, InterruptTableAddress, Reg, RootTableAddress } from '../spec/index.js';
+import { hex } from '@remora/bits';
+import { GlobalCommand, InterruptTableAddress, Reg, RootTableAddress, Ttm } from '../spec/index.js';
 import { widthMaskHi } from './address.js';
 import type { Behaviour } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
@@ -9,6 +10,7 @@ import type { Invalidator } from './invalidate.js';
 import type { RegisterFile } from './register-file.js';
 import { supportedCommands } from './register-map.js';
 import type { UnitState } from './state.js';
+import type { VtdTrace } from './trace-events.js';
 
 export class GlobalCommands {
   readonly #caps: Capabilities;
@@ -18,6 +20,7 @@ export class GlobalCommands {
   readonly #queue: InvalidationQueue;
   readonly #invalidator: Invalidator;
   readonly #propagation: VtdPropagation | undefined;
+  readonly #trace: VtdTrace;
   readonly #supported: number;
   /** Of high words of addresses that are latched. */
   readonly #pointerMask: number;
@@ -30,6 +33,7 @@ export class GlobalCommands {
     queue: InvalidationQueue,
     invalidator: Invalidator,
     propagation: VtdPropagation | undefined,
+    trace: VtdTrace,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
@@ -38,12 +42,15 @@ export class GlobalCommands {
     this.#queue = queue;
     this.#invalidator = invalidator;
     this.#propagation = propagation;
+    this.#trace = trace;
     this.#supported = supportedCommands(caps, behaviour);
     this.#pointerMask = behaviour.pointersTruncated ? widthMaskHi(caps.haw) : -1;
   }
 
   /** Software wrote GCMD. */
   written(): void {
+    const { vtd_reg_write_gcmd: wrote } = this.#trace;
+    if (wrote.on) wrote.emit(this.#registers.get(Reg.GSTS), this.#registers.get(Reg.GCMD));
     const command = this.#registers.get(Reg.GCMD) & this.#supported;
     const changed = (command ^ this.#registers.get(Reg.GSTS)) & this.#supported;
     if (this.#behaviour.oneShotsFirst) {
@@ -78,7 +85,7 @@ export class GlobalCommands {
     }
     this.#status(bit, on);
     if (bit === GlobalCommand.TE) this.#translationEnable(on);
-    else if (bit === GlobalCommand.IRE) this.#state.interruptRemapping = on;
+    else if (bit === GlobalCommand.IRE) this.#remappingEnable(on);
     else if (bit === GlobalCommand.CFI) this.#state.compatibilityFormat = on;
   }
 
@@ -93,6 +100,8 @@ export class GlobalCommands {
     state.rootHi = this.#registers.get(Reg.RTADDR + 4) & this.#pointerMask;
     state.rootLo = lo & ~0xfff;
     state.ttm = this.#behaviour.modeFromOneBit ? (this.#caps.scalable ? ttm & 1 : 0) : ttm;
+    const { vtd_reg_dmar_root: set } = this.#trace;
+    if (set.on) set.emit(hex(state.rootHi, state.rootLo), state.ttm === Ttm.SCALABLE);
     if (this.#caps.srtpFlushes) this.#invalidator.everything();
     this.#propagation?.rootTableSet?.();
   }
@@ -107,9 +116,19 @@ export class GlobalCommands {
     state.interruptTableEntries = 2 ** (InterruptTableAddress.fields.s.get(words, at) + 1);
     const extended = this.#caps.extendedInterruptMode || this.#behaviour.extendedInterruptsAlways;
     state.extendedInterruptMode = extended && InterruptTableAddress.fields.eime.get(words, at) === 1;
+    const { vtd_reg_ir_root: set } = this.#trace;
+    if (set.on) set.emit(hex(state.interruptTableHi, state.interruptTableLo), state.interruptTableEntries);
+  }
+
+  #remappingEnable(on: boolean): void {
+    const { vtd_ir_enable: enabled } = this.#trace;
+    if (enabled.on) enabled.emit(on);
+    this.#state.interruptRemapping = on;
   }
 
   #translationEnable(on: boolean): void {
+    const { vtd_dmar_enable: enabled } = this.#trace;
+    if (enabled.on) enabled.emit(on);
     this.#state.translationEnabled = on;
     if (this.#behaviour.translationChangeFlushes) this.#invalidator.everything();
     this.#propagation?.translationChanged?.(on);

@@ -64,6 +64,7 @@ export class IntelIommu implements Device {
       name: context.name,
       memory: addressSpace,
       ledger,
+      trace: context.trace,
       ...(config.propagation ? { propagation: this.propagation } : {}),
       sendMsi: (hi, lo, data) => context.msi(hi, lo, data),
       endpoint: requesterId => this.spaces.endpoint(requesterId),

@@ -2,6 +2,7 @@
  * Interrupt remapping (VT-d 5.1, 5.2; vtd.md 8): from an interrupt request to the message that processors get, or to a posted
  * interrupt in memory. Checks are made in the order of vtd.md 8.3; the first that fails is the fault.
  */
+import { hex } from '@remora/bits';
 import { Access, MemTx, NO_PASID, type MemoryPort } from '@remora/core';
 import type { RemappedInterrupt } from '@remora/iommu';
 import {
@@ -23,6 +24,7 @@ import type { Capabilities } from './capabilities.js';
 import type { FaultRecording } from './fault-recording.js';
 import type { InterruptEntryCache } from './interrupt-entry-cache.js';
 import type { UnitState } from './state.js';
+import type { VtdTrace } from './trace-events.js';
 
 /** Bits of an interrupt index. */
 const INDEX_MASK = 0xffff;
@@ -41,6 +43,7 @@ export class InterruptRemapping {
   readonly #state: UnitState;
   readonly #cache: InterruptEntryCache;
   readonly #faults: FaultRecording;
+  readonly #trace: VtdTrace;
   readonly #request = new Int32Array(InterruptRequest.words);
   readonly #entry = new Int32Array(InterruptEntry.words);
   readonly #descriptor = new Int32Array(PostedDescriptor.words);
@@ -56,6 +59,7 @@ export class InterruptRemapping {
     state: UnitState,
     cache: InterruptEntryCache,
     faults: FaultRecording,
+    trace: VtdTrace,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
@@ -63,6 +67,7 @@ export class InterruptRemapping {
     this.#state = state;
     this.#cache = cache;
     this.#faults = faults;
+    this.#trace = trace;
   }
 
   /** See VtdUnit.remapInterrupt. */
@@ -71,11 +76,16 @@ export class InterruptRemapping {
     out.hi = hi;
     out.lo = lo;
     out.data = data;
-    if (!this.#state.interruptRemapping) return 0;
+    const { vtd_ir_remap_msi_req: requested } = this.#trace;
+    if (requested.on) requested.emit(hex(hi, lo), data);
     this.#index = 0;
     this.#fpd = false;
-    const reason = this.#remap(requesterId, hi, lo, data, out);
-    if (reason === 0) return 0;
+    const reason = this.#state.interruptRemapping ? this.#remap(requesterId, hi, lo, data, out) : 0;
+    if (reason === 0) {
+      const { vtd_ir_remap_msi: remapped } = this.#trace;
+      if (remapped.on) remapped.emit(hex(hi, lo), data, hex(out.hi, out.lo), out.data);
+      return 0;
+    }
     out.send = false;
     if (report) {
       // The index is in bits 63:48 of the fault's information (vtd.md 1.14).
@@ -121,6 +131,8 @@ export class InterruptRemapping {
     const lo = (interruptTableLo >>> 0) + index * InterruptEntry.bytes;
     const hi = interruptTableHi + (lo > 0xffff_ffff ? 1 : 0);
     if (this.#memory.load(hi, lo | 0, entry, 0, InterruptEntry.words) !== MemTx.OK) return Fault.IR_4;
+    const { vtd_ir_irte_get: got } = this.#trace;
+    if (got.on) got.emit(index, hex(entry[1]!, entry[0]!), hex(entry[3]!, entry[2]!));
     const reason = this.#check();
     const keeps = reason === 0 || this.#caps.cachingMode;
     if (keeps && this.#behaviour.interruptEntriesCached) this.#cache.insert(index, entry);
@@ -175,6 +187,11 @@ export class InterruptRemapping {
     const { fields } = InterruptMessage;
     const layout = this.#state.extendedInterruptMode ? InterruptEntry : XapicInterruptEntry;
     const level = tm.get(entry, 0);
+    const { vtd_ir_remap: composed } = this.#trace;
+    if (composed.on) {
+      const destination = layout.fields.dst.get(entry, 0);
+      composed.emit(this.#index, level, v.get(entry, 0), dlm.get(entry, 0), destination, dm.get(entry, 0));
+    }
     message.fill(0);
     fields.dm.set(message, 0, dm.get(entry, 0));
     fields.rh.set(message, 0, rh.get(entry, 0));

@@ -1,4 +1,5 @@
 /** What invalidations remove from the unit's own caches (vtd.md 5.11). Descriptors and register commands both end here. */
+import { hex } from '@remora/bits';
 import type { Iotlb, PagingStructureCache } from '@remora/iommu';
 import { Granularity, PasidCacheGranularity, PasidIotlbGranularity } from '../spec/index.js';
 import type { Behaviour } from './behaviour.js';
@@ -9,6 +10,7 @@ import { TlbKind } from './lookup.js';
 import type { PassingRequesters } from './passing-requesters.js';
 import type { PasidEntryCache } from './pasid-entry-cache.js';
 import type { RequesterIotlb } from './requester-iotlb.js';
+import type { VtdTrace } from './trace-events.js';
 
 const PAGE_SHIFT = 12;
 const WHOLE_SPACE = 64;
@@ -27,6 +29,7 @@ export class Invalidator {
   readonly #structures: PagingStructureCache | undefined;
   readonly #interruptEntries: InterruptEntryCache;
   readonly #propagation: VtdPropagation | undefined;
+  readonly #trace: VtdTrace;
   readonly #passing: PassingRequesters | undefined;
 
   constructor(
@@ -39,6 +42,7 @@ export class Invalidator {
     propagation: VtdPropagation | undefined,
     byRequester: RequesterIotlb | undefined,
     passing: PassingRequesters | undefined,
+    trace: VtdTrace,
   ) {
     this.#behaviour = behaviour;
     this.#contexts = contexts;
@@ -47,12 +51,15 @@ export class Invalidator {
     this.#structures = structures;
     this.#interruptEntries = interruptEntries;
     this.#propagation = propagation;
+    this.#trace = trace;
     this.#byRequester = byRequester;
     this.#passing = passing;
   }
 
   /** All caches of DMA remapping: SRTP with CAP.ESRTPS, and reset. */
   everything(): void {
+    const { vtd_context_cache_reset: reset } = this.#trace;
+    if (reset.on) reset.emit();
     this.#contexts.invalidateAll();
     this.#pasids.invalidateAll();
     this.#iotlb.invalidateAll();
@@ -63,6 +70,7 @@ export class Invalidator {
 
   /** `granularity` is a Granularity. Returns what propagation returned. */
   contextCache(granularity: number, domain: number, sourceId: number, functionMask: number, scalable: boolean): number {
+    this.#traceContexts(granularity, domain, sourceId, functionMask);
     // A scalable-mode context entry has no domain, so that a domain is all of them.
     if (granularity === Granularity.DEVICE) {
       const anyDomain = scalable || !this.#behaviour.contextDomainCompared;
@@ -89,6 +97,7 @@ export class Invalidator {
   iotlb(granularity: number, domain: number, hi: number, lo: number, mask: number, leaf: boolean): number {
     const iotlb = this.#iotlb;
     const structures = this.#structures;
+    this.#traceIotlb(granularity, domain, hi, lo, mask);
     if (granularity === Granularity.GLOBAL) {
       iotlb.invalidateAll();
       this.#byRequester?.invalidateAll();
@@ -123,6 +132,7 @@ export class Invalidator {
     mask: number,
     leaf: boolean,
   ): number {
+    this.#tracePasidIotlb(granularity, domain, pasid, hi, lo, mask);
     this.#pasidTranslations(granularity, domain, pasid, hi, lo, mask);
     this.#pasidStructures(granularity, domain, pasid, hi, lo, mask, leaf);
     return this.#propagation?.pasidIotlbInvalidate?.(granularity, domain, pasid, hi, lo, mask, leaf) ?? 0;
@@ -177,6 +187,31 @@ export class Invalidator {
       structures.invalidateSpace(first);
       structures.invalidateSpace(nested);
     }
+  }
+
+  #traceContexts(granularity: number, domain: number, sourceId: number, functionMask: number): void {
+    const trace = this.#trace;
+    if (granularity === Granularity.GLOBAL) {
+      if (trace.vtd_inv_desc_cc_global.on) trace.vtd_inv_desc_cc_global.emit();
+    } else if (granularity === Granularity.DOMAIN) {
+      if (trace.vtd_inv_desc_cc_domain.on) trace.vtd_inv_desc_cc_domain.emit(domain);
+    } else if (trace.vtd_inv_desc_cc_devices.on) trace.vtd_inv_desc_cc_devices.emit(sourceId, functionMask);
+  }
+
+  #traceIotlb(granularity: number, domain: number, hi: number, lo: number, mask: number): void {
+    const trace = this.#trace;
+    if (granularity === Granularity.GLOBAL) {
+      if (trace.vtd_inv_desc_iotlb_global.on) trace.vtd_inv_desc_iotlb_global.emit();
+    } else if (granularity === Granularity.DOMAIN) {
+      if (trace.vtd_inv_desc_iotlb_domain.on) trace.vtd_inv_desc_iotlb_domain.emit(domain);
+    } else if (trace.vtd_inv_desc_iotlb_pages.on) trace.vtd_inv_desc_iotlb_pages.emit(domain, hex(hi, lo), mask);
+  }
+
+  #tracePasidIotlb(granularity: number, domain: number, pasid: number, hi: number, lo: number, mask: number): void {
+    const { vtd_inv_desc_iotlb_pasid: whole, vtd_inv_desc_iotlb_pasid_pages: pages } = this.#trace;
+    if (granularity === PasidIotlbGranularity.PASID) {
+      if (whole.on) whole.emit(domain, pasid);
+    } else if (pages.on) pages.emit(domain, hex(hi, lo), mask, pasid);
   }
 
   /** All IRTEs. */

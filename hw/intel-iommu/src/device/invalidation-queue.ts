@@ -1,4 +1,5 @@
 /** The invalidation queue: fetching, errors, restart (VT-d 6.5, vtd.md 5.1). */
+import { hex } from '@remora/bits';
 import { MemTx, type StateReader, type StateWriter } from '@remora/core';
 import {
   DescriptorType,
@@ -18,6 +19,7 @@ import type { VtdEnvironment } from './environment.js';
 import type { FaultRecording } from './fault-recording.js';
 import type { RegisterFile } from './register-file.js';
 import type { UnitState } from './state.js';
+import type { VtdTrace } from './trace-events.js';
 
 const NARROW_BYTES = 16;
 const WIDE_BYTES = 32;
@@ -41,6 +43,7 @@ export class InvalidationQueue {
   readonly #faults: FaultRecording;
   readonly #descriptors: Descriptors;
   readonly #environment: VtdEnvironment;
+  readonly #trace: VtdTrace;
   readonly #words = new Int32Array(WIDE_BYTES / 4);
   // Latched from IQA when the queue is enabled.
   #baseHi = 0;
@@ -63,6 +66,7 @@ export class InvalidationQueue {
     faults: FaultRecording,
     descriptors: Descriptors,
     environment: VtdEnvironment,
+    trace: VtdTrace,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
@@ -71,6 +75,7 @@ export class InvalidationQueue {
     this.#faults = faults;
     this.#descriptors = descriptors;
     this.#environment = environment;
+    this.#trace = trace;
   }
 
   reset(): void {
@@ -112,11 +117,19 @@ export class InvalidationQueue {
     this.#wide = this.#saysWide();
     this.#registers.set(Reg.IQH, 0);
     this.#state.queueEnabled = true;
-    if (this.#registers.get(Reg.IQT) !== 0) this.tailWritten();
+    const { vtd_inv_qi_enable: enabled, vtd_inv_qi_setup: latched, vtd_warn_invalid_qi_tail: early } = this.#trace;
+    if (enabled.on) enabled.emit(true);
+    if (latched.on) latched.emit(hex(this.#baseHi, this.#baseLo), this.#bytes / this.#descriptorBytes);
+    const tail = this.#registers.get(Reg.IQT);
+    if (tail === 0) return;
+    if (early.on) early.emit(tail);
+    if (this.#takesTail()) this.run();
   }
 
   /** GCMD.QIE was cleared. Returns false if the queue stays enabled. */
   disable(): boolean {
+    const { vtd_inv_qi_enable: enabled } = this.#trace;
+    if (enabled.on) enabled.emit(false);
     const idle = this.#registers.get(Reg.IQH) === this.#tail && this.#lastType === DescriptorType.WAIT;
     if (this.#behaviour.queueDisableNeedsWait && !idle) return false;
     this.#registers.set(Reg.IQH, 0);
@@ -133,14 +146,20 @@ export class InvalidationQueue {
 
   /** Software wrote IQT. */
   tailWritten(): void {
+    if (!this.#takesTail()) return;
+    const { vtd_inv_qi_tail: taken } = this.#trace;
+    if (taken.on) taken.emit(Math.floor((this.#tail >>> 0) / (this.#isWide() ? WIDE_BYTES : NARROW_BYTES)));
+    this.run();
+  }
+
+  #takesTail(): boolean {
     const lo = this.#registers.get(Reg.IQT);
     if (this.#behaviour.misalignedTailIgnored && this.#isWide() && (lo & MISALIGNED) !== 0) {
-      this.#stop(QueueError.MISALIGNED_TAIL);
-      return;
+      return this.#stop(QueueError.MISALIGNED_TAIL);
     }
     this.#tail = lo;
     this.#tailIsChecked = false;
-    this.run();
+    return true;
   }
 
   /** Processes descriptors until the queue is empty or stops at an error. */
@@ -148,6 +167,8 @@ export class InvalidationQueue {
     if (this.#running) return;
     this.#running = true;
     this.#tailIsChecked = false;
+    const { vtd_inv_qi_fetch: fetched } = this.#trace;
+    if (fetched.on && this.#isOpen()) fetched.emit();
     try {
       let steps = 0;
       while (this.#isOpen() && this.#tailIsValid() && this.#registers.get(Reg.IQH) !== this.#tail) {
@@ -164,6 +185,10 @@ export class InvalidationQueue {
     if (!this.#waiting || this.#registers.get(Reg.IQH) === this.#tail) return;
     this.#waiting = false;
     this.#advance();
+  }
+
+  get #descriptorBytes(): number {
+    return this.#wide ? WIDE_BYTES : NARROW_BYTES;
   }
 
   /** Whether descriptors are processed at all. Any of them may end that: its status word may be written to the unit itself. */
@@ -203,7 +228,9 @@ export class InvalidationQueue {
     const words = this.#words;
     const registers = this.#registers;
     const head = registers.get(Reg.IQH);
-    const bytes = this.#wide ? WIDE_BYTES : NARROW_BYTES;
+    const bytes = this.#descriptorBytes;
+    const { vtd_inv_qi_head: read } = this.#trace;
+    if (read.on) read.emit(head / bytes);
     this.#waiting = false;
     if (!this.#wide) words.fill(0, NARROW_BYTES / 4);
     // The queue is aligned to a page, but may span pages beyond a 4 GiB boundary.
@@ -227,7 +254,7 @@ export class InvalidationQueue {
   }
 
   #advance(): void {
-    const next = this.#registers.get(Reg.IQH) + (this.#wide ? WIDE_BYTES : NARROW_BYTES);
+    const next = this.#registers.get(Reg.IQH) + this.#descriptorBytes;
     this.#registers.set(Reg.IQH, next >= this.#bytes ? 0 : next);
   }
 

@@ -118,10 +118,10 @@ export class Lookup {
   }
 
   /**
-   * Brings a PASID entry into the cache; `table[at ..]` is the requester's context record. Returns the record's index, or the negated
-   * fault reason.
+   * Brings a PASID entry into the cache; `table[at ..]` is the requester's context record; `hidden` as TableReader.pasidEntry has it.
+   * Returns the record's index, or the negated fault reason.
    */
-  fillPasid(requesterId: number, pasid: number, table: Int32Array, at: number): number {
+  fillPasid(requesterId: number, pasid: number, table: Int32Array, at: number, hidden = false): number {
     const { faulting } = this.pasids;
     if (faulting !== undefined) {
       const key = faulting.key(requesterId, pasid);
@@ -130,7 +130,7 @@ export class Lookup {
     }
     const entry = this.#entry;
     this.#reader.fpd = (table[at + Ctx.FLAGS]! & CtxFlag.FPD) !== 0;
-    const reason = this.#reader.pasidEntry(table[at + Ctx.TABLE_HI]!, table[at + Ctx.TABLE_LO]!, pasid, entry);
+    const reason = this.#reader.pasidEntry(table[at + Ctx.TABLE_HI]!, table[at + Ctx.TABLE_LO]!, pasid, entry, hidden);
     if (reason !== 0) {
       faulting?.add(requesterId, pasid, reason, this.fpd);
       return -reason;

@@ -1,4 +1,5 @@
 /** The register window: what each write sets off (VT-d 11.4, vtd.md 1.1). */
+import { hex } from '@remora/bits';
 import type { MmioOps } from '@remora/core';
 import { FRCD_F_OFFSET, Fsts, Reg, type VirtualCommandLayout } from '../spec/index.js';
 import type { Behaviour } from './behaviour.js';
@@ -12,6 +13,7 @@ import type { PageRequestQueue } from './page-request-queue.js';
 import type { RegisterCommands } from './register-commands.js';
 import type { RegisterFile } from './register-file.js';
 import { isWideRegister } from './register-map.js';
+import type { VtdTrace } from './trace-events.js';
 import type { VirtualCommands } from './virtual-command.js';
 
 const ALL_ONES = 0xffff_ffff;
@@ -37,6 +39,7 @@ export class RegisterBlock {
   readonly #registers: RegisterFile;
   readonly #environment: VtdEnvironment;
   readonly #effects: RegisterEffects;
+  readonly #trace: VtdTrace;
 
   constructor(
     caps: Capabilities,
@@ -45,6 +48,7 @@ export class RegisterBlock {
     registers: RegisterFile,
     environment: VtdEnvironment,
     effects: RegisterEffects,
+    trace: VtdTrace,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
@@ -52,16 +56,21 @@ export class RegisterBlock {
     this.#registers = registers;
     this.#environment = environment;
     this.#effects = effects;
+    this.#trace = trace;
     this.ops = {
       valid: { min: 4, max: 8 },
       impl: { min: 4, max: 8 },
       // The unit's own message may be handled while a register write is still being carried out, and its handler reads registers.
       reentrant: true,
-      read: offset => this.#read(offset, 4),
+      read: offset => {
+        if (trace.vtd_reg_read.on) trace.vtd_reg_read.emit(offset, 4);
+        return this.#read(offset, 4);
+      },
       write: (offset, value) => {
         this.#logged(offset, 0, value, 4);
       },
       read64: (offset, out) => {
+        if (trace.vtd_reg_read.on) trace.vtd_reg_read.emit(offset, 8);
         out[0] = this.#read(offset, 8);
         out[1] = this.#read(offset + 4, 4);
       },
@@ -80,6 +89,8 @@ export class RegisterBlock {
   }
 
   #logged(offset: number, hi: number, lo: number, size: number): void {
+    const { vtd_reg_write: wrote } = this.#trace;
+    if (wrote.on) wrote.emit(offset, size, size === 8 ? hex(hi, lo) : lo);
     if (offset + size > this.#behaviour.windowBytes) return;
     const { ledger, name } = this.#environment;
     if (ledger?.on !== true) {
@@ -124,6 +135,7 @@ export class RegisterBlock {
   /** The dword at `offset` has been written. Command registers act on the dword that holds the command bit. */
   #act(offset: number): void {
     const effects = this.#effects;
+    const trace = this.#trace;
     switch (offset) {
       case Reg.GCMD:
         effects.global.written();
@@ -135,15 +147,18 @@ export class RegisterBlock {
         this.#faultStatusWritten();
         return;
       case Reg.FECTL:
+        if (trace.vtd_reg_write_fectl.on) trace.vtd_reg_write_fectl.emit(this.#registers.get(offset));
         effects.faultEvent.controlWritten();
         return;
       case Reg.IQT:
         effects.queue.tailWritten();
         return;
       case Reg.ICS:
-        if (this.#registers.get(Reg.ICS) === 0) effects.completionEvent.serviced();
+        if (this.#registers.get(Reg.ICS) !== 0 || !effects.completionEvent.serviced()) return;
+        if (trace.vtd_reg_ics_clear_ip.on) trace.vtd_reg_ics_clear_ip.emit();
         return;
       case Reg.IECTL:
+        if (trace.vtd_reg_write_iectl.on) trace.vtd_reg_write_iectl.emit(this.#registers.get(offset));
         effects.completionEvent.controlWritten();
         return;
       case Reg.PRS:

@@ -6,6 +6,7 @@
  */
 import type { IotlbEntry } from '@remora/iommu';
 import { baseMaskHi, baseMaskLo } from './address.js';
+import type { VtdTrace } from './trace-events.js';
 
 // Words of an entry.
 /** 0: free. Else log2 of the page size, then the access byte, then the kind. */
@@ -30,6 +31,7 @@ const NONE = -1;
 
 export class RequesterIotlb {
   readonly #limit: number;
+  readonly #trace: VtdTrace | undefined;
   readonly #words: Int32Array;
   /** The first slot of each hash bucket. */
   readonly #heads = new Int32Array(BUCKETS).fill(NONE);
@@ -39,8 +41,9 @@ export class RequesterIotlb {
   #size = 0;
 
   /** At most `limit` translations are kept. */
-  constructor(limit: number) {
+  constructor(limit: number, trace?: VtdTrace) {
     this.#limit = limit;
+    this.#trace = trace;
     this.#words = new Int32Array(limit * WORDS);
     this.#next = new Int32Array(limit);
     this.invalidateAll();
@@ -89,7 +92,7 @@ export class RequesterIotlb {
     outLo: number,
     access: number,
   ): void {
-    if (this.#size >= this.#limit) this.invalidateAll();
+    if (this.#size >= this.#limit) this.#dropForRoom();
     const words = this.#words;
     const pageHi = hi & baseMaskHi(shift);
     const pageLo = lo & baseMaskLo(shift);
@@ -161,6 +164,12 @@ export class RequesterIotlb {
         access: this.access(slot),
       };
     }
+  }
+
+  #dropForRoom(): void {
+    const reset = this.#trace?.vtd_iotlb_reset;
+    if (reset?.on === true) reset.emit('full');
+    this.invalidateAll();
   }
 
   #find(requesterId: number, pasid: number, shift: number, pageHi: number, pageLo: number): number {

@@ -1,4 +1,5 @@
 /** One request's way through the unit (VT-d 3.3, vtd.md 4.2 to 4.4). Nothing here allocates. */
+import { hex } from '@remora/bits';
 import * as core from '@remora/core';
 import type { Translation } from '@remora/core';
 import type { Iotlb } from '@remora/iommu';
@@ -18,6 +19,7 @@ import type { RequesterIotlb } from './requester-iotlb.js';
 import * as secondStage from './second-stage.js';
 import type { SecondStageWalk } from './second-stage.js';
 import type { UnitState } from './state.js';
+import type { VtdTrace } from './trace-events.js';
 
 // The module's own, for speed: see second-stage.ts.
 const { Access, NO_PASID } = core;
@@ -52,6 +54,7 @@ export class Translator {
   readonly #first: FirstStageWalk;
   readonly #second: SecondStageWalk;
   readonly #faults: FaultRecording;
+  readonly #trace: VtdTrace;
   // The request being translated, for its fault record.
   #type: number = RequestType.UNTRANSLATED;
   #requesterId = 0;
@@ -76,6 +79,7 @@ export class Translator {
     faults: FaultRecording,
     byRequester: RequesterIotlb | undefined,
     passing: PassingRequesters | undefined,
+    trace: VtdTrace,
   ) {
     this.#caps = caps;
     this.#behaviour = behaviour;
@@ -91,6 +95,7 @@ export class Translator {
     this.#first = first;
     this.#second = second;
     this.#faults = faults;
+    this.#trace = trace;
   }
 
   /** Translates one untranslated request. Returns 0 and fills `out`, or the fault reason, which has then been recorded. */
@@ -109,7 +114,9 @@ export class Translator {
       if ((access & Access.READ_WRITE) === Access.WRITE) return this.#identity(out);
       return this.#refuse(state.ttm === Ttm.SCALABLE ? Fault.SGN_8 : Fault.LGN_4, false, false);
     }
-    return this.#byMode(out);
+    const reason = this.#byMode(out);
+    if (reason === 0 && this.#trace.vtd_dmar_translate.on) this.#translated(out);
+    return reason;
   }
 
   /**
@@ -126,7 +133,10 @@ export class Translator {
     out: Translation,
   ): number {
     this.#take(type, requesterId, pasid, hi, lo, access);
-    return this.#byMode(out);
+    const reason = this.#byMode(out);
+    const { vtd_dmar_translate: translated } = this.#trace;
+    if (reason === 0 && type === RequestType.TRANSLATION && translated.on) this.#translated(out);
+    return reason;
   }
 
   /** Records that the last attempt was refused for `reason`, unless FPD suppresses it. `access` is that of the whole request. */
@@ -157,10 +167,12 @@ export class Translator {
     if (this.#byRequester !== undefined && this.#cached(-1, out)) return 0;
     const requesterId = this.#requesterId;
     const contexts = this.#lookup.contexts;
-    if (!contexts.has(requesterId)) {
+    const known = contexts.has(requesterId);
+    if (!known) {
       const reason = this.#lookup.fillLegacyContext(requesterId);
       if (reason !== 0) return this.#refuse(reason, this.#lookup.fpd, false);
     }
+    this.#usesContext(known);
     const table = contexts.table(requesterId);
     const at = contexts.at(requesterId);
     const fpd = (table[at + Ctx.FLAGS]! & CtxFlag.FPD) !== 0;
@@ -199,6 +211,8 @@ export class Translator {
       const reason = lookup.fillScalableContext(requesterId);
       if (reason !== 0) return this.#refuse(reason, lookup.fpd, false);
     }
+    const kept = known || !this.#behaviour.contextNeedsPasid;
+    if (kept) this.#usesContext(known);
     const table = contexts.table(requesterId);
     const at = contexts.at(requesterId);
     const flags = table[at + Ctx.FLAGS]!;
@@ -222,13 +236,15 @@ export class Translator {
     if (!this.#behaviour.pasidsCached) lookup.pasids.invalidateAll();
     let record = lookup.pasids.find(requesterId, pasid);
     if (record < 0) {
-      record = lookup.fillPasid(requesterId, pasid, table, at);
+      const hidden = known && this.#behaviour.fpdHidesPasidErrors;
+      record = lookup.fillPasid(requesterId, pasid, table, at, hidden);
       if (record < 0) {
-        const fpd = this.#behaviour.lookupFpd ? lookup.fpd : (flags & CtxFlag.FPD) !== 0;
-        if (!known && this.#behaviour.contextNeedsPasid) contexts.invalidateDevice(requesterId, 0, 0, true);
+        const fpd = this.#behaviour.lookupFpd || hidden ? lookup.fpd : (flags & CtxFlag.FPD) !== 0;
+        if (!kept) contexts.invalidateDevice(requesterId, 0, 0, true);
         return this.#refuse(-record, fpd, false);
       }
     }
+    if (!kept) this.#usesContext(false);
     this.#lookupPasid = pasid;
     return this.#byEntry(lookup.pasids.words, record, privileged, out);
   }
@@ -315,6 +331,8 @@ export class Translator {
     out.lo = iotlb.lo(slot);
     out.shift = iotlb.shift(slot);
     out.access = this.#granted(marks);
+    const { vtd_iotlb_page_hit: hit } = this.#trace;
+    if (hit.on) hit.emit(this.#requesterId, this.#lookupPasid, hex(this.#hi, this.#lo), hex(out.hi, out.lo));
     this.#leaveOutInterrupts(out);
     return true;
   }
@@ -338,6 +356,10 @@ export class Translator {
       outHi |= this.#hi & ~baseMaskHi(shift);
       outLo |= this.#lo & ~baseMaskLo(shift) & baseMaskLo(PAGE_SHIFT);
       outShift = PAGE_SHIFT;
+    }
+    const { vtd_iotlb_page_update: update } = this.#trace;
+    if (update.on) {
+      update.emit(this.#requesterId, this.#lookupPasid, hex(this.#hi, this.#lo), hex(outHi, outLo), domain);
     }
     if (this.#byRequester === undefined) {
       this.#iotlb.insert(asid, this.#hi, this.#lo, outShift, outHi, outLo, marks);
@@ -404,6 +426,8 @@ export class Translator {
   #passThrough(width: number, beyond: number, fpd: boolean, out: Translation): number {
     const passing = this.#passing;
     if (passing === undefined && isBeyond(this.#hi, width)) return this.#refuse(beyond, fpd, true);
+    const { vtd_translate_pt: passed } = this.#trace;
+    if (passed.on) passed.emit(this.#requesterId, hex(this.#hi, this.#lo));
     if (this.#pasid === NO_PASID) passing?.look(this.#requesterId);
     return this.#identity(out);
   }
@@ -414,6 +438,19 @@ export class Translator {
     out.shift = PAGE_SHIFT;
     out.access = this.#type === RequestType.TRANSLATION ? Access.READ_WRITE : ALL_ACCESS;
     return 0;
+  }
+
+  /** A context entry came from its cache (`known`), or into it. */
+  #usesContext(known: boolean): void {
+    const used = known ? this.#trace.vtd_iotlb_cc_hit : this.#trace.vtd_iotlb_cc_update;
+    if (used.on) used.emit(this.#requesterId >>> 8, this.#requesterId & 0xff);
+  }
+
+  #translated(out: Translation): void {
+    const [bus, devfn] = [this.#requesterId >>> 8, this.#requesterId & 0xff];
+    const iova = hex(this.#hi & baseMaskHi(out.shift), this.#lo & baseMaskLo(out.shift));
+    const mask = hex(~baseMaskHi(out.shift), ~baseMaskLo(out.shift));
+    this.#trace.vtd_dmar_translate.emit(bus, devfn >>> 3, devfn & 7, iova, hex(out.hi, out.lo), mask);
   }
 
   #refuse(reason: number, fpd: boolean, walking: boolean): number {

@@ -45,6 +45,7 @@ import { ReservedMasks } from './reserved.js';
 import { SecondStageWalk } from './second-stage.js';
 import { UnitState } from './state.js';
 import { TableReader } from './table-reader.js';
+import { vtdTrace, type VtdTrace } from './trace-events.js';
 import { Translator } from './translate.js';
 import { VirtualCommands } from './virtual-command.js';
 
@@ -70,6 +71,7 @@ export class VtdUnit {
   /** Raw register contents, for inspection, snapshots and tests that force a state. Changing them has no side effects. */
   readonly registers: RegisterFile;
   readonly #environment: VtdEnvironment;
+  readonly #trace: VtdTrace;
   readonly #state = new UnitState();
   readonly #lookup: Lookup;
   readonly #iotlb: Iotlb;
@@ -102,6 +104,7 @@ export class VtdUnit {
     const state = this.#state;
     const registers = registerMap(caps, behaviour, layout);
     const masks = new ReservedMasks(caps, behaviour);
+    const trace = vtdTrace(environment);
     this.config = config;
     this.capabilities = caps;
     this.behaviour = behaviour;
@@ -111,12 +114,13 @@ export class VtdUnit {
     this.ecapLo = caps.ecapLo;
     this.registers = registers;
     this.#environment = environment;
+    this.#trace = trace;
 
     this.#iotlb = new Iotlb(config['iotlb-entries']);
     const limit = behaviour.requesterTranslations;
-    const byRequester = limit > 0 ? new RequesterIotlb(limit) : undefined;
+    const byRequester = limit > 0 ? new RequesterIotlb(limit, trace) : undefined;
     this.#byRequester = byRequester;
-    this.#reader = new TableReader(caps, behaviour, memory, state, masks);
+    this.#reader = new TableReader(caps, behaviour, memory, state, masks, trace);
     this.#inspectingReader = new TableReader(caps, behaviour, memory, state, masks);
     const faultsCached = behaviour.faultsCached && caps.cachingMode;
     const contexts = new ContextCache(faultsCached ? new FaultingContexts() : undefined);
@@ -151,11 +155,12 @@ export class VtdUnit {
       propagation,
       byRequester,
       passing,
+      trace,
     );
 
-    const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL);
-    const completionEvent = new EventInterrupt(registers, environment, Reg.IECTL);
-    this.#faults = new FaultRecording(registers, caps, behaviour, environment, faultEvent);
+    const faultEvent = new EventInterrupt(registers, environment, Reg.FECTL, trace);
+    const completionEvent = new EventInterrupt(registers, environment, Reg.IECTL, trace);
+    this.#faults = new FaultRecording(registers, caps, behaviour, environment, faultEvent, trace);
     this.#deviceTlbs = new DeviceTlbInvalidations(registers, behaviour, this.#faults, environment);
     const descriptors = new Descriptors(
       caps,
@@ -168,10 +173,20 @@ export class VtdUnit {
       completionEvent,
       environment,
       config['quirk-any-pasid-device-tlb'],
+      trace,
     );
-    this.#queue = new InvalidationQueue(caps, behaviour, registers, state, this.#faults, descriptors, environment);
+    this.#queue = new InvalidationQueue(
+      caps,
+      behaviour,
+      registers,
+      state,
+      this.#faults,
+      descriptors,
+      environment,
+      trace,
+    );
     this.#deviceTlbs.serves(this.#queue);
-    const pageEvent = new EventInterrupt(registers, environment, Reg.PECTL);
+    const pageEvent = new EventInterrupt(registers, environment, Reg.PECTL, trace);
     const pageQueue = new PageRequestQueue(registers, memory, pageEvent);
     this.#pageRequests = new PageRequests(
       caps,
@@ -183,17 +198,18 @@ export class VtdUnit {
       this.#faults,
       environment,
     );
-    this.#block = new RegisterBlock(caps, behaviour, layout, registers, environment, {
+    const effects = {
       faults: this.#faults,
       faultEvent,
       completionEvent,
       pageEvent,
       pageQueue,
       queue: this.#queue,
-      global: new GlobalCommands(caps, behaviour, registers, state, this.#queue, this.#invalidator, propagation),
+      global: new GlobalCommands(caps, behaviour, registers, state, this.#queue, this.#invalidator, propagation, trace),
       commands: new RegisterCommands(caps, behaviour, registers, state, this.#invalidator),
       virtual: new VirtualCommands(registers, layout, environment, config['quirk-high-dword-command']),
-    });
+    };
+    this.#block = new RegisterBlock(caps, behaviour, layout, registers, environment, effects, trace);
     this.mmio = this.#block.ops;
 
     const second = new SecondStageWalk(caps, behaviour, memory, structures);
@@ -209,9 +225,18 @@ export class VtdUnit {
       this.#faults,
       byRequester,
       passing,
+      trace,
     );
     this.#ats = new AtsRequests(caps, behaviour, state, this.#translator);
-    this.#interrupts = new InterruptRemapping(caps, behaviour, memory, state, this.#interruptEntries, this.#faults);
+    this.#interrupts = new InterruptRemapping(
+      caps,
+      behaviour,
+      memory,
+      state,
+      this.#interruptEntries,
+      this.#faults,
+      trace,
+    );
   }
 
   /** GSTS.TES. */
@@ -226,6 +251,7 @@ export class VtdUnit {
 
   /** Everything as after power-on: registers, latches, caches. */
   reset(): void {
+    if (this.#trace.vtd_reset_exit.on) this.#trace.vtd_reset_exit.emit();
     this.registers.reset();
     this.#state.reset();
     this.#deviceTlbs.reset();
