@@ -3,6 +3,7 @@ import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import iommuTestdevPlugin from '@hw/iommu-testdev/plugin';
+import nvmePlugin from '@hw/nvme/plugin';
 import q35Plugin from '@hw/q35/plugin';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
 
@@ -12,6 +13,7 @@ export const plugins: readonly Plugin[] = [
   eduPlugin,
   intelIommuPlugin,
   iommuTestdevPlugin,
+  nvmePlugin,
   q35Plugin,
   vfioPciPlugin,
 ];

@@ -15,7 +15,15 @@ const L0 = ['@remora/bits'];
 const L1 = [...L0, '@remora/core', '@remora/uapi'];
 const L2 = [...L1, '@remora/iommu'];
 const L3 = [...L2, '@remora/pci', '@remora/host'];
-const MODELS = ['@hw/intel-iommu', '@hw/vfio-pci', '@hw/q35', '@hw/dma-engine', '@hw/edu', '@hw/iommu-testdev'];
+const MODELS = [
+  '@hw/intel-iommu',
+  '@hw/vfio-pci',
+  '@hw/q35',
+  '@hw/dma-engine',
+  '@hw/edu',
+  '@hw/iommu-testdev',
+  '@hw/nvme',
+];
 /** Let outside programs hold a machine. */
 const SERVERS = ['@remora/qmp', '@remora/qtest', '@remora/vfio-user'];
 const L5 = [...L3, '@remora/host-sim', '@remora/machine'];
@@ -49,6 +57,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@hw/dma-engine': { folder: 'hw/dma-engine', imports: L3, outside: [] },
   '@hw/edu': { folder: 'hw/edu', imports: L3, outside: [] },
   '@hw/iommu-testdev': { folder: 'hw/iommu-testdev', imports: L3, outside: [] },
+  // A namespace may be in a file.
+  '@hw/nvme': { folder: 'hw/nvme', imports: L3, outside: ['node:fs'] },
   '@remora/machines': { folder: 'machines', imports: [...L5, ...MODELS, '@remora/testing'], outside: [] },
   '@remora/tools': {
     folder: 'tools',

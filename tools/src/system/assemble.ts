@@ -6,6 +6,7 @@ import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import iommuTestdevPlugin from '@hw/iommu-testdev/plugin';
+import nvmePlugin from '@hw/nvme/plugin';
 import q35Plugin from '@hw/q35/plugin';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
 import type { Asked, CommandLine } from './command-line.js';
@@ -16,6 +17,7 @@ const plugins: readonly Plugin[] = [
   q35Plugin,
   intelIommuPlugin,
   iommuTestdevPlugin,
+  nvmePlugin,
   eduPlugin,
   dmaEnginePlugin,
   vfioPciPlugin,
