@@ -19,11 +19,15 @@ export async function loadMachine(named: string): Promise<MachineDefinition> {
 }
 
 async function loadFile(named: string): Promise<MachineDefinition> {
+  return machineOf(named, await loadModule(named));
+}
+
+/** What the JavaScript or TypeScript file `named` exports. @throws UsageError if there is no such file, or it cannot be loaded. */
+export async function loadModule(named: string): Promise<Record<string, unknown>> {
   const file = resolve(named);
   if (!existsSync(file)) throw new UsageError(`${named}: no such file`);
   if (/\.[cm]?ts$/.test(file)) registerTypeScript();
-  const exports = await load(named, file);
-  return machineOf(named, exports);
+  return load(named, file);
 }
 
 /** @throws UsageError if the file cannot be loaded. */

@@ -8,6 +8,7 @@ import { loadMachine } from './load-machine.js';
 import { restore } from './restore.js';
 import { run } from './run.js';
 import { save } from './save.js';
+import { serve } from './serve.js';
 import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
 import { walk } from './walk.js';
@@ -109,6 +110,19 @@ export async function program(args: readonly string[], streams: Streams): Promis
     });
 
   command
+    .command('serve')
+    .description("serve devices to your own QEMU, by vfio-user; print what to put on QEMU's command line")
+    .argument(
+      '<device...>',
+      "as for QEMU's -device, or a TypeScript file with the plug-in of one device: ./lamp.ts,id=x",
+    )
+    .option('--socket <path>', 'where QEMU connects; once for each device, or a folder for all', collect, [])
+    .option('--memory <file>', "the file of QEMU's memory-backend-file, for the devices' DMA; QEMU makes it")
+    .action(async (devices: string[], options: { socket: string[]; memory?: string }) => {
+      await serve(devices, options, streams);
+    });
+
+  command
     .command('info')
     .description('print what a machine is made of: buses, address spaces, capabilities')
     .argument('<machine>', 'a name, or a TypeScript file that defines a machine')
@@ -153,6 +167,10 @@ function version(): string {
     version: string;
   };
   return manifest.version;
+}
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
 }
 
 function parseSeed(text: string): number {

@@ -1,0 +1,2 @@
+export * from './qemu-command.js';
+export * from './served-machine.js';

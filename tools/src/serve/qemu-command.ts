@@ -1,0 +1,30 @@
+/** The command line with which a QEMU takes served devices. */
+
+export interface QemuDevice {
+  readonly socket: string;
+  /** Where it is plugged here: it must be there as well, as requester ids are the same then. */
+  readonly devfn: number;
+}
+
+const MEMORY = '512M';
+
+/** Lines for a shell, the first of which is the program. Without `memory`, a guest has memory that nobody here reaches. */
+export function qemuCommand(devices: readonly QemuDevice[], memory: string | undefined): string[] {
+  const ram =
+    memory === undefined
+      ? [`-machine q35 -m ${MEMORY}`]
+      : [
+          `-machine q35,memory-backend=ram -m ${MEMORY}`,
+          `-object ${quoted(`memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${memory.replaceAll(',', ',,')}`)}`,
+        ];
+  const served = devices.map(({ socket, devfn }) => {
+    const addr = `${(devfn >>> 3).toString(16)}.${devfn & 7}`;
+    return `-device ${quoted(JSON.stringify({ driver: 'vfio-user-pci', addr, socket: { type: 'unix', path: socket } }))}`;
+  });
+  return ['qemu-system-x86_64', ...ram, ...served];
+}
+
+/** As one word of a shell's. */
+function quoted(text: string): string {
+  return /^[\w,=./:-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
