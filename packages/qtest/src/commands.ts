@@ -5,8 +5,11 @@ import type { QtestLines, QtestTarget } from './target.js';
 /** What commands need besides the target. */
 export interface CommandContext {
   readonly target: QtestTarget;
-  /** Tells the client of each change of `lines`, in place of none. @throws CommandError if others are told of already. */
-  intercept(path: string, lines: QtestLines): void;
+  /**
+   * Tells the client of each change of `lines`, which are some of `device`; if some of the same device are told of already, nothing
+   * changes. @throws CommandError if those of another are.
+   */
+  intercept(device: string, lines: () => QtestLines): void;
 }
 
 export interface Command {
@@ -164,8 +167,8 @@ function intercept(direction: 'inputs' | 'outputs'): Command {
   return {
     words: [1, direction === 'outputs' ? 2 : 1],
     run: (context, [path, name]) => {
-      const lines = linesOf(context.target, direction, path!, name);
-      context.intercept(`${direction} ${path} ${name ?? ''}`, lines);
+      const device = deviceAt(context.target, path!);
+      context.intercept(device, () => linesOf(context.target, direction, path!, name));
       return 'OK';
     },
   };
@@ -185,13 +188,20 @@ const setIrqIn: Command = {
   },
 };
 
+/** @throws CommandError if there is none. */
+function deviceAt(target: QtestTarget, path: string): string {
+  const device = target.findDevice(path);
+  if (device === undefined) throw new CommandError('Unknown device');
+  return device;
+}
+
 function linesOf<D extends 'inputs' | 'outputs'>(
   target: QtestTarget,
   direction: D,
   path: string,
   name: string | undefined,
 ): NonNullable<ReturnType<QtestTarget[D]>> {
-  if (!target.hasDevice(path)) throw new CommandError('Unknown device');
+  deviceAt(target, path);
   const lines = target[direction](path, name);
   if (lines === undefined) throw new CommandError(`${quoted(path)} has no such ${direction}`);
   return lines as NonNullable<ReturnType<QtestTarget[D]>>;

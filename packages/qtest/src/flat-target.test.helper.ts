@@ -54,8 +54,8 @@ export class FlatTarget implements QtestTarget {
 
   readonly clock = new FlatClock();
 
-  hasDevice(path: string): boolean {
-    return path === 'ioapic' || path === 'deaf';
+  findDevice(path: string): string | undefined {
+    return ['ioapic', 'deaf'].find(name => name === path);
   }
 
   inputs(path: string, name: string | undefined): QtestPins | undefined {

@@ -12,7 +12,7 @@ export class QtestSession implements Disposable {
   /** `tell` takes what is no reply, without the end of line: `IRQ raise N` and `IRQ lower N`. */
   constructor(target: QtestTarget, tell: (line: string) => void) {
     this.#tell = tell;
-    this.#context = { target, intercept: (path, lines) => this.#intercept(path, lines) };
+    this.#context = { target, intercept: (device, lines) => this.#intercept(device, lines) };
   }
 
   /** Carries out one line, given without its end, and returns the reply. It has taken effect then. */
@@ -34,14 +34,14 @@ export class QtestSession implements Disposable {
     }
   }
 
-  /** The lines are told of until the end; asking for the same ones again changes nothing. */
-  #intercept(path: string, lines: QtestLines): void {
+  /** The lines are told of until the end. */
+  #intercept(device: string, lines: () => QtestLines): void {
     if (this.#watch !== undefined) {
-      if (this.#intercepted === path) return;
+      if (this.#intercepted === device) return;
       throw new CommandError('IRQ intercept already enabled');
     }
-    this.#intercepted = path;
-    this.#watch = lines.watch((line, level) => this.#tell(`IRQ ${level ? 'raise' : 'lower'} ${line}`));
+    this.#watch = lines().watch((line, level) => this.#tell(`IRQ ${level ? 'raise' : 'lower'} ${line}`));
+    this.#intercepted = device;
   }
 
   [Symbol.dispose](): void {

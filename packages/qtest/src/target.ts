@@ -43,8 +43,8 @@ export interface QtestTarget {
   readonly memory: QtestMemory;
   readonly ports: QtestPorts;
   readonly clock: QtestClock;
-  /** Whether there is a device at the QOM path (or the end of one) `path`. */
-  hasDevice(path: string): boolean;
+  /** What the device at the QOM path (or the end of one) `path` is called, whatever path leads there; undefined if there is none. */
+  findDevice(path: string): string | undefined;
   /** Its input pins of that name (undefined: those without a name); undefined if it has none. */
   inputs(path: string, name: string | undefined): QtestPins | undefined;
   /** Its output lines, alike. */

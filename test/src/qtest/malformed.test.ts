@@ -51,7 +51,7 @@ test.serial('errors of every kind, and the machine answers as before', async t =
       'clock_step -1',
       'set_irq_in ioapic unnamed-gpio-in 24 1',
       'irq_intercept_in nowhere',
-      'irq_intercept_out ioapic',
+      'irq_intercept_out ioapic x',
     ],
     ...['\u0000', 'quit', 'writeb 0xfed90000', `readb ${'0'.repeat(5000)}1`],
   ];

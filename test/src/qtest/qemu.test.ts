@@ -75,6 +75,21 @@ ifPresent('interrupt pins', async t => {
   t.deepEqual(ours, theirs);
 });
 
+for (const [first, second] of [
+  ['out', 'in'],
+  ['in', 'out'],
+]) {
+  ifPresent(`interception: ${first}, then ${second}`, async t => {
+    const commands = [
+      ...[`irq_intercept_${first} ioapic`, `irq_intercept_${second} /machine/q35/ioapic`],
+      ...['set_irq_in ioapic unnamed-gpio-in 3 1', 'irq_intercept_in probe', 'irq_intercept_out nowhere'],
+    ];
+    const { theirs, ours } = await both(['-M', 'q35', '-nodefaults', '-device', 'edu,id=probe'], commands);
+    t.is(theirs.length, commands.length + (first === 'in' ? 1 : 0));
+    t.deepEqual(ours, theirs);
+  });
+}
+
 ifPresent('SMRAM, TSEG and SMBASE', async t => {
   const writes = (register: number, values: readonly number[]): string[] =>
     values.flatMap(value => [...mch(register, `outb 0xcfc 0x${value.toString(16)}`), 'inb 0xcfc', 'readb 0x30000']);

@@ -6,7 +6,10 @@ import { IOAPIC_PINS, Q35 } from '@hw/q35';
 
 const TWO_32 = 2 ** 32;
 const FILL_BYTES = 0x1_0000;
-const IOAPIC_PATHS = ['ioapic', 'q35/ioapic', '/machine/q35/ioapic'];
+const IOAPIC = '/machine/q35/ioapic';
+const IOAPIC_PATHS = ['ioapic', 'q35/ioapic', IOAPIC];
+/** Its messages leave through memory: as in QEMU, its outputs can be intercepted, and there are none. */
+const NO_LINES: QtestLines = { count: 0, watch: () => ({ [Symbol.dispose]: () => undefined }) };
 
 /** `machine` undefined is the machine `none`: nothing is there, and reads as that. */
 export function qtestTarget(machine: Machine | undefined): QtestTarget {
@@ -22,9 +25,10 @@ export function qtestTarget(machine: Machine | undefined): QtestTarget {
     memory: new ProcessorMemory(machine?.memory),
     ports: portsOf(machine?.ports),
     clock: machine?.clock ?? new StandingClock(),
-    hasDevice: path => isIoapic(path) || machine?.ids.includes(path.slice(path.lastIndexOf('/') + 1)) === true,
+    findDevice: path =>
+      isIoapic(path) ? IOAPIC : machine?.ids.find(id => id === path.slice(path.lastIndexOf('/') + 1)),
     inputs: (path, name) => (isIoapic(path) && name === undefined ? pins : undefined),
-    outputs: (): QtestLines | undefined => undefined,
+    outputs: (path, name) => (isIoapic(path) && name === undefined ? NO_LINES : undefined),
     loadModule: (prefix, name) => prefix === 'hw-' && machine?.deviceKinds.some(({ id }) => id === name) === true,
   };
 }
