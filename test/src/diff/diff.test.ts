@@ -1,6 +1,7 @@
 /** `remora diff`: programs, their comparison and how they are made small; and a run against a real QEMU where one is installed. */
 import test from 'ava';
 import {
+  askQemu,
   compare,
   compile,
   CONFIGS,
@@ -11,6 +12,7 @@ import {
   ModelPeer,
   type Operation,
   type Peer,
+  type Program,
   QemuPeer,
   shrink,
 } from '@remora/tools/diff';
@@ -18,6 +20,7 @@ import { findQemu } from '../qmp/real-qemu.js';
 
 const LEGACY = CONFIGS.find(({ name }) => name === 'legacy')!;
 const PROGRAMS = 20;
+const someOf = (config: DiffConfig): Program[] => Array.from({ length: PROGRAMS }, (_, i) => generate(config, 1 + i));
 
 /** The model, with replies falsified. */
 class Falsified implements Peer {
@@ -57,7 +60,7 @@ for (const config of CONFIGS) {
       t.true(reply.startsWith('OK'), reply);
       return reply;
     });
-    const { coverage, found } = await diffConfig(config, { ours, theirs }, { seed: 1, count: PROGRAMS });
+    const { coverage, found } = await diffConfig(config, { ours, theirs }, someOf(config));
     t.is(found, undefined);
     const { read, write } = config.mode === 'pass' ? coverage.passed : coverage.translated;
     t.true(read > PROGRAMS && write > PROGRAMS);
@@ -73,7 +76,7 @@ test('what differs is found, and made as small as it can be', async t => {
   await using theirs = new Falsified(LEGACY, ({ text }, reply) =>
     text === 'readl 0xfed90034' ? reply.replace(/2$/, '0') : reply,
   );
-  const { found } = await diffConfig(LEGACY, { ours, theirs }, { seed: 1, count: PROGRAMS });
+  const { found } = await diffConfig(LEGACY, { ours, theirs }, someOf(LEGACY));
   t.is(found?.difference.line.text, 'readl 0xfed90034');
   // Root table, translation, a transfer, and the look at the status.
   const kinds = found!.program.operations.map(({ kind }) => kind);
@@ -123,8 +126,12 @@ withQemu(
   async t => {
     if (!('program' in qemu)) throw new Error(qemu.missing);
     await using ours = new ModelPeer(LEGACY);
-    await using theirs = await QemuPeer.start(qemu.program, LEGACY);
-    const { found, coverage } = await diffConfig(LEGACY, { ours, theirs }, { seed: 1, count: 5 });
+    await using theirs = await QemuPeer.start(LEGACY, {
+      program: qemu.program,
+      facts: await askQemu(qemu.program),
+      testdev: false,
+    });
+    const { found, coverage } = await diffConfig(LEGACY, { ours, theirs }, someOf(LEGACY).slice(0, 5));
     t.is(found, undefined, JSON.stringify(found?.difference));
     t.true(coverage.translated.write > 0);
   },

@@ -68,7 +68,10 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--seed <n>', "the first program's seed; the others follow", parseSeed, 1)
     .option('--count <n>', 'programs of each configuration', parsePrograms, DEFAULT_PROGRAMS)
     .option('--config <name>', 'this configuration only')
-    .option('--json', 'one object a configuration')
+    .option('--program <file>', 'run this program again, and no others')
+    .option('--save <file>', 'write the smallest program that differs')
+    .option('--lines <file>', 'write its qtest lines, for a QEMU with the qtest accelerator')
+    .option('--json', 'one object a configuration, and one for all')
     .action(async (options: DiffOptions) => {
       try {
         exitCode = await runDiff(options, streams);

@@ -1,6 +1,6 @@
 /** Replies compared line by line. */
 import { compile } from './compile.js';
-import { justification } from './justified.js';
+import { JUSTIFIED, type Justified, justification } from './justified.js';
 import type { Peer } from './peers.js';
 import type { Line, Program } from './program.js';
 
@@ -26,7 +26,11 @@ export interface Sides {
 }
 
 /** Runs a program on both sides, each reset before. */
-export async function compare(program: Program, { ours, theirs }: Sides): Promise<Outcome> {
+export async function compare(
+  program: Program,
+  { ours, theirs }: Sides,
+  list: readonly Justified[] = JUSTIFIED,
+): Promise<Outcome> {
   const lines = compile(program);
   const [a, b] = await Promise.all(
     [ours, theirs].map(async peer => {
@@ -37,7 +41,7 @@ export async function compare(program: Program, { ours, theirs }: Sides): Promis
   const justified = new Map<string, number>();
   const at = lines.findIndex((line, i) => {
     if (a![i] === b![i]) return false;
-    const reason = justification(line, a![i]!, b![i]!);
+    const reason = justification(list, line, a![i]!, b![i]!);
     if (reason === undefined) return true;
     justified.set(reason.id, (justified.get(reason.id) ?? 0) + 1);
     return false;

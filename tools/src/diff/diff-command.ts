@@ -1,14 +1,18 @@
 /** `remora diff`: random programs on the model and on a real QEMU. */
 import type { CommandStreams } from '../replay/replay-command.js';
-import { compare, type Difference, type Sides } from './compare.js';
-import { CONFIGS, type DiffConfig } from './configs.js';
-import { Coverage } from './coverage.js';
+import { usesTestdev } from './compile.js';
+import { configNamed, CONFIGS, type DiffConfig, machineArguments } from './configs.js';
+import { diffConfig, type DiffResult } from './diff-config.js';
 import { generate } from './generate.js';
+import { justifiedFor } from './justified.js';
 import { ModelPeer } from './peers.js';
 import type { Program } from './program.js';
+import { readProgram, writeLines, writeProgram } from './program-file.js';
+import { QemuError } from './qemu-error.js';
+import { askQemu, KNOWN_SERIES, type QemuFacts } from './qemu-facts.js';
 import { QemuPeer } from './qemu-peer.js';
-import { jsonReport, textReport } from './report.js';
-import { shrink } from './shrink.js';
+import { jsonReport, jsonVerdict, peerReport, textReport, textVerdict } from './report.js';
+import { verdict } from './verdict.js';
 
 export interface DiffOptions {
   /** The program to compare with. */
@@ -18,60 +22,75 @@ export interface DiffOptions {
   readonly count: number;
   readonly config?: string;
   readonly json?: boolean;
-}
-
-/** What came of one configuration. */
-export interface DiffResult {
-  readonly config: DiffConfig;
-  readonly programs: number;
-  readonly coverage: Coverage;
-  /** The first difference, by the smallest program found. */
-  readonly found: { readonly program: Program; readonly difference: Difference } | undefined;
+  /** A file with the only program to run. */
+  readonly program?: string;
+  /** Where the smallest program that differs is written to, to be run again, and its qtest lines. */
+  readonly save?: string;
+  readonly lines?: string;
 }
 
 const PROGRESS_INTERVAL_MS = 200;
 
-/** Returns the exit code: 0 if all agree, 1 for a difference. @throws RangeError, QemuError for what cannot be run. */
+/**
+ * Returns the exit code: 0 if all agree and the quotas are reached, otherwise 1.
+ * @throws RangeError, ConfigError, QemuError for what cannot be run.
+ */
 export async function runDiff(options: DiffOptions, streams: CommandStreams): Promise<number> {
-  const configs = CONFIGS.filter(({ name }) => options.config === undefined || options.config === name);
-  if (configs.length === 0)
-    throw new RangeError(`--config: "${options.config}" is not one of ${CONFIGS.map(({ name }) => name).join(', ')}`);
-  let differs = false;
+  const given = options.program === undefined ? undefined : readProgram(options.program);
+  const configs = chosen(given?.config ?? options.config);
+  const facts = await askQemu(options.qemu);
+  if (given !== undefined && usesTestdev(given) && !facts.testdev)
+    throw new QemuError(`${options.qemu} has no iommu-testdev, which the program in ${options.program} uses`);
+  if (!KNOWN_SERIES.includes(facts.series))
+    streams.stderr.write(
+      `remora: QEMU ${facts.version} was never compared with; known are ${KNOWN_SERIES.join(', ')}\n`,
+    );
+  const json = options.json === true;
+  if (!json) streams.stdout.write(peerReport(facts));
+  const justified = justifiedFor(facts.series);
+
+  const results: DiffResult[] = [];
   for (const config of configs) {
-    await using theirs = await QemuPeer.start(options.qemu, config);
-    await using ours = new ModelPeer(config);
-    const result = await diffConfig(config, { ours, theirs }, options, progress(streams, config.name, options.count));
+    const programs = given === undefined ? random(config, options, facts) : [given];
+    const done = progress(streams, config.name, options.count);
+    const result = await diffOne(config, programs, { options, facts, done });
     if (streams.stderr.isTTY === true) streams.stderr.write('\r\x1b[K');
-    streams.stdout.write(options.json === true ? `${jsonReport(result)}\n` : textReport(result));
-    differs ||= result.found !== undefined;
+    streams.stdout.write(json ? jsonReport(result) : textReport(result));
+    if (result.found !== undefined) save(options, result.found.program, config);
+    results.push(result);
   }
-  return differs ? 1 : 0;
+  const differs = results.some(({ found }) => found !== undefined);
+  if (given !== undefined) return differs ? 1 : 0;
+  const judged = verdict(results, justified);
+  streams.stdout.write(json ? jsonVerdict(facts, judged) : textVerdict(judged));
+  return differs || judged.failures.length > 0 ? 1 : 0;
+
+  function save({ save: file, lines }: DiffOptions, program: Program, config: DiffConfig): void {
+    if (file !== undefined) writeProgram(file, program);
+    if (lines === undefined) return;
+    writeLines(lines, program);
+    const args = machineArguments(config, { testdev: usesTestdev(program) });
+    streams.stderr.write(`qemu-system-x86_64 ${args.join(' ')} -accel qtest -qtest stdio < ${lines}\n`);
+  }
 }
 
-/** Stops at the first difference. */
-export async function diffConfig(
+async function diffOne(
   config: DiffConfig,
-  sides: Sides,
-  { seed, count }: Pick<DiffOptions, 'seed' | 'count'>,
-  done: (programs: number) => void = () => undefined,
+  programs: Iterable<Program>,
+  { options, facts, done }: { options: DiffOptions; facts: QemuFacts; done: (programs: number) => void },
 ): Promise<DiffResult> {
-  const coverage = new Coverage();
-  for (let i = 0; i < count; i++) {
-    const program = generate(config, seed + i);
-    const outcome = await compare(program, sides);
-    if (outcome.difference !== undefined) {
-      const { text } = outcome.difference.line;
-      // Only the same look at the same thing: a smaller program could differ for another reason.
-      const small = await shrink(program, async each => (await compare(each, sides)).difference?.line.text === text);
-      const { difference } = await compare(small, sides);
-      const found =
-        difference === undefined ? { program, difference: outcome.difference } : { program: small, difference };
-      return { config, programs: i + 1, coverage, found };
-    }
-    coverage.add(program, outcome);
-    done(i + 1);
-  }
-  return { config, programs: count, coverage, found: undefined };
+  await using theirs = await QemuPeer.start(config, { program: options.qemu, facts });
+  await using ours = new ModelPeer(config, facts.testdev);
+  return await diffConfig(config, { ours, theirs }, programs, { justified: justifiedFor(facts.series), done });
+}
+
+/** @throws RangeError for a name that there is not. */
+function chosen(name: string | undefined): readonly DiffConfig[] {
+  return name === undefined ? CONFIGS : [configNamed(name)];
+}
+
+function* random(config: DiffConfig, { seed, count }: DiffOptions, { testdev }: QemuFacts): Generator<Program> {
+  for (let i = 0; i < count; i++) yield generate(config, seed + i, testdev);
 }
 
 function progress({ stderr }: CommandStreams, name: string, count: number): (programs: number) => void {

@@ -11,7 +11,7 @@ export interface Peer extends AsyncDisposable {
 }
 
 /** Longer than a transfer takes. */
-const TRANSFER_NS = 100_000_000;
+export const TRANSFER_NS = 100_000_000;
 
 /** The model, in this process. */
 export class ModelPeer implements Peer {

@@ -12,18 +12,27 @@ import { createInterface } from 'node:readline';
 import { type DiffConfig, machineArguments } from './configs.js';
 import type { Peer } from './peers.js';
 import type { Line } from './program.js';
+import { QemuError } from './qemu-error.js';
+import { optionsFor, type QemuFacts } from './qemu-facts.js';
 
 const FIRMWARE_BYTES = 0x1_0000;
 /** cli; hlt; jmp to the hlt */
 const HALT = [0xfa, 0xf4, 0xeb, 0xfd];
 const RESET_VECTOR = 0xfff0;
 const POLLS = 100_000;
-const CONNECT_TRIES = 200;
+const START_MS = 30_000;
 const CONNECT_MS = 20;
+/** For all lines of a program. */
+const RUN_MS = 60_000;
+const LINE_SHOWN = 60;
 
-/** QEMU cannot be run, or ended. */
-export class QemuError extends Error {
-  override readonly name = 'QemuError';
+export interface QemuPeerOptions {
+  readonly program: string;
+  readonly facts: QemuFacts;
+  /** With an iommu-testdev. Default: if it has one. */
+  readonly testdev?: boolean;
+  /** How long a program may take, in milliseconds. */
+  readonly timeLimit?: number;
 }
 
 export class QemuPeer implements Peer {
@@ -34,25 +43,29 @@ export class QemuPeer implements Peer {
   /** What it wrote to standard error. */
   readonly #said: () => string;
   readonly #events: AsyncIterator<string>;
+  readonly #timeLimit: number;
+  #hung = false;
 
-  private constructor(child: ChildProcess, folder: string, monitor: Socket, said: () => string) {
+  private constructor(child: ChildProcess, folder: string, monitor: Socket, said: () => string, timeLimit: number) {
     this.#said = said;
     this.#child = child;
     this.#folder = folder;
     this.#monitor = monitor;
+    this.#timeLimit = timeLimit;
     this.#replies = createInterface(child.stdout!)[Symbol.asyncIterator]();
     this.#events = createInterface(monitor)[Symbol.asyncIterator]();
   }
 
   /** @throws QemuError */
-  static async start(program: string, config: DiffConfig): Promise<QemuPeer> {
+  static async start(config: DiffConfig, { program, facts, ...more }: QemuPeerOptions): Promise<QemuPeer> {
+    const named = { ...config, options: optionsFor(facts, config.options) };
     const folder = mkdtempSync(join(tmpdir(), 'remora-diff-'));
     const socket = join(folder, 'monitor');
     const firmware = new Uint8Array(FIRMWARE_BYTES);
     firmware.set(HALT, RESET_VECTOR);
     writeFileSync(join(folder, 'firmware'), firmware);
     const args = [
-      ...machineArguments(config),
+      ...machineArguments(named, { testdev: more.testdev ?? facts.testdev }),
       ...['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-bios', join(folder, 'firmware')],
       ...['-qtest', 'stdio', '-qtest-log', 'none', '-qmp', `unix:${socket},server=on,wait=off`],
     ];
@@ -63,35 +76,52 @@ export class QemuPeer implements Peer {
     let gone: string | undefined;
     child.once('error', failure => (gone = failure.message));
     child.once('exit', () => (gone ??= said.trim().split('\n').at(-1) ?? 'it ended'));
-    for (let tries = 0; tries < CONNECT_TRIES && gone === undefined; tries++) {
+    for (const end = Date.now() + START_MS; Date.now() < end && gone === undefined;) {
       const monitor = await connect(socket);
       if (monitor !== undefined) {
-        const peer = new QemuPeer(child, folder, monitor, () => said);
-        await peer.#until('QMP');
-        await peer.#command('qmp_capabilities', 'return');
+        const peer = new QemuPeer(child, folder, monitor, () => said, more.timeLimit ?? RUN_MS);
+        await peer.#within(async () => {
+          await peer.#until('QMP');
+          await peer.#command('qmp_capabilities', 'return');
+        });
         return peer;
       }
       await new Promise(resolve => setTimeout(resolve, CONNECT_MS));
     }
     child.kill('SIGKILL');
     rmSync(folder, { recursive: true });
-    throw new QemuError(`${program}: ${gone ?? 'no monitor'}`);
+    throw new QemuError(`${program}: ${gone ?? `no monitor within ${START_MS / 1000} s`}`);
   }
 
-  async reset(): Promise<void> {
-    await this.#command('system_reset', 'RESET');
+  reset(): Promise<void> {
+    return this.#within(() => this.#command('system_reset', 'RESET'));
   }
 
-  async run(lines: readonly Line[]): Promise<string[]> {
-    const replies: string[] = [];
-    let from = 0;
-    for (let next = 0; next < lines.length; next++) {
-      if (lines[next]!.untilIdle !== true) continue;
-      replies.push(...(await this.#ask(lines.slice(from, next))), await this.#poll(lines[next]!));
-      from = next + 1;
+  run(lines: readonly Line[]): Promise<string[]> {
+    return this.#within(async () => {
+      const replies: string[] = [];
+      let from = 0;
+      for (let next = 0; next < lines.length; next++) {
+        if (lines[next]!.untilIdle !== true) continue;
+        replies.push(...(await this.#ask(lines.slice(from, next))), await this.#poll(lines[next]!));
+        from = next + 1;
+      }
+      replies.push(...(await this.#ask(lines.slice(from))));
+      return replies;
+    });
+  }
+
+  /** Ends a QEMU that does not come to an end: whoever waits for it is told. */
+  async #within<T>(act: () => Promise<T>): Promise<T> {
+    const timer = setTimeout(() => {
+      this.#hung = true;
+      this.#child.kill('SIGKILL');
+    }, this.#timeLimit);
+    try {
+      return await act();
+    } finally {
+      clearTimeout(timer);
     }
-    replies.push(...(await this.#ask(lines.slice(from))));
-    return replies;
   }
 
   async #ask(lines: readonly Line[]): Promise<string[]> {
@@ -99,10 +129,15 @@ export class QemuPeer implements Peer {
     const replies: string[] = [];
     for (const { text } of lines) {
       const { value, done } = await this.#replies.next();
-      if (done === true) throw new QemuError(`QEMU ended at "${text}": ${this.#said().trim().split('\n').at(-1)}`);
+      if (done === true) throw this.#ended(` at "${text.slice(0, LINE_SHOWN)}"`);
       replies.push(value);
     }
     return replies;
+  }
+
+  #ended(where: string): QemuError {
+    if (this.#hung) return new QemuError(`QEMU gave no reply${where} within ${this.#timeLimit / 1000} s`);
+    return new QemuError(`QEMU ended${where}: ${this.#said().trim().split('\n').at(-1)}`);
   }
 
   async #poll(line: Line): Promise<string> {
@@ -121,7 +156,9 @@ export class QemuPeer implements Peer {
   /** What the monitor says up to a message that has this key, or is this event. */
   async #until(awaited: string): Promise<void> {
     for (;;) {
-      const message = JSON.parse(await next(this.#events)) as Record<string, unknown>;
+      const { value, done } = await this.#events.next();
+      if (done === true) throw this.#ended('');
+      const message = JSON.parse(value as string) as Record<string, unknown>;
       if (awaited in message || message['event'] === awaited) return;
     }
   }
@@ -134,12 +171,6 @@ export class QemuPeer implements Peer {
     }
     rmSync(this.#folder, { recursive: true, force: true });
   }
-}
-
-async function next(lines: AsyncIterator<string>): Promise<string> {
-  const { value, done } = await lines.next();
-  if (done === true) throw new QemuError('QEMU ended');
-  return value as string;
 }
 
 function connect(path: string): Promise<Socket | undefined> {

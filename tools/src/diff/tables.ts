@@ -154,8 +154,7 @@ export function damaged(tables: Tables, original: Entry, random: Random): Entry 
   if (choice < 6 && tables.leaves.includes(original)) return redirected(original, random);
   let turned = original;
   for (let bits = 1 + random.below(2); bits > 0; bits--) {
-    // QEMU 10.0 checks both halves of a scalable-mode root entry, the unused one too.
-    const word = random.below(original.at === ROOT ? original.words.length / 2 : original.words.length);
+    const word = random.below(original.words.length);
     // The lowest bits have more meaning than the others.
     const bit = random.below(2) === 0 ? random.below(12) : random.below(32);
     turned = changed(turned, word, before => before ^ (1 << bit));
