@@ -30,6 +30,9 @@ export const VTD_BASE = 0xfed9_0000;
 const VTD_WINDOW = 0x1000;
 const WARNINGS = 20;
 
+/** Makes the unit of a device: a class of one's own sees, or changes, what passes through it. */
+export type UnitFactory = (...parameters: ConstructorParameters<typeof VtdUnit>) => VtdUnit;
+
 export class IntelIommu implements Device {
   readonly name: string;
   readonly unit: VtdUnit;
@@ -42,7 +45,11 @@ export class IntelIommu implements Device {
   #owed = false;
   #registration: Disposable | undefined;
 
-  constructor(context: SystemDeviceContext, config: VtdConfig) {
+  constructor(
+    context: SystemDeviceContext,
+    config: VtdConfig,
+    makeUnit: UnitFactory = (...parameters) => new VtdUnit(...parameters),
+  ) {
     this.name = context.name;
     this.#context = context;
     const { addressSpace, ledger } = context;
@@ -60,7 +67,7 @@ export class IntelIommu implements Device {
       warn: message => log.warn(message),
       shadows: this.shadows,
     });
-    this.unit = new VtdUnit(config, {
+    this.unit = makeUnit(config, {
       name: context.name,
       memory: addressSpace,
       ledger,
