@@ -3,9 +3,9 @@ import type { MachineInfo, QmpVersion } from '@remora/qmp';
 
 export const VERSION: QmpVersion = { major: 10, minor: 2, micro: 2, package: 'remora-0.1.0' };
 
+/** Of no version of QEMU: devices are as their specifications have them. */
 const Q35: MachineInfo = {
-  name: 'pc-q35-10.2',
-  alias: 'q35',
+  name: 'q35',
   'cpu-max': 4096,
   'hotpluggable-cpus': false,
   'numa-mem-supported': false,
@@ -26,10 +26,11 @@ const NONE: MachineInfo = {
 };
 
 /** Types of machine, for query-machines. */
-export const MACHINES: readonly MachineInfo[] = [NONE, Q35];
+export const MACHINES: readonly MachineInfo[] = [NONE, { ...Q35, name: 'pc-q35-10.2' }, Q35];
 
-/** The object type of the machine with board `driver`; undefined is a machine without any. */
-export function machineType(driver: string | undefined): string {
-  const name = driver === undefined ? NONE.name : (MACHINES.find(each => each.alias === driver)?.name ?? driver);
-  return `${name}-machine`;
+/** The object type of the machine with board `driver`, of that version of QEMU if it is known; without a board it is `none`. */
+export function machineType(driver: string | undefined, version: string | undefined): string {
+  if (driver === undefined) return `${NONE.name}-machine`;
+  const versioned = `pc-${driver}-${version ?? ''}`;
+  return `${MACHINES.some(({ name }) => name === versioned) ? versioned : driver}-machine`;
 }

@@ -24,6 +24,8 @@ import { typesOf } from './types.js';
 export interface MachineTargetOptions {
   /** `-name`. */
   readonly name?: string | undefined;
+  /** Of which version of QEMU the machine is: `10.2` of `pc-q35-10.2`. */
+  readonly machineVersion?: string | undefined;
   /** `-S`: the machine waits for `cont`. */
   readonly paused?: boolean;
   /** `-smp`; they are shown, and do nothing. */
@@ -44,6 +46,7 @@ export class MachineTarget implements QmpTarget {
   readonly #machine: Machine | undefined;
   readonly #names: DeviceNames | undefined;
   readonly #hotplugged = new Set<string>();
+  readonly #version: string | undefined;
   readonly #onQuit: MachineTargetOptions['onQuit'];
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   #state: RunState;
@@ -53,6 +56,7 @@ export class MachineTarget implements QmpTarget {
     const { processors = machine === undefined ? 0 : 1 } = options;
     this.#machine = machine;
     this.#names = machine === undefined ? undefined : new DeviceNames(machine);
+    this.#version = options.machineVersion;
     this.#onQuit = options.onQuit;
     this.#state = options.paused === true ? 'prelaunch' : 'running';
     this.name = options.name;
@@ -178,6 +182,7 @@ export class MachineTarget implements QmpTarget {
   get #parts(): TreeParts {
     return {
       machine: this.#machine,
+      version: this.#version,
       names: this.#names,
       hotplugged: this.#hotplugged,
       processors: this.processors.length,

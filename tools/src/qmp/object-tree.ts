@@ -24,6 +24,7 @@ const NOT_FROM_SYSTEM_BUS = withoutHotplug(SYSTEM_BUS);
 export interface TreeParts {
   /** Undefined for the machine `none`. */
   readonly machine: Machine | undefined;
+  readonly version: string | undefined;
   readonly names: DeviceNames | undefined;
   readonly hotplugged: ReadonlySet<string>;
   readonly processors: number;
@@ -33,7 +34,7 @@ export interface TreeParts {
 export function objectTree(parts: TreeParts): QomNode {
   const board = parts.machine?.description.board.driver;
   return container([
-    ['machine', container(machineChildren(parts), machineType(board))],
+    ['machine', container(machineChildren(parts), machineType(board, parts.version))],
     ['objects', container(parts.objects.nodes())],
     ['chardevs', container()],
     ['backend', container()],

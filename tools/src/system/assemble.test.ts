@@ -22,6 +22,24 @@ test('devices take slots in the order written, behind those that QEMU has taken'
   t.deepEqual(slots(plain), { '02.0': 'iommu-testdev', '03.0': 'edu', '04.0': 'dma-engine' });
 });
 
+test('a machine of a version has the behaviour of that version, unless something else is asked for', t => {
+  const compat = (machine: string, ...more: string[]): unknown => {
+    using made = build('-M', machine, '-device', 'edu', ...more);
+    return made.machine!.description.devices.find(({ driver }) => driver === 'intel-iommu')!.options['compat'];
+  };
+  const iommu = ['-device', 'intel-iommu'];
+  t.is(compat('q35', ...iommu), 'spec');
+  t.is(compat('pc-q35-10.2', ...iommu), 'qemu-10.2');
+  t.is(compat('pc-q35-10.2', ...iommu, '-global', 'intel-iommu.compat=spec'), 'spec');
+  t.is(compat('pc-q35-10.2', '-device', 'intel-iommu,compat=spec'), 'spec');
+  t.is(compat('q35', ...iommu, '-global', 'intel-iommu.compat=qemu-10.2'), 'qemu-10.2');
+  t.is(compat('pc-q35-9.2', ...iommu), 'spec');
+  using other = build('-M', 'pc-q35-9.2');
+  t.deepEqual(other.warnings, ['pc-q35-9.2 is q35 here: of versions, 10.2 is known']);
+  using known = build('-M', 'pc-q35-10.2');
+  t.deepEqual(known.warnings, []);
+});
+
 test('a slot that is asked for is had: in every notation, and before those that do not ask', t => {
   using made = build(
     ...[

@@ -1,5 +1,5 @@
 /** From a command line to a machine: devices get their global options, their places and the board what concerns it. */
-import { ConfigError, type Plugin } from '@remora/core';
+import { ConfigError, type Plugin, Trace } from '@remora/core';
 import { createMachine, hostScope, Kinds, type Machine } from '@remora/machine/assembly';
 import { type AnyDeviceKind, BoardKinds, DeviceKinds, formatDevfn } from '@remora/pci';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
@@ -12,6 +12,7 @@ import vfioPciPlugin from '@hw/vfio-pci/plugin';
 import type { Asked, CommandLine } from './command-line.js';
 import { flagOf, type Value, type Values } from './key-values.js';
 import { CommandLineError } from './mistake.js';
+import { unknownEvents } from './trace-options.js';
 
 const plugins: readonly Plugin[] = [
   q35Plugin,
@@ -44,6 +45,10 @@ const INDIFFERENT = [
 const BOARD_DRIVERS = ['mch', 'q35-pcihost'];
 /** Where QEMU's machine decides: `auto` there. */
 const MACHINE_DEFAULTS: Readonly<Record<string, Values>> = { 'intel-iommu': { intremap: true } };
+/** What machines of one version of QEMU promise: that version's behaviour. */
+const VERSION_DEFAULTS: Readonly<Record<string, Readonly<Record<string, Values>>>> = {
+  '10.2': { 'intel-iommu': { compat: 'qemu-10.2' } },
+};
 const ROOT_BUS = 'pcie.0';
 const DEVICES = 32;
 
@@ -53,9 +58,22 @@ export interface Assembled {
   readonly warnings: readonly string[];
 }
 
-/** @throws CommandLineError for what cannot be built. */
-export function assemble(line: CommandLine): Assembled {
+/** Names of the events that devices trace, in the order of the devices. */
+export function traceEventNames(): string[] {
+  const scope = hostScope(plugins);
+  const names = scope.all(DeviceKinds).flatMap(({ traceEvents }) => traceEvents ?? []);
+  scope[Symbol.dispose]();
+  return names;
+}
+
+/** `trace` is the machine's. @throws CommandLineError for what cannot be built. */
+export function assemble(line: CommandLine, trace = new Trace()): Assembled {
   const warnings = [...line.warnings];
+  const { machineVersion: version } = line;
+  if (version !== undefined && VERSION_DEFAULTS[version] === undefined)
+    warnings.push(`pc-q35-${version} is q35 here: of versions, ${Object.keys(VERSION_DEFAULTS).join(', ')} is known`);
+  const { patterns } = line.trace;
+  if (patterns.length > 0) warnings.push(...unknownEvents(patterns, new Set(traceEventNames())));
   if (line.machine === 'none') {
     const [device] = line.devices;
     if (device !== undefined)
@@ -76,6 +94,7 @@ export function assemble(line: CommandLine): Assembled {
       ...(line.name === undefined ? {} : { name: line.name }),
       board: { driver: line.machine, options },
       plugins,
+      trace,
       devices: devices.map(({ kind, options: each }) => ({ driver: kind.id, options: each })),
     });
     machine.start();
@@ -103,7 +122,8 @@ function deviceOf(asked: Asked, kinds: Kinds<AnyDeviceKind>, line: CommandLine, 
   const driver = driverOf(asked);
   const kind = kinds.all.find(({ id, aliases }) => id === driver || aliases?.includes(driver) === true);
   if (kind === undefined) throw new CommandLineError(`${written}: '${driver}' is not a valid device model name`);
-  const options: Record<string, Value> = { ...MACHINE_DEFAULTS[kind.id] };
+  const promised = VERSION_DEFAULTS[line.machineVersion ?? ''];
+  const options: Record<string, Value> = { ...MACHINE_DEFAULTS[kind.id], ...promised?.[kind.id] };
   for (const { values: each } of line.globals) {
     if (each['driver'] === kind.id || each['driver'] === driver)
       options[canonical(kind, String(each['property']))] = each['value']!;

@@ -29,7 +29,8 @@ test('one dash or two; the last one counts; aliases', t => {
     '--name',
     'guest=vm',
   ]);
-  t.deepEqual([line.machine, line.memory, line.paused, line.name], ['q35', '64k', true, 'vm']);
+  t.deepEqual([line.machine, line.machineVersion], ['q35', '9.2']);
+  t.deepEqual([line.memory, line.paused, line.name], ['64k', true, 'vm']);
 });
 
 test('sizes of memory', t => {

@@ -3,6 +3,7 @@ import { type Chardev, findChardev, parseChardev, parseShortChardev } from './ch
 import { checkNames, flagOf, parseKeyValues, textOf, type Values } from './key-values.js';
 import { CommandLineError } from './mistake.js';
 import { type GivenOption, type OptionName, splitCommandLine } from './options.js';
+import { type TraceOptions, traceOptions } from './trace-options.js';
 
 /** `-device`, `-object` or `-global`, with what was written. */
 export interface Asked {
@@ -13,6 +14,8 @@ export interface Asked {
 export interface CommandLine {
   /** `q35` or `none`. */
   readonly machine: string;
+  /** Of which version of QEMU the machine is, as `10.2`; undefined for a machine of no version. */
+  readonly machineVersion: string | undefined;
   readonly machineOptions: Asked;
   /** In bytes; undefined for the machine's default. */
   readonly memory: string | undefined;
@@ -30,9 +33,10 @@ export interface CommandLine {
   readonly qtestLog: string | undefined;
   readonly monitors: readonly Address[];
   readonly exitWithParent: boolean;
+  readonly trace: TraceOptions;
   /** What was asked for and is not there, for people. */
   readonly warnings: readonly string[];
-  readonly show: 'help' | 'version' | 'machines' | undefined;
+  readonly show: 'help' | 'version' | 'machines' | 'trace-events' | undefined;
 }
 
 type Address = NonNullable<Chardev>;
@@ -53,8 +57,9 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   const machineOptions = machineValues(all('machine'));
   const type = textOf('-machine', machineOptions.values, 'type') ?? 'q35';
   const qtest = last('qtest');
+  const trace = traceOptions(given);
   return {
-    machine: machineType(type),
+    ...machineType(type),
     machineOptions,
     memory: memoryOf(last('m')),
     processors: processorsOf(last('smp')),
@@ -71,9 +76,17 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
       ...all('mon').map(option => monitorOf(option, chardevs)),
     ].filter(each => each !== undefined),
     exitWithParent: all('run-with').some(option => runWith(option)),
-    warnings: all('trace').map(({ written }) => `${written}: there are no trace events yet`),
-    show: has('help') ? 'help' : has('version') ? 'version' : type === 'help' ? 'machines' : undefined,
+    trace,
+    warnings: trace.warnings,
+    show: shown(has, type, trace),
   };
+}
+
+function shown(has: (name: OptionName) => boolean, machine: string, trace: TraceOptions): CommandLine['show'] {
+  if (has('help')) return 'help';
+  if (has('version')) return 'version';
+  if (machine === 'help') return 'machines';
+  return trace.help ? 'trace-events' : undefined;
 }
 
 /** Options whose only accepted values mean: nothing of that kind. */
@@ -107,9 +120,10 @@ function machineValues(options: readonly GivenOption[]): Asked {
   return { written: options.at(-1)?.written ?? '-machine q35', values };
 }
 
-function machineType(type: string): string {
-  if (type === 'none' || type === 'help') return type;
-  if (type === 'q35' || /^pc-q35-\d+\.\d+$/.test(type)) return 'q35';
+function machineType(type: string): Pick<CommandLine, 'machine' | 'machineVersion'> {
+  const [, version] = /^pc-q35-(\d+\.\d+)$/.exec(type) ?? [];
+  if (version !== undefined) return { machine: 'q35', machineVersion: version };
+  if (['none', 'help', 'q35'].includes(type)) return { machine: type, machineVersion: undefined };
   throw new CommandLineError(`unsupported machine type: "${type}"\nUse -machine help to list supported machines`);
 }
 

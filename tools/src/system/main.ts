@@ -9,8 +9,8 @@ const SHOWN = {
   version: `${NAME}: QEMU 10.2.2's command line on Remora's device models`,
   machines: `Supported machines are:
 none                 empty machine
-pc-q35-10.2          q35 board with Remora's devices
-q35                  alias of pc-q35-10.2`,
+pc-q35-10.2          q35 board, devices as QEMU 10.2 has them
+q35                  q35 board, devices as their specifications have them`,
 } as const;
 
 try {
@@ -23,6 +23,11 @@ try {
 
 async function run(args: readonly string[]): Promise<void> {
   const line = parseCommandLine(args);
+  if (line.show === 'trace-events') {
+    const { traceEventNames } = await import('./assemble.js');
+    process.stdout.write(`${traceEventNames().join('\n')}\n`);
+    return;
+  }
   if (line.show !== undefined) {
     process.stdout.write(`${SHOWN[line.show]}\n`);
     return;

@@ -10,8 +10,15 @@ export { serveQmp } from '@remora/qmp';
 
 /** `machine` is undefined for `none`; `end` is called when a client asked for the end. @throws CommandLineError for a `-object` that cannot be. */
 export function createMonitor(line: CommandLine, machine: Machine | undefined, end: () => void): MachineTarget {
-  const { name, paused, processors } = line;
-  return new MachineTarget(machine, { name, paused, processors, objects: objectsOf(line), onQuit: end });
+  const { name, paused, processors, machineVersion } = line;
+  return new MachineTarget(machine, {
+    name,
+    paused,
+    processors,
+    machineVersion,
+    objects: objectsOf(line),
+    onQuit: end,
+  });
 }
 
 /** Numbers and truth are typed there; on the command line everything is text. */
