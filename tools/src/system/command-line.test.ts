@@ -126,7 +126,3 @@ for (const [text, message] of MISTAKES) {
     t.throws(() => parseCommandLine(text.split(' ')), { instanceOf: CommandLineError, message });
   });
 }
-
-test('what is not there yet is said', t => {
-  t.deepEqual(parseCommandLine(['-trace', 'vtd_*']).warnings, ['-trace vtd_*: there are no trace events yet']);
-});

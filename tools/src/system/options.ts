@@ -2,7 +2,22 @@
 import { CommandLineError } from './mistake.js';
 
 const WITH_ARGUMENT = [
-  ...['machine', 'm', 'smp', 'cpu', 'accel', 'device', 'global', 'object', 'name', 'run-with', 'trace'],
+  ...[
+    'machine',
+    'm',
+    'smp',
+    'cpu',
+    'accel',
+    'device',
+    'global',
+    'object',
+    'name',
+    'run-with',
+    'trace',
+    'd',
+    'D',
+    'msg',
+  ],
   ...['qtest', 'qtest-log', 'chardev', 'mon', 'qmp', 'monitor', 'serial', 'parallel'],
   ...['display', 'vga', 'audio', 'net', 'nic'],
 ] as const;

@@ -5,12 +5,13 @@ import type { Machine } from '@remora/machine';
 import type { ShutdownCause } from '@remora/qmp';
 import { openTransport, type QtestTarget, serveQtest } from '@remora/qtest';
 import type { MachineTarget } from '../qmp/index.js';
-import { assemble } from './assemble.js';
+import { assemble, type Assembled } from './assemble.js';
 import type { Chardev } from './chardevs.js';
 import { acceptClients } from './clients.js';
 import type { CommandLine } from './command-line.js';
 import { CommandLineError } from './mistake.js';
 import { qtestTarget } from './qtest-target.js';
+import { openTraceLog, type TraceLog } from './trace-log.js';
 
 const PARENT_CHECK_MS = 200;
 const STANDARD_ERROR = ['/dev/fd/2', '/dev/stderr'];
@@ -21,13 +22,15 @@ export class System implements Disposable {
   readonly qtest: QtestTarget;
   readonly warnings: readonly string[];
   readonly #line: CommandLine;
+  readonly #traces: TraceLog;
   readonly #open: Disposable[] = [];
   readonly #end: () => void;
   #monitor: MachineTarget | undefined;
 
   /** `end` is called when the program is to end. @throws CommandLineError for what cannot be built. */
   constructor(line: CommandLine, end: () => void) {
-    const { machine, warnings } = assemble(line);
+    this.#traces = openTraceLog(line.trace);
+    const { machine, warnings } = this.#assembled(line);
     this.#line = line;
     this.#end = end;
     this.machine = machine;
@@ -66,11 +69,21 @@ export class System implements Disposable {
     else this.#monitor.quit(cause);
   }
 
-  /** Connections are closed, then the machine. */
+  /** Connections are closed, then the machine, of which traces tell to the end. */
   [Symbol.dispose](): void {
     for (const each of this.#open.reverse()) each[Symbol.dispose]();
     this.#open.length = 0;
     this.machine?.[Symbol.dispose]();
+    this.#traces[Symbol.dispose]();
+  }
+
+  #assembled(line: CommandLine): Assembled {
+    try {
+      return assemble(line, this.#traces.trace);
+    } catch (failure) {
+      this.#traces[Symbol.dispose]();
+      throw failure;
+    }
   }
 
   /** Waits for a connection of its own, but not for those of others. */
