@@ -160,10 +160,11 @@ export interface Behaviour {
   /** FPD bits of the PASID directory and entry count for faults of the PASID lookup itself. */
   readonly lookupFpd: boolean;
   /**
-   * Once a context entry is cached, FPD of it or of the PASID directory makes a PASID entry be used whatever its P and PGTT say, by the
-   * stage that the unit offers; if there is none, requests are refused without a record.
+   * Once a context entry is cached, P of PASID entries does not count, and with FPD of the context entry or of the PASID directory neither
+   * does their PGTT, nor what a cached translation does not need: they are used by the stage that the unit offers. If there is no entry,
+   * requests are refused without a record.
    */
-  readonly fpdHidesPasidErrors: boolean;
+  readonly pasidEntriesTrusted: boolean;
   /** DTE, PASIDE, PRE, RID_PASID and RID_PRIV of a context entry are never reserved; RID_PASID is honoured. */
   readonly contextFieldsAlways: boolean;
   /** PASIDE and the size of the directory limit PASIDs. */
@@ -259,7 +260,7 @@ export const SPECIFICATION: Behaviour = {
   passThroughPointerChecked: false,
   rootHalvesCheckedTogether: false,
   lookupFpd: true,
-  fpdHidesPasidErrors: false,
+  pasidEntriesTrusted: false,
   contextFieldsAlways: false,
   pasidLimits: true,
   pasidReservedChecked: true,
@@ -336,7 +337,7 @@ export const QEMU_10_2: Behaviour = {
   passThroughPointerChecked: true,
   rootHalvesCheckedTogether: true,
   lookupFpd: false,
-  fpdHidesPasidErrors: true,
+  pasidEntriesTrusted: true,
   contextFieldsAlways: true,
   pasidLimits: false,
   pasidReservedChecked: false,

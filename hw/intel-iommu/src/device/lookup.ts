@@ -62,6 +62,11 @@ export class Lookup {
     return this.#reader.fpd;
   }
 
+  /** FPD hid what was wrong with the last PASID entry. */
+  get hiding(): boolean {
+    return this.#reader.hiding;
+  }
+
   /** Brings a requester's legacy context entry into the cache. Returns 0 or the fault reason. */
   fillLegacyContext(requesterId: number): number {
     const refused = this.#refusedContext(requesterId);
@@ -118,10 +123,10 @@ export class Lookup {
   }
 
   /**
-   * Brings a PASID entry into the cache; `table[at ..]` is the requester's context record; `hidden` as TableReader.pasidEntry has it.
+   * Brings a PASID entry into the cache; `table[at ..]` is the requester's context record; `trusted` as TableReader.pasidEntry has it.
    * Returns the record's index, or the negated fault reason.
    */
-  fillPasid(requesterId: number, pasid: number, table: Int32Array, at: number, hidden = false): number {
+  fillPasid(requesterId: number, pasid: number, table: Int32Array, at: number, trusted = false): number {
     const { faulting } = this.pasids;
     if (faulting !== undefined) {
       const key = faulting.key(requesterId, pasid);
@@ -130,7 +135,7 @@ export class Lookup {
     }
     const entry = this.#entry;
     this.#reader.fpd = (table[at + Ctx.FLAGS]! & CtxFlag.FPD) !== 0;
-    const reason = this.#reader.pasidEntry(table[at + Ctx.TABLE_HI]!, table[at + Ctx.TABLE_LO]!, pasid, entry, hidden);
+    const reason = this.#reader.pasidEntry(table[at + Ctx.TABLE_HI]!, table[at + Ctx.TABLE_LO]!, pasid, entry, trusted);
     if (reason !== 0) {
       faulting?.add(requesterId, pasid, reason, this.fpd);
       return -reason;

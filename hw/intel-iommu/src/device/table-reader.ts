@@ -6,6 +6,7 @@ import { MemTx, type MemoryPort } from '@remora/core';
 import {
   ContextEntry,
   Fault,
+  levelsOfWidth,
   pasidLimit,
   PasidDirectoryEntry,
   PasidEntry,
@@ -26,6 +27,8 @@ const P = 1;
 export class TableReader {
   /** FPD bits met by the last read, cumulative from context() to pasid(). */
   fpd = false;
+  /** FPD met before the last PASID entry hid what was wrong with it; see pasidEntry. */
+  hiding = false;
   readonly #caps: Capabilities;
   readonly #behaviour: Behaviour;
   readonly #memory: MemoryPort;
@@ -96,26 +99,29 @@ export class TableReader {
 
   /**
    * The PASID entry for `pasid` into `out[0 .. 15]`; the directory is at the byte address (hi, lo). The caller checks its size, and has set
-   * `fpd`. With `hidden`, FPD met before the entry makes any entry count as one of the stage that the unit offers.
+   * `fpd`. With `trusted`, P of the entry does not count, and after FPD any entry is one of the stage that the unit offers.
    */
-  pasidEntry(hi: number, lo: number, pasid: number, out: Int32Array, hidden = false): number {
+  pasidEntry(hi: number, lo: number, pasid: number, out: Int32Array, trusted = false): number {
     const directory = this.#directory;
     // The directory has up to 32 pages, so its entries may lie beyond a 4 GiB boundary.
     const entryLo = (lo >>> 0) + (pasid >>> 6) * 8;
     const carry = entryLo > 0xffff_ffff ? 1 : 0;
+    this.hiding = trusted && this.fpd;
     if (this.#memory.load(hi + carry, entryLo | 0, directory, 0, 2) !== MemTx.OK)
-      return hidden && this.fpd ? Fault.SPD_2 : Fault.SPD_1;
+      return this.hiding ? Fault.SPD_2 : Fault.SPD_1;
     const checked = this.#behaviour.pasidReservedChecked;
     if (PasidDirectoryEntry.fields.fpd.get(directory, 0)) this.fpd = true;
-    const unchecked = hidden && this.fpd;
+    this.hiding = trusted && this.fpd;
     if ((directory[0]! & P) === 0) return Fault.SPD_2;
     if (checked && violates(this.#masks.pasidDirectory, directory, 0)) return Fault.SPD_3;
     const tableLo = (directory[0]! & PAGE_MASK) | ((pasid & 0x3f) << 6);
     if (this.#memory.load(directory[1]!, tableLo, out, 0, 16) !== MemTx.OK)
-      return unchecked ? Fault.SPT_2 : Fault.SPT_1;
+      return this.hiding ? Fault.SPT_2 : Fault.SPT_1;
     if (PasidEntry.fields.fpd.get(out, 0)) this.fpd = true;
     const present = (out[0]! & P) !== 0;
-    if (unchecked && !(present && this.#pasidEntryIsValid(out))) return this.#asOffered(out);
+    if (trusted && (this.hiding || this.#pasidEntryIsValid(out))) {
+      return present && this.#pasidEntryIsValid(out) ? 0 : this.#asOffered(out);
+    }
     if (checked && !present) return Fault.SPT_2;
     if (checked && violates(this.#masks.pasid[PasidEntry.fields.pgtt.get(out, 0)]!, out, 0)) return Fault.SPT_3;
     if (!this.#pasidEntryIsValid(out)) return Fault.SPT_4;
@@ -152,10 +158,14 @@ export class TableReader {
     return caps.passThrough && (!this.#behaviour.passThroughWidthExact || aw + 2 === caps.maxLevels);
   }
 
-  /** Makes an entry one of the stage that the unit offers. Returns 0, or a reason if it cannot be one. */
+  /** Makes an entry one of the stage that the unit offers. Returns 0, or a reason if the unit could not walk its tables. */
   #asOffered(entry: Int32Array): number {
-    PasidEntry.fields.pgtt.set(entry, 0, this.#caps.firstStage ? Pgtt.FIRST_STAGE : Pgtt.SECOND_STAGE);
-    return this.#pasidEntryIsValid(entry) ? 0 : Fault.SPT_4;
+    const { firstStage, maxLevels } = this.#caps;
+    const { pgtt, aw, fspm } = PasidEntry.fields;
+    pgtt.set(entry, 0, firstStage ? Pgtt.FIRST_STAGE : Pgtt.SECOND_STAGE);
+    // Of the second stage any width does.
+    const walkable = firstStage ? fspm.get(entry, 0) === 0 : levelsOfWidth(aw.get(entry, 0)) <= maxLevels;
+    return walkable ? 0 : Fault.SPT_4;
   }
 
   #pasidEntryIsValid(entry: Int32Array): boolean {

@@ -236,10 +236,10 @@ export class Translator {
     if (!this.#behaviour.pasidsCached) lookup.pasids.invalidateAll();
     let record = lookup.pasids.find(requesterId, pasid);
     if (record < 0) {
-      const hidden = known && this.#behaviour.fpdHidesPasidErrors;
-      record = lookup.fillPasid(requesterId, pasid, table, at, hidden);
+      record = lookup.fillPasid(requesterId, pasid, table, at, known && this.#behaviour.pasidEntriesTrusted);
       if (record < 0) {
-        const fpd = this.#behaviour.lookupFpd || hidden ? lookup.fpd : (flags & CtxFlag.FPD) !== 0;
+        if (lookup.hiding && this.#cachedFor(pasid, out)) return 0;
+        const fpd = this.#behaviour.lookupFpd ? lookup.fpd : lookup.hiding || (flags & CtxFlag.FPD) !== 0;
         if (!kept) contexts.invalidateDevice(requesterId, 0, 0, true);
         return this.#refuse(-record, fpd, false);
       }
@@ -335,6 +335,14 @@ export class Translator {
     if (hit.on) hit.emit(this.#requesterId, this.#lookupPasid, hex(this.#hi, this.#lo), hex(out.hi, out.lo));
     this.#leaveOutInterrupts(out);
     return true;
+  }
+
+  /** The same for a request without a PASID entry to look at. */
+  #cachedFor(pasid: number, out: Translation): boolean {
+    this.#lookupPasid = pasid;
+    if (this.#cached(-1, out)) return true;
+    this.#lookupPasid = NO_PASID;
+    return false;
   }
 
   /** Caches what a walk found and answers with it. `kind` is a TlbKind; nested translations count as first-stage ones there. */

@@ -42,11 +42,11 @@ export const CACHES: Departures = {
       const { bench, entry, second } = scalableBench(options, { fsptptr: 0 });
       bench.mapAt(second, 4, PAGE, 0x9003n, RW);
       const before = bench.fault(PAGE);
-      bench.flip(entry, 0);
+      bench.flip(entry, 6);
       return [before, bench.fault(PAGE)];
     },
     spec: [0, 0],
-    qemu: [0, 0x59],
+    qemu: [0, 0x5b],
   },
   contextNeedsPasid: {
     what: 'a context entry whose PASID entry is not in order is read again for the next request',

@@ -106,6 +106,27 @@ export const LOOKUP: Departures = {
     spec: { reason: 0x59, recorded: [] },
     qemu: { reason: 0x59, recorded: [0x59] },
   },
+  pasidEntriesTrusted: {
+    what: 'once the context entry is known, P of the PASID entry does not count, and with FPD of the directory nothing of it',
+    program: profile => {
+      const { bench, directory, entry, second } = scalable(profile);
+      const known = PAGE + 0x1000n;
+      bench.mapAt(second, 4, known, 0x9003n, RW);
+      bench.enableQueue(true);
+      const looked = (): number[] => {
+        bench.submit(PasidCacheDescriptor, { type: 7, g: PasidCacheGranularity.GLOBAL });
+        return [bench.fault(known), bench.fault(PAGE)];
+      };
+      const before = looked();
+      bench.flip(entry, 0);
+      const absent = looked();
+      bench.put64(directory * 4096, BigInt(NOWHERE * 4096) | 3n);
+      bench.offered.length = 0;
+      return { before, absent, unreadable: looked(), recorded: bench.offered };
+    },
+    spec: { before: [0, 0x79], absent: [0x59, 0x59], unreadable: [0x58, 0x58], recorded: [0x58, 0x58] },
+    qemu: { before: [0, 0x06], absent: [0, 0x06], unreadable: [0, 0x59], recorded: [] },
+  },
   contextFieldsAlways: {
     what: 'RID_PASID is honoured without ECAP.RPS',
     program: profile => {
