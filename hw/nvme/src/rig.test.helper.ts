@@ -1,4 +1,4 @@
-/** A controller at 00:07.0 with 64 MiB of memory, its driver, and what arrives of its messages. */
+/** A controller at 00:07.0 with 64 MiB of memory and a namespace of 4 MiB, its driver, and what arrives of its messages. */
 import { AddressSpace, type Ledger, Ram, Region, VirtualClock, WHOLE_SPACE } from '@remora/core';
 import { Command, Config, MsiLog, PciBus, type PciFunction } from '@remora/pci';
 import { type NvmeOptions, nvmeProperties } from './config.js';
@@ -32,7 +32,10 @@ export function rig(options: NvmeOptions = {}, { start = true } = {}) {
     ledger: NO_LEDGER,
     plug: (fn: PciFunction) => root.plug(fn, RID),
   };
-  const device = new Nvme(context, nvmeProperties.parse('nvme', { size: '4M', ...options }));
+  const device = new Nvme(
+    context,
+    nvmeProperties.parse('nvme', options.file === undefined ? { size: '4M', ...options } : { ...options }),
+  );
   device.realize();
   let next = 0x10_0000;
   const allocate = (pages: number): Page => {
@@ -78,7 +81,9 @@ export function rig(options: NvmeOptions = {}, { start = true } = {}) {
 
 /** Bytes that differ from place to place. */
 export function pattern(length: number, seed = 1): Uint8Array {
-  return Uint8Array.from({ length }, (_, i) => (Math.imul(i + seed, 2654435761) >>> 24) ^ i);
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = (Math.imul(i + seed, 0x9e37_79b1) >>> 24) ^ i;
+  return bytes;
 }
 
 /** The status without `do not retry` and `more`. */
