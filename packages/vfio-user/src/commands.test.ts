@@ -4,7 +4,15 @@ import { Errno, MemTx } from '@remora/core';
 import { Config } from '@remora/pci';
 import { VfioDeviceFlag, VfioIrqSetFlag, VfioPciIrq, VfioPciRegion, VfioRegionFlag } from '@remora/uapi';
 import { RemoteError, VfioUserClient } from './client.js';
-import { DmaMap, DmaUnmapFlag, MAX_DATA_XFER_SIZE, RegionAccess, VfioUserCommand, WriteMulti } from './protocol.js';
+import {
+  DmaMap,
+  DmaUnmapFlag,
+  MAX_DATA_XFER_SIZE,
+  RegionAccess,
+  VfioUserCommand,
+  WriteMulti,
+  WriteMultiOne,
+} from './protocol.js';
 import {
   BUFFER,
   Copier,
@@ -218,14 +226,17 @@ test('REGION_WRITE_MULTI: in order, up to the first that cannot be', async t => 
   t.deepEqual([...(await client.read(0, BUFFER, 12))], [1, 0, 0, 0, 2, 0, 0, 0, 198, 0, 0, 0]);
   t.is(await errno(client.writeMulti([at(0x1000, 3)])), Errno.EINVAL);
   t.is(await client.writeMulti([]), 0);
+  const two = [1, 2].map(value => {
+    const record = WriteMultiOne.encode({ offset: BUFFER, region: 0, count: 4 });
+    record.set(word(value), WriteMultiOne.fields.data.offset);
+    return record;
+  });
   for (const wr_cnt of [1n, 3n, 2n ** 32n, 2n ** 61n, 2n ** 64n - 1n]) {
-    const payload = Buffer.concat([WriteMulti.encode({ wr_cnt }), new Uint8Array(48)]);
-    t.is(
-      await errno(client.ask(VfioUserCommand.REGION_WRITE_MULTI, payload)),
-      Errno.EINVAL,
-      `${wr_cnt} announced, 2 there`,
-    );
+    const payload = Buffer.concat([WriteMulti.encode({ wr_cnt }), ...two]);
+    const asked = client.ask(VfioUserCommand.REGION_WRITE_MULTI, payload);
+    t.is(await errno(asked), Errno.EINVAL, `${wr_cnt} announced, 2 there`);
   }
+  t.is(await client.readNumber(0, BUFFER, 4), 1, 'none of these was written');
   const wide = { region: 0, offset: BUFFER, data: new Uint8Array(8) };
   const records = client.writeMulti([wide]);
   t.is(await records, 1);

@@ -1,6 +1,7 @@
 /** A UNIX socket for the clients of one device. */
-import { lstatSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync, statSync } from 'node:fs';
 import { createServer, createConnection, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { ConfigError } from '@remora/core';
 
 /** What the kernel takes as the name of a socket, without the NUL at its end. */
@@ -9,12 +10,14 @@ const LONGEST_PATH = 107;
 /**
  * Listens at `path`; `take` gets each client. A socket that a dead server left there is taken over. Disposing of the result ends the
  * listening and removes the socket; connections are the taker's to end.
- * @throws ConfigError if that cannot be: the path is too long, something else is there, or a server that is alive.
+ * @throws ConfigError if that cannot be: the path is too long or in no folder, something else is there, or a server that is alive.
  */
 export async function listen(path: string, take: (stream: Socket) => void): Promise<Disposable> {
   const bytes = Buffer.byteLength(path);
   if (bytes > LONGEST_PATH)
     throw new ConfigError('socket', `${path} is ${bytes} bytes long, and a socket's name ${LONGEST_PATH} at most`);
+  if (statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory() !== true)
+    throw new ConfigError('socket', `${dirname(path)} is no folder`);
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there !== undefined) {
     if (!there.isSocket()) throw new ConfigError('socket', `${path} is there already, and no socket`);

@@ -109,8 +109,8 @@ export class Rig implements AsyncDisposable {
     this.#open.push(routeInterrupts(this.board.messages, [{ from: device.fn, to: this.server }]), this.server);
   }
 
-  static async start(device?: Copier): Promise<Rig> {
-    const rig = new Rig(device);
+  static async start(device?: Copier, before?: Uint8Array): Promise<Rig> {
+    const rig = new Rig(device, before);
     rig.#open.push(await listen(rig.socket, stream => rig.server.accept(stream)));
     return rig;
   }

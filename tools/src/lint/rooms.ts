@@ -44,7 +44,11 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/qmp': { folder: 'packages/qmp', imports: L3, outside: ['node:stream'] },
   '@remora/testing': { folder: 'packages/testing', imports: L3, outside: ['ava'] },
   '@remora/qtest': { folder: 'packages/qtest', imports: L3, outside: ['node:fs', 'node:net', 'node:stream'] },
-  '@remora/vfio-user': { folder: 'packages/vfio-user', imports: L3, outside: ['node:fs', 'node:net', 'node:stream'] },
+  '@remora/vfio-user': {
+    folder: 'packages/vfio-user',
+    imports: L3,
+    outside: ['node:fs', 'node:net', 'node:path', 'node:stream'],
+  },
   '@remora/machine': {
     folder: 'packages/machine',
     imports: [...L3, '@remora/host-sim'],
