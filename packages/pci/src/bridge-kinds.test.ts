@@ -47,6 +47,24 @@ test('a switch below a root port: each kind has its ids, its port type, and a bu
   t.is(port.bridge.fn.config.get8(express + 15), 0x10, 'port number in Link Capabilities');
 });
 
+test("a root port has QEMU's subsystem, pin, and one MSI-X vector with its table in BAR 0", t => {
+  const { root } = platform();
+  const { fn } = create('pcie-root-port', each => root.plug(each, devfnOf(1))).bridge;
+  t.deepEqual(
+    fn.capabilities.standard.map(({ id, offset }) => [id, offset]),
+    [
+      [0x0d, 0x40],
+      [0x11, 0x48],
+      [0x10, 0x54],
+    ],
+  );
+  t.deepEqual([fn.config.get16(0x44), fn.config.get16(0x46)], [0x1b36, 0]);
+  t.deepEqual([fn.config.get16(0x4a), fn.config.get32(0x4c), fn.config.get32(0x50)], [0, 0, 0x800]);
+  t.is(fn.config.get8(Config.INTERRUPT_PIN), 1);
+  fn.config.write(Config.BAR0, 0xffff_ffff, 4);
+  t.is(fn.config.get32(Config.BAR0), 0xffff_f000);
+});
+
 test('reset takes its bus numbers, unplugging its place', t => {
   const { root } = platform();
   const port = create('pcie-root-port', fn => root.plug(fn, devfnOf(1)));

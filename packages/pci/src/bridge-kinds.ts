@@ -49,18 +49,28 @@ export class BridgeDevice implements Device {
   }
 }
 
-function bridgeKind(id: string, kind: BridgeKind, vendor: number, device: number): DeviceKind<BridgeConfig, 'pci'> {
+function bridgeKind(
+  id: string,
+  kind: BridgeKind,
+  vendor: number,
+  device: number,
+  more: Omit<BridgeOptions, 'vendor' | 'device' | 'port'> = {},
+): DeviceKind<BridgeConfig, 'pci'> {
   return {
     id,
     bus: 'pci',
     properties: bridgeProperties,
-    create: (context, config) => new BridgeDevice(context, kind, { vendor, device, port: config.port }),
+    create: (context, config) => new BridgeDevice(context, kind, { ...more, vendor, device, port: config.port }),
   };
 }
 
 /** Every machine has these. */
 export const bridgeKinds: readonly DeviceKind<BridgeConfig, 'pci'>[] = [
-  bridgeKind('pcie-root-port', 'root-port', 0x1b36, 0x000c),
+  bridgeKind('pcie-root-port', 'root-port', 0x1b36, 0x000c, {
+    interruptPin: 1,
+    subsystem: { vendor: 0x1b36, device: 0 },
+    vectors: 1,
+  }),
   bridgeKind('x3130-upstream', 'upstream-port', 0x104c, 0x8232),
   bridgeKind('xio3130-downstream', 'downstream-port', 0x104c, 0x8233),
   bridgeKind('pcie-pci-bridge', 'pcie-to-pci', 0x1b36, 0x000e),

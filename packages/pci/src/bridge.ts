@@ -6,7 +6,7 @@ import { memoryBatch, Region } from '@remora/core';
 import { PciBus } from './bus.js';
 import { PciFunction } from './function.js';
 import { PHYSICAL_LIMIT } from './bars.js';
-import { BridgeControl, Command, Config, ExpressType, Status } from './registers.js';
+import { BridgeControl, Capability, Command, Config, ExpressType, Status } from './registers.js';
 
 export type BridgeKind = 'root-port' | 'upstream-port' | 'downstream-port' | 'pcie-to-pci' | 'pci';
 
@@ -15,6 +15,12 @@ export interface BridgeOptions {
   readonly device: number;
   /** Port number in the PCI Express capability. */
   readonly port?: number;
+  /** 1 .. 4 for INTA .. INTD; 0 (default): none. The bridge itself never interrupts: it has nothing to tell. */
+  readonly interruptPin?: number;
+  /** What it says of its subsystem, which type 1 headers have no registers for (PCI-to-PCI Bridge Architecture 1.2, 3.2.5.13). */
+  readonly subsystem?: { readonly vendor: number; readonly device: number };
+  /** MSI-X vectors; their table is in BAR 0. None by default. */
+  readonly vectors?: number;
 }
 
 const BRIDGE_CLASS = 0x060400;
@@ -68,6 +74,7 @@ export class PciBridge {
       device: options.device,
       classCode: BRIDGE_CLASS,
       headerType: 1,
+      interruptPin: options.interruptPin ?? 0,
       pcie: kind !== 'pci',
     });
     const memory = Region.container(`${name}.memory`, 2 ** 64);
@@ -78,6 +85,10 @@ export class PciBridge {
     this.#prefetchable = new Window(`${name}.prefetchable-window`, bus => bus.memory);
     this.#ports = new Window(`${name}.port-window`, bus => bus.ports);
     this.#defineHeader();
+    const { subsystem, vectors } = options;
+    if (subsystem !== undefined)
+      this.fn.addCapability(Capability.SUBSYSTEM, subsystemBody(subsystem.vendor, subsystem.device));
+    if (vectors !== undefined) this.fn.enableMsix(vectors, 0);
     if (kind !== 'pci') this.fn.enableExpress(EXPRESS_TYPE[kind], { port: options.port ?? 0 });
     const update = (): void => this.#update();
     this.fn.config.onWrite({ start: Config.COMMAND, end: Config.COMMAND + 2 }, update);
@@ -147,6 +158,11 @@ export class PciBridge {
   get #resetAsked(): boolean {
     return (this.fn.config.get16(Config.BRIDGE_CONTROL) & BridgeControl.BUS_RESET) !== 0;
   }
+}
+
+/** Two reserved bytes, then both ids. */
+function subsystemBody(vendor: number, device: number): Uint8Array {
+  return Uint8Array.of(0, 0, vendor, vendor >>> 8, device, device >>> 8);
 }
 
 /** A memory window register: bits 15:4 are address bits 31:20. */

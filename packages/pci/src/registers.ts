@@ -75,7 +75,7 @@ export const HEADER_MULTI_FUNCTION = 0x80;
 export const QEMU_SUBSYSTEM = { subsystemVendor: 0x1af4, subsystem: 0x1100 } as const;
 
 /** Capability ids, offsets 0x40 to 0xff. */
-export const Capability = { MSI: 0x05, VENDOR: 0x09, EXPRESS: 0x10, MSIX: 0x11 } as const;
+export const Capability = { MSI: 0x05, VENDOR: 0x09, SUBSYSTEM: 0x0d, EXPRESS: 0x10, MSIX: 0x11 } as const;
 
 /** Extended capability ids, offsets 0x100 to 0xfff. */
 export const ExtendedCapability = { AER: 0x0001, ATS: 0x000f, PRI: 0x0013, PASID: 0x001b } as const;
