@@ -126,9 +126,9 @@ export class Descriptors {
   execute(words: Int32Array, wide: boolean): number {
     const type = this.typeOf(words);
     if (!this.#isAvailable(type)) return QueueError.INVALID_TYPE;
+    const { vtd_inv_desc: fetched } = this.#trace;
+    if (fetched.on) fetched.emit(TYPE_NAMES[type]!, hex(words[3]!, words[2]!), hex(words[1]!, words[0]!));
     if (type > DescriptorType.WAIT && !wide) return QueueError.INVALID_WIDTH;
-    const { vtd_inv_desc: executed } = this.#trace;
-    if (executed.on) executed.emit(TYPE_NAMES[type]!, hex(words[3]!, words[2]!), hex(words[1]!, words[0]!));
     switch (type) {
       case DescriptorType.CONTEXT_CACHE:
         return this.#contextCache(words);

@@ -70,7 +70,7 @@ export class Invalidator {
 
   /** `granularity` is a Granularity. Returns what propagation returned. */
   contextCache(granularity: number, domain: number, sourceId: number, functionMask: number, scalable: boolean): number {
-    this.#traceContexts(granularity, domain, sourceId, functionMask);
+    this.#traceContexts(granularity, domain, sourceId, functionMask, scalable);
     // A scalable-mode context entry has no domain, so that a domain is all of them.
     if (granularity === Granularity.DEVICE) {
       const anyDomain = scalable || !this.#behaviour.contextDomainCompared;
@@ -189,13 +189,15 @@ export class Invalidator {
     }
   }
 
-  #traceContexts(granularity: number, domain: number, sourceId: number, functionMask: number): void {
+  #traceContexts(granularity: number, domain: number, sourceId: number, mask: number, scalable: boolean): void {
     const trace = this.#trace;
-    if (granularity === Granularity.GLOBAL) {
-      if (trace.vtd_inv_desc_cc_global.on) trace.vtd_inv_desc_cc_global.emit();
-    } else if (granularity === Granularity.DOMAIN) {
-      if (trace.vtd_inv_desc_cc_domain.on) trace.vtd_inv_desc_cc_domain.emit(domain);
-    } else if (trace.vtd_inv_desc_cc_devices.on) trace.vtd_inv_desc_cc_devices.emit(sourceId, functionMask);
+    if (granularity === Granularity.DEVICE) {
+      if (trace.vtd_inv_desc_cc_devices.on) trace.vtd_inv_desc_cc_devices.emit(sourceId, mask);
+      return;
+    }
+    const named = granularity === Granularity.DOMAIN;
+    if (named && trace.vtd_inv_desc_cc_domain.on) trace.vtd_inv_desc_cc_domain.emit(domain);
+    if ((!named || scalable) && trace.vtd_inv_desc_cc_global.on) trace.vtd_inv_desc_cc_global.emit();
   }
 
   #traceIotlb(granularity: number, domain: number, hi: number, lo: number, mask: number): void {
