@@ -23,8 +23,16 @@ export function rig(options: NvmeOptions = {}, { start = true } = {}) {
   memory.add(0, pci, -1);
   const addressSpace = new AddressSpace('memory', memory);
   const messages = new MsiLog();
+  /** What the pin was, each time it changed. */
+  const turns: boolean[] = [];
   const ports = Region.container('io', 0x1_0000);
-  const root = PciBus.root('pcie.0', { memory: pci, ports, addressSpace, msi: messages.deliver });
+  const root = PciBus.root('pcie.0', {
+    memory: pci,
+    ports,
+    addressSpace,
+    msi: messages.deliver,
+    intx: () => turns.push(device.fn.intx.asserted),
+  });
   const clock = new VirtualClock();
   const context: NvmeContext = {
     name: 'nvme0',
@@ -76,7 +84,20 @@ export function rig(options: NvmeOptions = {}, { start = true } = {}) {
     driver.enable();
     driver.createQueues(1);
   }
-  return { device, root, clock, addressSpace, driver, allocate, map, enableMsi, enableMsix, sent, config: space };
+  return {
+    device,
+    root,
+    turns,
+    clock,
+    addressSpace,
+    driver,
+    allocate,
+    map,
+    enableMsi,
+    enableMsix,
+    sent,
+    config: space,
+  };
 }
 
 /** Bytes that differ from place to place. */

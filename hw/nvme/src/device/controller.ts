@@ -116,7 +116,7 @@ export class Controller {
     }
     switch (offset) {
       case Reg.INTMS:
-        this.#interrupts.mask |= value;
+        this.#interrupts.maskOff(value);
         break;
       case Reg.INTMC:
         this.#interrupts.unmask(value);
@@ -184,6 +184,7 @@ export class Controller {
     this.#stop();
     this.#regs[CSTS] = 0;
     this.#interrupts.mask = 0;
+    this.#interrupts.changed();
   }
 
   #stop(): void {

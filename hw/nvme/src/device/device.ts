@@ -1,7 +1,7 @@
 /**
  * An NVM Express controller by the NVM Express base specification 1.4, with one namespace on a file or in memory.
- * Omits: SGLs, metadata, fused operations, namespace management, firmware, reservations, controller memory buffer, shadow doorbells, NVM
- * subsystem reset, and pin interrupts, which no board here routes.
+ * Omits: SGLs, metadata, fused operations, namespace management, firmware, reservations, controller memory buffer, shadow doorbells and
+ * NVM subsystem reset.
  */
 import {
   ConfigError,
@@ -63,6 +63,7 @@ export class Nvme implements Device {
       classCode: CLASS,
       subsystemVendor: SUBSYSTEM_VENDOR,
       subsystem: SUBSYSTEM,
+      interruptPin: 1,
       pcie: true,
     });
     const queues = config.max_ioqpairs + 1;

@@ -106,6 +106,36 @@ test('a wrong doorbell interrupts, if the host awaits an event', t => {
   t.deepEqual(sent(), [0]);
 });
 
+test('7.5.1, the pin: asserted while completions wait that are not masked', t => {
+  const { driver, turns, config, enableMsi, sent } = rig();
+  turns.length = 0;
+  driver.createQueues(2, { vector: 0 });
+  t.deepEqual(turns, [true, false, true, false], 'two commands');
+  driver.submit(2, FLUSH, FLUSH);
+  driver.setRegister(Reg.DOORBELLS + 20, 1);
+  t.is(turns.at(-1), true, 'one is left');
+  driver.setRegister(Reg.INTMS, 1);
+  t.is(turns.at(-1), false);
+  t.is(config.get16(6) & 8, 0);
+  driver.setRegister(Reg.INTMC, 1);
+  t.is(turns.at(-1), true);
+  t.is(config.get16(6) & 8, 8);
+  driver.setRegister(Reg.DOORBELLS + 20, 2);
+  t.is(turns.at(-1), false);
+  driver.submit(1, FLUSH);
+  t.is(turns.at(-1), false, 'a queue without interrupts');
+  driver.submit(2, FLUSH);
+  t.is(turns.at(-1), true);
+  driver.setRegister(Reg.CC, 0);
+  t.is(turns.at(-1), false, 'a reset');
+  t.deepEqual(sent(), []);
+  turns.length = 0;
+  enableMsi(0);
+  driver.enable();
+  t.is(driver.identify().length, 4096);
+  t.deepEqual(turns, [], 'with messages there is no pin');
+});
+
 test('without messages only vector 0 exists', t => {
   const { driver, sent } = rig({ msix: false });
   driver.createQueues(2, { vector: 0 });

@@ -1,9 +1,10 @@
 /**
  * Completion queues' interrupts (NVMe 1.4, 7.5). MSI-X: one message whenever completions were posted. MSI: so, too, unless INTMS masks
- * the vector; and one when completions are left after the mask is lifted or after some were taken, so that none is ever forgotten. Nothing is
- * held back to be sent together: coalescing is allowed, not asked for. Pins are not offered, as no board here routes them.
+ * the vector; and one when completions are left after the mask is lifted or after some were taken, so that none is ever forgotten. Without
+ * either: INTA, asserted while a queue has completions that INTMS does not mask. Nothing is held back to be sent together: coalescing is
+ * allowed, not asked for.
  */
-import { MsiLayout, type Msi, type Msix, type PciFunction } from '@remora/pci';
+import { Config, type Msi, MsiLayout, type Msix, type PciFunction, Status as PciStatus } from '@remora/pci';
 import type { CompletionQueue } from './queues.js';
 
 const MASKABLE = 32;
@@ -42,22 +43,36 @@ export class Interrupts {
 
   /** Completions were posted. */
   posted(queue: CompletionQueue): void {
-    if (queue.interrupts && !this.#masked(queue.vector)) this.#fn.msi(queue.vector);
+    if (!this.#fn.messagesEnabled) this.#drivePin();
+    else if (queue.interrupts && !this.#masked(queue.vector)) this.#fn.msi(queue.vector);
   }
 
   /** The host has taken completions. */
   taken(queue: CompletionQueue): void {
-    if (!queue.empty && this.#level) this.posted(queue);
+    if (!this.#fn.messagesEnabled) this.#drivePin();
+    else if (!queue.empty && this.#msix?.enabled !== true) this.posted(queue);
+  }
+
+  /** INTMS. */
+  maskOff(vectors: number): void {
+    this.mask |= vectors;
+    this.#drivePin();
   }
 
   /** INTMC: vectors whose completions wait are told now. */
   unmask(vectors: number): void {
     const lifted = this.mask & vectors;
     this.mask &= ~vectors;
-    if (!this.#level) return;
+    this.#drivePin();
+    if (this.#msi?.enabled !== true || this.#msix?.enabled === true) return;
     for (let vector = 0; vector < MASKABLE; vector++) {
       if ((lifted >>> vector) & 1 && this.#waiting(vector)) this.#fn.msi(vector);
     }
+  }
+
+  /** The queues are gone, or are others. */
+  changed(): void {
+    this.#drivePin();
   }
 
   #waiting(vector: number): boolean {
@@ -66,10 +81,18 @@ export class Interrupts {
 
   /** INTMS does not exist for MSI-X, which has masks of its own. */
   #masked(vector: number): boolean {
-    return this.#level && vector < MASKABLE && ((this.mask >>> vector) & 1) !== 0;
+    return this.#msix?.enabled !== true && vector < MASKABLE && ((this.mask >>> vector) & 1) !== 0;
   }
 
-  get #level(): boolean {
-    return this.#msix?.enabled !== true;
+  /** A level, of vector 0: a driver that has changed to messages has none. */
+  #drivePin(): void {
+    const level = !this.#fn.messagesEnabled && (this.mask & 1) === 0 && this.#waiting(0);
+    if (level === this.#pin) return;
+    this.#fn.intx.set(level);
+  }
+
+  /** Whether the pin is asserted: it stands in the function's STATUS. */
+  get #pin(): boolean {
+    return (this.#fn.config.get16(Config.STATUS) & PciStatus.INTERRUPT) !== 0;
   }
 }

@@ -85,6 +85,7 @@ export class QueueCommands {
     if (submission.some(queue => queue?.completions === id))
       return command.fail(Status.INVALID_QUEUE_DELETION, Location.CDW10);
     completion[id] = undefined;
+    this.#interrupts.changed();
     return Status.SUCCESS;
   }
 

@@ -13,6 +13,7 @@ test('1b36:0010, mass storage, NVM Express; a 64-bit BAR 0, MSI, MSI-X and Expre
   const { config, device } = rig({}, { start: false });
   t.deepEqual([config.get16(0), config.get16(2), config.get32(8) >>> 8], [0x1b36, 0x0010, 0x010802]);
   t.deepEqual([config.get16(0x2c), config.get16(0x2e)], [0x1af4, 0x1100]);
+  t.is(config.get8(Config.INTERRUPT_PIN), 1);
   config.write(Config.BAR0, 0xffff_ffff, 4);
   t.is(config.get32(Config.BAR0), 0xffff_c004);
   for (const id of [0x05, 0x10, 0x11]) t.not(device.fn.capabilities.find(id), undefined, `capability ${id}`);
