@@ -1,6 +1,5 @@
 /** The `remora` command. */
 import { program } from './program.js';
-import { isMistake } from './run-steps.js';
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // Whoever read our output (head, less) has seen enough.
@@ -11,6 +10,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   process.exitCode = await program(process.argv.slice(2), { stdout: process.stdout, stderr: process.stderr });
 } catch (error) {
+  const { isMistake } = await import('./mistakes.js');
   if (!isMistake(error)) throw error;
   process.stderr.write(`remora: ${error.message}\n`);
   process.exitCode = 2;

@@ -1,23 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { machines } from '@remora/machines';
-import { type DiffOptions, QemuError, runDiff } from '../diff/index.js';
-import { runReplay, shippedRecordings } from '../replay/index.js';
-import { info } from './info.js';
-import { loadMachine } from './load-machine.js';
-import { restore } from './restore.js';
-import { run } from './run.js';
-import { save } from './save.js';
-import { serve } from './serve.js';
+import type { MachineDefinition } from '@remora/machine';
+import type { DiffOptions } from '../diff/index.js';
 import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
-import { walk } from './walk.js';
 
 const MAX_SEED = 0xffff_ffff;
 const DEFAULT_PROGRAMS = 100;
 
 /**
- * Runs one command line. Returns the exit code: 0, 1 if something is not as it should be (a mismatch), 2 for bad input.
+ * Runs one command line; each command loads what it needs when it is the one that was given. Returns the exit code: 0, 1 if something is not as it should be (a mismatch), 2 for bad input.
  * @throws UsageError or ConfigError for a person's mistake.
  */
 export async function program(args: readonly string[], streams: Streams): Promise<number> {
@@ -29,7 +21,11 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .configureOutput({ writeOut: text => void streams.stdout.write(text), writeErr: () => undefined })
     .showHelpAfterError(false)
     .helpCommand(false);
-  command.addHelpText('after', `\nMachines:\n${machineList()}\n`);
+  let ownHelp = false;
+  command.addHelpText('after', () => {
+    ownHelp = true;
+    return '';
+  });
 
   command
     .command('run')
@@ -39,9 +35,11 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--json', 'one ledger event a line')
     .option('--verbose', 'every event of the ledger, as a tree')
     .action(async (named: string, options: { seed: number; json?: boolean; verbose?: boolean }) => {
-      const definition = await loadMachine(named);
+      const definition = await load(named);
+      const { run } = await import('./run.js');
       exitCode = run(definition, options, streams);
       if (definition.replays === true) {
+        const { runReplay, shippedRecordings } = await import('../replay/index.js');
         const replayed = await runReplay(
           [...shippedRecordings(), ...(options.json === true ? ['--json'] : [])],
           streams,
@@ -56,6 +54,7 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .argument('<file...>', 'recordings, plain or gzipped')
     .option('--json', 'one object a file')
     .action(async (files: string[], options: { json?: boolean }) => {
+      const { runReplay } = await import('../replay/index.js');
       exitCode = await runReplay([...files, ...(options.json === true ? ['--json'] : [])], streams);
     });
 
@@ -73,6 +72,7 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--lines <file>', 'write its qtest lines, for a QEMU with the qtest accelerator')
     .option('--json', 'one object a configuration, and one for all')
     .action(async (options: DiffOptions) => {
+      const { QemuError, runDiff } = await import('../diff/index.js');
       try {
         exitCode = await runDiff(options, streams);
       } catch (failure) {
@@ -96,7 +96,8 @@ export async function program(args: readonly string[], streams: Streams): Promis
         file: string,
         options: { seed: number; after?: string; steps?: number; json?: boolean },
       ) => {
-        save(await loadMachine(named), { file, ...options }, streams);
+        const { save } = await import('./save.js');
+        save(await load(named), { file, ...options }, streams);
       },
     );
 
@@ -109,6 +110,7 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--seed <n>', "the new host's seed; default: that of the host before", parseSeed)
     .option('--json', 'one object a line')
     .action(async (file: string, options: { run?: boolean; machine?: string; seed?: number; json?: boolean }) => {
+      const { restore } = await import('./restore.js');
       await restore(file, options, streams);
     });
 
@@ -122,6 +124,7 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--socket <path>', 'where QEMU connects; once for each device, or a folder for all', collect, [])
     .option('--memory <file>', "the file of QEMU's memory-backend-file, for the devices' DMA; QEMU makes it")
     .action(async (devices: string[], options: { socket: string[]; memory?: string }) => {
+      const { serve } = await import('./serve.js');
       await serve(devices, options, streams);
     });
 
@@ -132,7 +135,8 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--seed <n>', 'moves addresses and PASIDs', parseSeed, 1)
     .option('--json', 'as JSON')
     .action(async (named: string, options: { seed: number; json?: boolean }) => {
-      info(await loadMachine(named), options, streams);
+      const { info } = await import('./info.js');
+      info(await load(named), options, streams);
     });
 
   command
@@ -146,7 +150,8 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--after <step>', "the step of the machine's guest after which to look")
     .action(
       async (named: string, bdf: string, pasid: string, iova: string, options: { seed: number; after?: string }) => {
-        walk(await loadMachine(named), { bdf, pasid, iova, ...options }, streams);
+        const { walk } = await import('./walk.js');
+        walk(await load(named), { bdf, pasid, iova, ...options }, streams);
       },
     );
 
@@ -154,15 +159,19 @@ export async function program(args: readonly string[], streams: Streams): Promis
     await command.parseAsync([...args], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
+    if (args.length === 0) command.outputHelp();
+    if (ownHelp) streams.stdout.write(`\nMachines:\n${await machineList()}\n`);
+    if (args.length === 0) return 2;
     if (error.exitCode === 0) return 0;
-    if (args.length === 0) {
-      command.outputHelp();
-      return 2;
-    }
     const message = error.message.replace(/^error: /, '').replace(/\n\(Did you mean (.*)\)$/, '; did you mean $1');
     throw new UsageError(`${message}; see remora --help`, { cause: error });
   }
   return exitCode;
+}
+
+async function load(named: string): Promise<MachineDefinition> {
+  const { loadMachine } = await import('./load-machine.js');
+  return loadMachine(named);
 }
 
 function version(): string {
@@ -194,7 +203,8 @@ function parsePrograms(text: string): number {
   return Number(text);
 }
 
-function machineList(): string {
+async function machineList(): Promise<string> {
+  const { machines } = await import('@remora/machines');
   const width = Math.max(...machines.map(machine => machine.name.length));
   return machines.map(machine => `  ${machine.name.padEnd(width)}  ${machine.description}`).join('\n');
 }

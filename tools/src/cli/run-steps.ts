@@ -1,5 +1,4 @@
 /** Assembles a machine with its ledger on, starts it, and lets its guest play. */
-import { ConfigError, StateError } from '@remora/core';
 import { guestOf, type Machine, type MachineDefinition, type MachineGuest, type MachineStep } from '@remora/machine';
 import { UsageError } from './usage-error.js';
 
@@ -76,9 +75,4 @@ function wantedSteps(name: string, steps: readonly MachineStep[], request: Steps
 export function close(machine: Machine): void {
   if (machine.host === undefined) machine[Symbol.dispose]();
   else machine.host[Symbol.dispose]();
-}
-
-/** Whether an error is a person's mistake, to be told in one line. */
-export function isMistake(error: unknown): error is Error {
-  return error instanceof ConfigError || error instanceof UsageError || error instanceof StateError;
 }
