@@ -85,3 +85,9 @@ function byName(schema: unknown): Map<string, Entity> {
 function kindOf(entity: Entity): string {
   return entity['json-type'] ?? entity['meta-type'];
 }
+
+/** Whether a difference is only that the other one, which greeted so, is too old: qom-list-get came with QEMU 10.1. */
+export function isNewer(difference: string, greeting: unknown): boolean {
+  const { qemu } = (greeting as { QMP: { version: { qemu: { major: number; minor: number } } } }).QMP.version;
+  return difference === 'qom-list-get: there is no such command' && qemu.major * 100 + qemu.minor < 1001;
+}

@@ -98,6 +98,27 @@ test('objects by path, and by the end of one', async t => {
   t.is(await fail('qom-list', { path: '/machine/__proto__' }), "DeviceNotFound: Device '/machine/__proto__' not found");
 });
 
+test('objects by their paths, with what can be read of them', async t => {
+  const { run, fail } = await rig();
+  const [widget, root] = (await run('qom-list-get', { paths: ['w0', '/'] })) as { properties: unknown[] }[];
+  t.deepEqual(widget?.properties, [
+    { name: 'type', type: 'string', value: 'widget' },
+    { name: 'speed', type: 'int', value: 1 },
+    { name: 'size', type: 'uint32', value: 4 },
+    { name: 'registers[0]', type: 'child<memory-region>', value: '/machine/peripheral/w0/registers[0]' },
+  ]);
+  t.is(root?.properties.length, 3);
+  t.deepEqual(await run('qom-list-get', { paths: [] }), []);
+  t.is(
+    await fail('qom-list-get', { paths: ['/', '/machine/nothing'] }),
+    "DeviceNotFound: Device '/machine/nothing' not found",
+  );
+  t.is(
+    await fail('qom-list-get', { paths: [5] }),
+    "GenericError: Invalid parameter type for 'paths[0]', expected: string",
+  );
+});
+
 test('properties are read, and written where they can be', async t => {
   const { run, fail, target } = await rig();
   t.is(await run('qom-get', { path: 'w0', property: 'type' }), 'widget');

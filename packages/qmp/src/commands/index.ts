@@ -43,6 +43,7 @@ const HANDLERS: { readonly [C in Handled]: (target: QmpTarget, args: Arguments<C
   system_reset: target => target.reset('host-qmp-system-reset'),
   quit: target => target.quit('host-qmp-quit'),
   'qom-list': (target, { path }) => qom.listProperties(target, path),
+  'qom-list-get': (target, { paths }) => qom.listValues(target, paths),
   'qom-get': (target, { path, property }) => qom.getProperty(target, path, property),
   'qom-set': (target, { path, property, value }) => qom.setProperty(target, path, property, value),
   'qom-list-types': ({ types }, args) => qom.listTypes(types, args['implements'], args['abstract']).map(qom.typeInfo),

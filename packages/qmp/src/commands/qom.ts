@@ -11,6 +11,25 @@ export function listProperties(target: QmpTarget, path: string): QomTypeProperty
   return [{ name: 'type', type: 'string' }, ...own, ...children];
 }
 
+/** The same with what can be read of it, for each of `paths`. */
+export function listValues(target: QmpTarget, paths: readonly string[]): { properties: object[] }[] {
+  return paths.map(path => ({
+    properties: listProperties(target, path).map(property => ({
+      ...property,
+      ...valueOf(target, path, property.name),
+    })),
+  }));
+}
+
+function valueOf(target: QmpTarget, path: string, name: string): { value?: unknown } {
+  try {
+    return { value: getProperty(target, path, name) };
+  } catch (failure) {
+    if (!(failure instanceof QmpError)) throw failure;
+    return {};
+  }
+}
+
 export function getProperty(target: QmpTarget, path: string, name: string): unknown {
   const found = findObject(target.tree(), path);
   if (name === 'type') return found.node.type;

@@ -19,6 +19,7 @@ export const COMMANDS = {
   system_reset: command({}, EMPTY),
   quit: command({}, EMPTY),
   'qom-list': command({ path: 'str' }, '[ObjectPropertyInfo]'),
+  'qom-list-get': command({ paths: '[str]' }, '[ObjectPropertiesValues]'),
   'qom-get': command({ path: 'str', property: 'str' }, 'any'),
   'qom-set': command({ path: 'str', property: 'str', value: 'any' }, EMPTY),
   'qom-list-types': command({ 'implements?': 'str', 'abstract?': 'bool' }, '[ObjectTypeInfo]'),

@@ -66,7 +66,15 @@ export function command<const M extends Members>(
 }
 
 /** What a value of a type is in TypeScript; named types are left to whoever knows them. */
-type ValueOf<R> = R extends 'str' ? string : R extends 'int' | 'number' ? number : R extends 'bool' ? boolean : unknown;
+type ValueOf<R> = R extends 'str'
+  ? string
+  : R extends 'int' | 'number'
+    ? number
+    : R extends 'bool'
+      ? boolean
+      : R extends '[str]'
+        ? readonly string[]
+        : unknown;
 
 /** Arguments that were checked against `M`. */
 export type ArgumentsOf<M> = { readonly [N in keyof M as N extends `${string}?` ? never : N]: ValueOf<M[N]> } & {

@@ -84,6 +84,8 @@ export const TYPES = {
     'mem_type_64?': 'bool',
   }),
   ObjectPropertyInfo: struct({ name: 'str', type: 'str', 'description?': 'str', 'default-value?': 'any' }),
+  ObjectPropertyValue: struct({ name: 'str', type: 'str', 'value?': 'any' }),
+  ObjectPropertiesValues: struct({ properties: '[ObjectPropertyValue]' }),
   ObjectTypeInfo: struct({ name: 'str', 'abstract?': 'bool', 'parent?': 'str' }),
   ObjectType: oneOf('iommufd', 'iothread', 'memory-backend-ram', 'rng-builtin'),
   ObjectOptions: union({ 'qom-type': 'ObjectType', id: 'str' }, 'qom-type', {
