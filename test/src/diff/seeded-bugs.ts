@@ -38,13 +38,7 @@ export const SEEDED_BUGS: readonly SeededBug[] = [
     'notPresentRead: Fault.LGN_3',
     'notPresentRead: Fault.LGN_2',
   ),
-  bug(
-    'the width of the tables does not limit addresses',
-    'first-stage',
-    'first-stage',
-    'return Fault.SGN_1;',
-    ';',
-  ),
+  bug('the width of the tables does not limit addresses', 'first-stage', 'first-stage', 'return Fault.SGN_1;', ';'),
   bug(
     'accessed and dirty bits are not set in the first stage',
     'first-stage',
