@@ -37,6 +37,12 @@ export function baseMaskLo(shift: number): number {
   return shift >= 32 ? 0 : -1 << shift;
 }
 
+/** Whether all bits from bit `width - 1` (29 .. 56) up are the same. */
+export function isCanonical(hi: number, lo: number, width: number): boolean {
+  const sign = width > 32 ? hi >> (width - 33) : lo >> (width - 1);
+  return (sign === 0 || sign === -1) && (width > 32 || hi === sign);
+}
+
 /** High word of the mask of addresses of `width` bits (33 .. 64). */
 export function widthMaskHi(width: number): number {
   return width < 64 ? ~(-1 << (width - 32)) : -1;

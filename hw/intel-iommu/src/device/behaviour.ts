@@ -181,6 +181,8 @@ export interface Behaviour {
   readonly answersSpanInterrupts: boolean;
   /** A page whose range merely overlaps the interrupt range faults. */
   readonly interruptRangeByPage: boolean;
+  /** AW of a PASID entry, and the host address width, limit the input of the first stage, too: canonical addresses of that width pass. */
+  readonly firstStageWidthLimited: boolean;
   /** First-stage D is set also when A was set before. */
   readonly dirtyAfterAccessed: boolean;
   /** First-stage A and D are updated although the walk is not snooped. */
@@ -269,6 +271,7 @@ export const SPECIFICATION: Behaviour = {
   earlyPermission: false,
   answersSpanInterrupts: false,
   interruptRangeByPage: false,
+  firstStageWidthLimited: false,
   dirtyAfterAccessed: true,
   updateUnsnooped: false,
   pasidsCached: true,
@@ -346,6 +349,7 @@ export const QEMU_10_2: Behaviour = {
   earlyPermission: true,
   answersSpanInterrupts: true,
   interruptRangeByPage: true,
+  firstStageWidthLimited: true,
   dirtyAfterAccessed: false,
   updateUnsnooped: true,
   pasidsCached: false,

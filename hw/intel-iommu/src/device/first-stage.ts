@@ -3,7 +3,15 @@ import * as core from '@remora/core';
 import type { MemoryPort } from '@remora/core';
 import type { PagingStructureCache } from '@remora/iommu';
 import * as spec from '../spec/index.js';
-import { baseMaskHi, baseMaskLo, inInterruptRange, levelShift, overlapsInterruptRange, tableIndex } from './address.js';
+import {
+  baseMaskHi,
+  baseMaskLo,
+  inInterruptRange,
+  isCanonical,
+  levelShift,
+  overlapsInterruptRange,
+  tableIndex,
+} from './address.js';
 import type { Behaviour, SecondStageFaults } from './behaviour.js';
 import type { Capabilities } from './capabilities.js';
 import * as pasids from './pasid-entry-cache.js';
@@ -12,7 +20,7 @@ import type { SecondStageWalk } from './second-stage.js';
 
 // The module's own, for speed: see second-stage.ts.
 const { Access, MemTx } = core;
-const { Fault, Fs, Pgtt } = spec;
+const { Fault, Fs, Pgtt, widthOfLevels } = spec;
 const { Pe, PeFlag } = pasids;
 const { AdUpdate } = secondStage;
 
@@ -72,8 +80,7 @@ export class FirstStageWalk {
    */
   walk(pe: Int32Array, record: number, hi: number, lo: number, access: number): number {
     const levels = pe[record + Pe.FS_LEVELS]!;
-    const sign = levels === 5 ? hi >> 24 : hi >> 15;
-    if (sign !== 0 && sign !== -1) return Fault.SGN_1;
+    if (!isCanonical(hi, lo, this.#inputWidth(pe, record, levels))) return Fault.SGN_1;
     const entry = this.#entry;
     const nested = pe[record + Pe.PGTT] === Pgtt.NESTED;
     const memory = this.#memory;
@@ -220,6 +227,13 @@ export class FirstStageWalk {
     if (access & Access.WRITE && (path & Fs.RW) === 0 && writeProtected) return Fault.SGN_6;
     if (access & Access.EXECUTE && executeDisable !== 0 && !everyoneIsUser) return Fault.SGN_3;
     return 0;
+  }
+
+  /** Bits of canonical addresses. */
+  #inputWidth(pe: Int32Array, record: number, levels: number): number {
+    const width = widthOfLevels(levels);
+    if (!this.#behaviour.firstStageWidthLimited) return width;
+    return Math.min(width, widthOfLevels(pe[record + Pe.SS_LEVELS]!), this.#caps.haw);
   }
 
   #hasReserved(level: number, leaf: boolean, low: number, high: number): boolean {

@@ -119,6 +119,15 @@ export const WALKS: Departures = {
     spec: { to: 0x9000, shift: 12, access: ALL },
     qemu: { to: 0x9000, shift: 12, access: READ | EXECUTE },
   },
+  firstStageWidthLimited: {
+    what: 'the second-stage width of a PASID entry limits the addresses that the first stage takes',
+    program: profile => {
+      const { bench } = firstStage(profile, PTE, true);
+      return [PAGE, 1n << 29n, -1n << 29n].map(iova => bench.fault(BigInt.asUintN(64, iova)));
+    },
+    spec: [0, 0x71, 0x71],
+    qemu: [0, 0x80, 0x71],
+  },
   dirtyAfterAccessed: {
     what: 'a write does not set D where A is set',
     program: profile => {
