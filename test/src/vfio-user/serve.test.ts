@@ -1,0 +1,134 @@
+// `remora serve` as a person starts it: what it prints, whom it serves, how it ends, and what it says of mistakes.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { VfioUserClient } from '@remora/vfio-user/client';
+import { IDENTIFICATION, Reg } from '@hw/edu';
+import test, { type ExecutionContext } from 'ava';
+
+const REMORA = fileURLToPath(new URL('../../../tools/bin/remora.js', import.meta.url));
+const LAMP = fileURLToPath(new URL('../../fixtures/lamp.ts', import.meta.url));
+const CONFIG = 7;
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+class Serving {
+  readonly #child: ChildProcess;
+  stdout = '';
+  stderr = '';
+
+  constructor(args: readonly string[]) {
+    this.#child = spawn(process.execPath, [REMORA, 'serve', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child.stdout!.on('data', (chunk: Buffer) => (this.stdout += chunk.toString()));
+    this.#child.stderr!.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
+  }
+
+  /** Resolves when it has said what QEMU takes. */
+  async ready(): Promise<void> {
+    while (!this.stdout.includes('-device')) {
+      if (this.#child.exitCode !== null) throw new Error(this.stderr);
+      await Promise.race([once(this.#child.stdout!, 'data'), once(this.#child, 'exit')]);
+    }
+  }
+
+  async ended(): Promise<Ended> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'close');
+    return { code: this.#child.exitCode, stdout: this.stdout, stderr: this.stderr };
+  }
+
+  end(): Promise<Ended> {
+    this.#child.kill('SIGTERM');
+    return this.ended();
+  }
+}
+
+function folder(t: ExecutionContext): string {
+  const made = mkdtempSync(join(tmpdir(), 'remora-serve-'));
+  t.teardown(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+/** Ends a child that a failed test leaves. */
+function serving(t: ExecutionContext, ...args: string[]): Serving {
+  const started = new Serving(args);
+  t.teardown(() => started.end());
+  return started;
+}
+
+test('a device is served until the command is told to end; QEMU is told how to take it', async t => {
+  const at = folder(t);
+  const [socket, memory] = [join(at, 'edu.sock'), join(at, 'ram')];
+  writeFileSync(memory, new Uint8Array(0x2000));
+  const edu = serving(t, 'edu,addr=5', '--socket', socket, '--memory', memory);
+  await edu.ready();
+  const client = await VfioUserClient.connect(socket);
+  t.is(await client.readNumber(CONFIG, 0, 4), 0x11e8_1234);
+  t.is(await client.readNumber(0, Reg.ID, 4), IDENTIFICATION);
+  await client.write(CONFIG, 4, Uint8Array.of(6, 0));
+  await client.dmaMap({ address: 0x10_0000, size: 0x2000, offset: 0 });
+  writeFileSync(memory, 'guest memory', { flag: 'r+' });
+  const quad = (value: number): Uint8Array => new Uint8Array(BigUint64Array.of(BigInt(value)).buffer);
+  const move = async (source: number, target: number, command: number): Promise<void> => {
+    await client.write(0, Reg.DMA_SRC, quad(source));
+    await client.write(0, Reg.DMA_DST, quad(target));
+    await client.write(0, Reg.DMA_COUNT, quad(12));
+    await client.write(0, Reg.DMA_CMD, quad(command));
+    while (((await client.read(0, Reg.DMA_CMD, 8))[0]! & 1) !== 0) await new Promise(resolve => setTimeout(resolve, 5));
+  };
+  await move(0x10_0000, 0x4_0000, 1);
+  await move(0x4_0000, 0x10_1000, 3);
+  t.is(readFileSync(memory).toString('latin1', 0x1000, 0x100c), 'guest memory');
+  const { code, stdout, stderr } = await edu.end();
+  t.deepEqual([code, stderr], [0, '']);
+  t.true(stdout.startsWith(`edu is served at ${socket}\n`));
+  t.true(stdout.includes(`-object memory-backend-file,id=ram,size=512M,share=on,mem-path=${memory}`));
+  t.true(
+    stdout.includes(`-device '{"driver":"vfio-user-pci","addr":"5.0","socket":{"type":"unix","path":"${socket}"}}'`),
+  );
+  t.false(existsSync(socket));
+});
+
+test('several devices in a folder, each on its socket; without memory that is said', async t => {
+  const at = folder(t);
+  const both = serving(t, 'edu,id=a', 'dma-engine', '--socket', at);
+  await both.ready();
+  for (const [name, id] of [
+    ['a', 0x11e8_1234],
+    ['dma-engine', undefined],
+  ] as const) {
+    const client = await VfioUserClient.connect(join(at, `${name}.sock`));
+    const found = await client.readNumber(CONFIG, 0, 4);
+    if (id === undefined) t.not(found, 0x11e8_1234);
+    else t.is(found, id);
+    client[Symbol.dispose]();
+  }
+  const { code, stderr } = await both.end();
+  t.is(code, 0);
+  t.is(stderr, 'remora: no --memory: what a device reads or writes in memory is refused\n');
+});
+
+test("a person's own device, from a TypeScript file", async t => {
+  const socket = join(folder(t), 'lamp');
+  const lamp = serving(t, `${LAMP},colour=7`, '--socket', socket, '--memory', '/nonexistent');
+  await lamp.ready();
+  const client = await VfioUserClient.connect(socket);
+  t.is(await client.readNumber(0, 0, 4), 7);
+  await client.write(0, 0, Uint8Array.of(5, 0, 0, 0));
+  t.is(await client.readNumber(0, 0, 4), 5);
+  await client.reset();
+  t.is(await client.readNumber(0, 0, 4), 7);
+  t.is((await lamp.end()).code, 0);
+});
+
+test('a mistake is one line, and exit code 2', async t => {
+  const { code, stderr } = await serving(t, 'eud', '--socket', join(folder(t), 's')).ended();
+  t.is(code, 2);
+  t.regex(stderr, /^remora: devices\[0\]: "eud" is not a device.*\n$/);
+});
