@@ -107,9 +107,4 @@ export const LEFT_OUT: readonly LeftOut[] = [
     section: 'VT-d 6.5.2',
     reason: 'QEMU 10.0 does not look at them, QEMU 10.2 does',
   },
-  {
-    what: 'PASID entries of the first stage without a second-stage width',
-    section: 'VT-d 9.6',
-    reason: 'QEMU 10.0 limits first-stage addresses by that width, QEMU 10.2 does not',
-  },
 ];

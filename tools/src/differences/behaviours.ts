@@ -58,15 +58,24 @@ function titleOf(file: ts.SourceFile): string {
 }
 
 function interfaceDocs(file: ts.SourceFile, name: string): Map<string, string> {
-  const found = file.statements.find(
-    statement => ts.isInterfaceDeclaration(statement) && statement.name.text === name,
-  ) as ts.InterfaceDeclaration;
+  const interfaces = file.statements.filter(statement => ts.isInterfaceDeclaration(statement));
   return new Map(
-    found.members.map(member => {
-      const comments = ts.getJSDocCommentsAndTags(member).map(({ comment }) => ts.getTextOfJSDocComment(comment) ?? '');
-      return [member.name!.getText(file), sentence(comments.join(' '))];
-    }),
+    interfaces
+      .find(each => each.name.text === name)!
+      .members.map(member => {
+        const own = docOf(member);
+        // What is a whole object is explained with its type.
+        const type = ts.isPropertySignature(member) ? member.type?.getText(file) : undefined;
+        const doc = own !== '' ? own : docOf(interfaces.find(each => each.name.text === type));
+        return [member.name!.getText(file), doc];
+      }),
   );
+}
+
+function docOf(node: ts.Node | undefined): string {
+  if (node === undefined) return '';
+  const comments = ts.getJSDocCommentsAndTags(node).map(({ comment }) => ts.getTextOfJSDocComment(comment) ?? '');
+  return sentence(comments.join(' '));
 }
 
 /** Truth values and numbers of an object. */
