@@ -12,8 +12,8 @@ const QMP = [...MACHINE, '-qmp', 'stdio'];
 const IDENTITY = 'readl 0xfed90000\n';
 const REPLY = 'OK 0x0000000000000010';
 
-/** With some room to grow: 6 files of 1.2 MB, and 283 modules besides 248 of inversify and other packages. */
-const FILES = 8;
+/** With some room to grow: 8 files of 1.2 MB, and 283 modules besides 248 of inversify and other packages. */
+const FILES = 12;
 const BYTES = 1_500_000;
 const OWN_MODULES = 320;
 const FOREIGN_MODULES = 260;
