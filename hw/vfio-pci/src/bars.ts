@@ -3,6 +3,7 @@ import { Region, type Log, type MmioOps } from '@remora/core';
 import type { VfioDevice, VfioRegion } from '@remora/host';
 import type { BarOptions, PciFunction } from '@remora/pci';
 import type { HostHeader } from './header.js';
+import type { VfioPciTrace } from './trace-events.js';
 
 const BAR_COUNT = 6;
 /** Bits of a BAR register (PCI 3.0 6.2.5.1). */
@@ -18,6 +19,7 @@ export function addHostBars(
   header: HostHeader,
   log: Log,
   except: number | undefined,
+  trace: VfioPciTrace,
 ): number[] {
   const free: number[] = [];
   for (let index = 0; index < BAR_COUNT; index++) {
@@ -26,8 +28,10 @@ export function addHostBars(
       free.push(index);
       continue;
     }
+    const { vfio_region_setup: setup } = trace;
+    if (setup.on) setup.emit(device.bdf, index, `${fn.name}.bar${index}`, region.flags, region.offset, region.size);
     const options = barOptions(header.bar(index));
-    if (index !== except) fn.addBar(index, forwarded(`${fn.name}.bar${index}`, device, region, log), options);
+    if (index !== except) fn.addBar(index, forwarded(`${fn.name}.bar${index}`, device, region, log, trace), options);
     if (options.type === 'mem64') index++;
   }
   return free;
@@ -40,7 +44,13 @@ function barOptions(register: number): BarOptions {
 }
 
 /** What the host refuses reads as ones, and a refused write has no effect: as on a bus where nobody answers. */
-function forwarded(name: string, device: VfioDevice, { index, size }: VfioRegion, log: Log): Region {
+function forwarded(
+  name: string,
+  device: VfioDevice,
+  { index, size }: VfioRegion,
+  log: Log,
+  trace: VfioPciTrace,
+): Region {
   const buffers = [1, 2, 4].map(length => new Uint8Array(length));
   const bufferOf = (length: number): Uint8Array => buffers[length >>> 1]!;
   const ops: MmioOps = {
@@ -55,9 +65,13 @@ function forwarded(name: string, device: VfioDevice, { index, size }: VfioRegion
       }
       let value = 0;
       for (let i = length - 1; i >= 0; i--) value = (value << 8) | bytes[i]!;
+      const { vfio_region_read: did } = trace;
+      if (did.on) did.emit(name, offset, length, value);
       return value >>> 0;
     },
     write: (offset, value, length) => {
+      const { vfio_region_write: does } = trace;
+      if (does.on) does.emit(name, offset, value, length);
       const bytes = bufferOf(length);
       for (let i = 0; i < length; i++) bytes[i] = value >>> (8 * i);
       const result = device.writeRegion(index, offset, bytes);

@@ -40,6 +40,7 @@ import type { VfioPciConfig } from './config.js';
 import { ForwardedConfig } from './forwarded-config.js';
 import { HostHeader, type EmulatedCapabilities } from './header.js';
 import { HostInterrupts } from './interrupts.js';
+import { VFIO_PCI_EVENTS, type VfioPciTrace } from './trace-events.js';
 
 const WARNINGS = 20;
 /** An MSI-X table alone in its BAR: no room beside table and pending bits, as Msix lays them out. */
@@ -54,6 +55,7 @@ export class VfioPci implements Device {
   readonly #context: PciDeviceContext;
   readonly #config: VfioPciConfig;
   readonly #log: Log;
+  readonly #trace: VfioPciTrace;
   #connection: VfioConnection | undefined;
   #interrupts: HostInterrupts | undefined;
   #forwarded: ForwardedConfig | undefined;
@@ -65,6 +67,7 @@ export class VfioPci implements Device {
     this.#context = context;
     this.#config = config;
     this.#log = rateLimited(logger('remora:hw:vfio-pci', context.name), WARNINGS);
+    this.#trace = context.trace.points(context.name, VFIO_PCI_EVENTS);
     // Who it is, only the host knows: realize() fills it in.
     this.fn = new PciFunction(context.name, { vendor: 0xffff, device: 0xffff, classCode: 0, pcie: true });
   }
@@ -85,6 +88,8 @@ export class VfioPci implements Device {
       this.#connection = this.#connect(process);
       this.#build(process, this.#connection);
       this.#setupIommu(this.#connection);
+      const { vfio_attach_device: attached } = this.#trace;
+      if (attached.on) attached.emit(this.#config.host, this.#group);
     } catch (cause) {
       this.#release();
       if (cause instanceof VfioError || cause instanceof RangeError) {
@@ -158,7 +163,7 @@ export class VfioPci implements Device {
 
   /** A host that nests maps what the guest takes for physical memory, whatever the guest translates. */
   #connect(process: MachineProcess): VfioConnection {
-    const { ledger, guestMemory } = this.#context;
+    const { ledger, trace, guestMemory } = this.#context;
     const ops = pciIommuOf(this.fn);
     const followed = (): AddressSpace => ops?.mapSpaceFor?.(this.fn.bus!, this.fn.devfn) ?? this.fn.dma.addressSpace;
     const wantsNesting = ops?.wantsNesting ?? false;
@@ -169,6 +174,7 @@ export class VfioPci implements Device {
       fresh: this.#config.container === 'new',
       memory: { addressOf: process.addressOf, ledger },
       ledger,
+      trace,
       quirks: {
         attributeFlags: this.#config['quirk-attributes-collapse'],
         flushArgsz: this.#config['quirk-flush-argsz'],
@@ -185,21 +191,32 @@ export class VfioPci implements Device {
     const emulated = header.emulated;
     const { msix } = emulated;
     const alone = msix !== undefined && msix.tableOffset === 0 && device.regions[msix.bar]?.size === MSIX_BAR_BYTES;
-    const free = addHostBars(this.fn, device, header, this.#log, alone ? msix.bar : undefined);
-    const forwarded = new ForwardedConfig(this.fn, device, this.#log);
+    const free = addHostBars(this.fn, device, header, this.#log, alone ? msix.bar : undefined, this.#trace);
+    const forwarded = new ForwardedConfig(this.fn, device, this.#log, this.#trace);
     for (const capability of header.forwarded) forwarded.add(capability);
     this.#forwarded = forwarded;
     this.#addCapabilities(process, emulated, alone ? msix?.bar : free.at(-1));
     this.fn.onReset(() => {
       if (!device.resettable) return;
+      const { vfio_pci_reset: reset } = this.#trace;
+      if (reset.on) reset.emit(device.bdf);
       const result = device.reset();
       if (result < 0) this.#log.warn('the host does not reset %s: %d', device.bdf, result);
     });
   }
 
+  /** Number of the host's group that the function is in. */
+  get #group(): number {
+    const { device, container } = this.#connection!;
+    return [...container.groups].find(group => group.devices.has(device))?.number ?? -1;
+  }
+
   #readHeader(): HostHeader {
     const { device } = this.#connection!;
-    const size = device.regions[VfioPciRegion.CONFIG]?.size ?? 0;
+    const region = device.regions[VfioPciRegion.CONFIG];
+    const size = region?.size ?? 0;
+    const { vfio_populate_device_config: found } = this.#trace;
+    if (found.on) found.emit(device.bdf, size, region?.offset ?? 0, region?.flags ?? 0);
     const bytes = new Uint8Array(size);
     const result = size === 0 ? 0 : device.readRegion(VfioPciRegion.CONFIG, 0, bytes);
     if (result < 0 || size < 256) throw new VfioError(device.bdf, result, 'its configuration space cannot be read');
@@ -226,13 +243,29 @@ export class VfioPci implements Device {
     const msix = has.msix === undefined || msixBar === undefined ? undefined : fn.enableMsix(has.msix.vectors, msixBar);
     if (has.pasid !== undefined) fn.enablePasid(has.pasid.width, has.pasid);
     const guest = { msi: () => grantedVectors(fn, msi), msix: () => (msix?.enabled === true ? msix.vectors : 0) };
-    const interrupts = new HostInterrupts(fn, process.syscalls, this.#connection!.device, guest, this.#log);
+    const interrupts = new HostInterrupts(
+      fn,
+      process.syscalls,
+      this.#connection!.device,
+      guest,
+      this.#log,
+      this.#trace,
+    );
     this.#interrupts = interrupts;
+    this.#traceInterrupts(msi?.offset, msix?.offset, has.msix?.vectors ?? 0, msixBar ?? 0);
     const watch = (offset: number, bytes: number): void => {
       fn.config.onWrite({ start: offset, end: offset + bytes }, () => interrupts.update());
     };
     if (msi !== undefined) watch(msi.offset, MsiLayout.bytes);
     if (msix !== undefined) watch(msix.offset, MsixLayout.bytes);
+  }
+
+  /** Where the guest finds the capabilities that it has of MSI and MSI-X. */
+  #traceInterrupts(msi: number | undefined, msix: number | undefined, vectors: number, bar: number): void {
+    const { vfio_msi_setup: setup, vfio_msix_early_setup: early } = this.#trace;
+    const { bdf } = this.#connection!.device;
+    if (msi !== undefined && setup.on) setup.emit(bdf, msi);
+    if (msix !== undefined && early.on) early.emit(bdf, msix, bar, 0, vectors);
   }
 
   /** Last, and only if all went well [A06]: the vIOMMU may use the host's IOMMU from now on. */
@@ -247,6 +280,8 @@ export class VfioPci implements Device {
     this.#interrupts?.[Symbol.dispose]();
     this.#interrupts = undefined;
     this.fn.bus?.unplug(this.fn);
+    const { vfio_detach_device: detached } = this.#trace;
+    if (this.#connection !== undefined && detached.on) detached.emit(this.#config.host, this.#group);
     this.#connection?.[Symbol.dispose]();
     this.#connection = undefined;
   }

@@ -3,6 +3,7 @@ import type { Log } from '@remora/core';
 import type { VfioDevice } from '@remora/host';
 import { Command, Config, type PciFunction } from '@remora/pci';
 import type { ForwardedCapability } from './header.js';
+import type { VfioPciTrace } from './trace-events.js';
 
 const HEADER_BYTES = 2;
 const NOT_FORWARDED = -1;
@@ -11,14 +12,16 @@ export class ForwardedConfig {
   readonly #fn: PciFunction;
   readonly #device: VfioDevice;
   readonly #log: Log;
+  readonly #trace: VfioPciTrace;
   /** By offset in the guest's space: the offset in the host's, or NOT_FORWARDED. */
   readonly #host: Int16Array;
   #command = 0;
 
-  constructor(fn: PciFunction, device: VfioDevice, log: Log) {
+  constructor(fn: PciFunction, device: VfioDevice, log: Log, trace: VfioPciTrace) {
     this.#fn = fn;
     this.#device = device;
     this.#log = log;
+    this.#trace = trace;
     this.#host = new Int16Array(fn.config.size).fill(NOT_FORWARDED);
     const whole = { start: 0, end: fn.config.size };
     fn.config.onRead(whole, (offset, size) => this.#fetch(offset, size));
@@ -58,17 +61,19 @@ export class ForwardedConfig {
       this.#warn('read', host, value);
       this.#fn.config.set(at, value < 0 ? 0xff : value, 1);
     }
+    const { vfio_pci_read_config: did } = this.#trace;
+    if (did.on) did.emit(this.#device.bdf, offset, size, this.#value(offset, size));
   }
 
   /** A reset of the guest's function writes the whole space: the host's function has its own reset for that. */
   #send(offset: number, size: number): void {
     if (size > 4) return;
+    const { vfio_pci_write_config: did } = this.#trace;
+    if (did.on) did.emit(this.#device.bdf, offset, this.#value(offset, size), size);
     const first = this.#host[offset] ?? NOT_FORWARDED;
     const last = this.#host[offset + size - 1] ?? NOT_FORWARDED;
     if (first !== NOT_FORWARDED && last === first + size - 1) {
-      const { config } = this.#fn;
-      const value = size === 4 ? config.get32(offset) : size === 2 ? config.get16(offset) : config.get8(offset);
-      this.#warn('write', first, this.#device.writeConfig(first, value, size));
+      this.#warn('write', first, this.#device.writeConfig(first, this.#value(offset, size), size));
       return;
     }
     // The access begins in the emulated header of a capability, or reaches beyond its end.
@@ -77,6 +82,12 @@ export class ForwardedConfig {
       if (host !== NOT_FORWARDED)
         this.#warn('write', host, this.#device.writeConfig(host, this.#fn.config.get8(at), 1));
     }
+  }
+
+  /** What the guest's function shows there. */
+  #value(offset: number, size: number): number {
+    const { config } = this.#fn;
+    return size === 4 ? config.get32(offset) : size === 2 ? config.get16(offset) : config.get8(offset);
   }
 
   #warn(what: string, offset: number, result: number): void {

@@ -6,6 +6,7 @@ import type { Log } from '@remora/core';
 import type { HostSyscalls, VfioDevice } from '@remora/host';
 import type { PciFunction } from '@remora/pci';
 import { VfioPciIrq } from '@remora/uapi';
+import type { VfioPciTrace } from './trace-events.js';
 
 const COUNTER_BYTES = 8;
 
@@ -68,18 +69,27 @@ export class HostInterrupts implements Disposable {
   readonly #device: VfioDevice;
   readonly #guest: GuestInterrupts;
   readonly #log: Log;
+  readonly #trace: VfioPciTrace;
   #connected: ConnectedVectors | undefined;
   #index: number | undefined;
   #count = 0;
   /** An index that the host would not disable. It has to be, before another one can be enabled. */
   #stuck: number | undefined;
 
-  constructor(fn: PciFunction, syscalls: HostSyscalls, device: VfioDevice, guest: GuestInterrupts, log: Log) {
+  constructor(
+    fn: PciFunction,
+    syscalls: HostSyscalls,
+    device: VfioDevice,
+    guest: GuestInterrupts,
+    log: Log,
+    trace: VfioPciTrace,
+  ) {
     this.#fn = fn;
     this.#syscalls = syscalls;
     this.#device = device;
     this.#guest = guest;
     this.#log = log;
+    this.#trace = trace;
   }
 
   /** To be called after the guest wrote to MSI's or MSI-X's registers. */
@@ -93,7 +103,7 @@ export class HostInterrupts implements Disposable {
     if (index === undefined) return;
     const connected = new ConnectedVectors(this.#syscalls, this.#device, index);
     const offered = this.#device.irqs[index]?.count ?? 0;
-    const result = connected.connect(Math.min(count, offered), vector => this.#fn.msi(vector));
+    const result = connected.connect(Math.min(count, offered), vector => this.#raise(vector));
     if (result < 0) {
       this.#log.warn('the host connects no interrupts: %d', result);
       connected.disconnect();
@@ -102,6 +112,19 @@ export class HostInterrupts implements Disposable {
     this.#connected = connected;
     this.#index = index;
     this.#count = count;
+    this.#traceEnabled(index, count);
+  }
+
+  #traceEnabled(index: number, count: number): void {
+    const { vfio_msi_enable: msi, vfio_msix_enable: msix } = this.#trace;
+    if (index === VfioPciIrq.MSI && msi.on) msi.emit(this.#device.bdf, count);
+    if (index === VfioPciIrq.MSIX && msix.on) msix.emit(this.#device.bdf);
+  }
+
+  #raise(vector: number): void {
+    const { vfio_msi_interrupt: raised } = this.#trace;
+    if (raised.on) raised.emit(this.#device.bdf, vector);
+    this.#fn.msi(vector);
   }
 
   /** What is connected: `MSI-X, 4 vectors`; undefined if nothing is. */
@@ -112,6 +135,9 @@ export class HostInterrupts implements Disposable {
 
   /** Disconnects whatever is connected. */
   [Symbol.dispose](): void {
+    const { vfio_msi_disable: msi, vfio_msix_disable: msix } = this.#trace;
+    if (this.#index === VfioPciIrq.MSI && msi.on) msi.emit(this.#device.bdf);
+    if (this.#index === VfioPciIrq.MSIX && msix.on) msix.emit(this.#device.bdf);
     const result = this.#connected?.disconnect() ?? 0;
     if (result < 0) {
       this.#log.warn('the host leaves interrupts enabled that nobody takes: %d', result);

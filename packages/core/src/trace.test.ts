@@ -66,9 +66,9 @@ test('patterns are taken in order; a dash takes away', t => {
 });
 
 test('as text: numbers without sign, flags as digits', t => {
-  const values = { hi: -1, zero: 0, set: true, clear: false, kind: 'wait', wide: '0x123456789' };
+  const values = { hi: -1, far: 2 ** 40, zero: 0, set: true, clear: false, kind: 'wait', wide: '0x123456789' };
   const shown = formatTraced({ source: 'unit', name: 'unit_read', values });
-  t.is(shown, 'unit_read hi=0xffffffff zero=0x0 set=1 clear=0 kind=wait wide=0x123456789');
+  t.is(shown, 'unit_read hi=0xffffffff far=0x10000000000 zero=0x0 set=1 clear=0 kind=wait wide=0x123456789');
   t.is(formatTraced({ source: 'unit', name: 'unit_reset', values: {} }), 'unit_reset');
 });
 

@@ -8,7 +8,7 @@
  */
 import { type Log, logger } from './log.js';
 
-/** Numbers are printed as 32 bits without sign; what has 64 bits comes as text (`hex` of the bits package). */
+/** Numbers are printed in hexadecimal, negative ones as 32 bits; what has 64 bits comes as text (`hex` of the bits package). */
 export type TraceValue = number | boolean | string;
 
 /** Events by name, with the names of their values: `{ vtd_reg_read: ['addr', 'size'] }`. */
@@ -130,7 +130,7 @@ export function formatTraced({ name, values }: Traced): string {
 }
 
 function text(value: TraceValue): string {
-  if (typeof value === 'number') return `0x${(value >>> 0).toString(16)}`;
+  if (typeof value === 'number') return `0x${(value < 0 ? value >>> 0 : value).toString(16)}`;
   return typeof value === 'boolean' ? String(Number(value)) : value;
 }
 

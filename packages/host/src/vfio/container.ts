@@ -25,6 +25,7 @@ import { VfioGroup } from './group.js';
 import { VfioHostIOMMUContext } from './host-iommu-context.js';
 import { type IommuInfo, readIommuInfo } from './iommu-info.js';
 import type { VfioContainerOptions } from './options.js';
+import { type VfioTrace, vfioTrace } from './trace-events.js';
 import { expectOk, VfioError } from './vfio-error.js';
 
 export const VFIO_CONTAINER_PATH = '/dev/vfio/vfio';
@@ -45,6 +46,7 @@ export class VfioContainer implements Disposable {
   readonly type: number;
   /** Why nesting was wanted and not taken; undefined if it was taken or not wanted. */
   readonly nestingRefused: string | undefined;
+  readonly trace: VfioTrace;
   readonly #options: VfioContainerOptions;
   readonly #groups = new Set<VfioGroup>();
   #info: IommuInfo | undefined;
@@ -65,6 +67,7 @@ export class VfioContainer implements Disposable {
     this.type = choice.type;
     this.nestingRefused = choice.refused;
     this.#options = options;
+    this.trace = vfioTrace(options.name, options.trace);
     trackDisposable(this, `VFIO container ${options.name}`);
   }
 
@@ -187,6 +190,8 @@ export class VfioContainer implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     for (const group of [...this.#groups].reverse()) this.detachGroup(group);
+    const { vfio_disconnect_container: disconnected } = this.trace;
+    if (disconnected.on) disconnected.emit(this.fd);
     this.syscalls.close(this.fd);
     untrackDisposable(this);
   }

@@ -45,6 +45,8 @@ export class VfioDevice implements Disposable {
   /** Address on the host: `0000:3f:00.0`. */
   readonly bdf: string;
   readonly fd: number;
+  /** VfioDeviceFlag bits. */
+  readonly flags: number;
   readonly resettable: boolean;
   /** By index. */
   readonly regions: readonly VfioRegion[];
@@ -65,7 +67,8 @@ export class VfioDevice implements Disposable {
     const info = viewOf(bytes);
     const { flags, num_regions, num_irqs } = VfioDeviceInfo.fields;
     if ((flags.get(info) & VfioDeviceFlag.PCI) === 0) throw new VfioError(bdf, 0, 'not a PCI device');
-    this.resettable = (flags.get(info) & VfioDeviceFlag.RESET) !== 0;
+    this.flags = flags.get(info);
+    this.resettable = (this.flags & VfioDeviceFlag.RESET) !== 0;
     this.regions = Array.from({ length: Math.min(num_regions.get(info), 64) }, (_, index) => this.#region(index));
     this.irqs = Array.from({ length: Math.min(num_irqs.get(info), 64) }, (_, index) => this.#irq(index));
     trackDisposable(this, `VFIO device ${bdf}`);

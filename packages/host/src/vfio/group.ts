@@ -64,12 +64,14 @@ export class VfioGroup {
     const fd = expectOk(`${this.name}: open ${bdf}`, syscalls.ioctl(this.#fd, VFIO_GROUP_GET_DEVICE_FD, name));
     let device: VfioDevice;
     try {
-      device = new VfioDevice(syscalls, fd, bdf, () => this.#devices.delete(device));
+      device = new VfioDevice(syscalls, fd, bdf, () => this.#closed(device));
     } catch (error) {
       syscalls.close(fd);
       throw error;
     }
     this.#devices.add(device);
+    const { vfio_get_device: opened } = this.container.trace;
+    if (opened.on) opened.emit(bdf, device.flags, device.regions.length, device.irqs.length);
     this.container.deviceJoined();
     return device;
   }
@@ -80,7 +82,15 @@ export class VfioGroup {
     for (const device of [...this.#devices]) device[Symbol.dispose]();
     if (this.#attached) syscalls.ioctl(this.#fd, VFIO_GROUP_UNSET_CONTAINER);
     this.#attached = false;
+    const { vfio_put_group: closed } = this.container.trace;
+    if (closed.on) closed.emit(this.#fd);
     syscalls.close(this.#fd);
+  }
+
+  #closed(device: VfioDevice): void {
+    this.#devices.delete(device);
+    const { vfio_put_base_device: closed } = this.container.trace;
+    if (closed.on) closed.emit(device.fd);
   }
 
   #checkViable(): void {

@@ -2,6 +2,7 @@
 import { type Hva, hva } from '@remora/bits';
 import { Access, type IommuMapEvent, IommuNotify, type IommuNotifier, PAGE_BYTES, type Section } from '@remora/core';
 import type { VfioContainer } from './container.js';
+import { firstByte, lastByte } from './trace-events.js';
 
 /** What the client of a guest IOMMU brings along. */
 export interface GuestIommuServices {
@@ -71,6 +72,11 @@ export class VfioGuestIommu implements IommuNotifier {
     const end = Math.min(event.frame + event.pages, this.endFrame);
     if (start >= end) return 0;
     const iovaFrame = start + this.#delta;
+    const { vfio_iommu_map_notify: notified } = this.#container.trace;
+    if (notified.on) {
+      const op = event.access === 0 ? 'UNMAP' : 'MAP';
+      notified.emit(op, firstByte(iovaFrame), lastByte(end + this.#delta));
+    }
     // What an earlier refusal left behind goes first: nothing is mapped twice.
     const unmapped = this.#unmap(iovaFrame, end - start);
     if (unmapped < 0 || event.access === 0) return unmapped;

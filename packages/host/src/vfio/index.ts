@@ -7,4 +7,5 @@ export * from './host-iommu-context.js';
 export * from './iommu-info.js';
 export * from './memory-listener.js';
 export * from './options.js';
+export { VFIO_HOST_EVENTS } from './trace-events.js';
 export * from './vfio-error.js';

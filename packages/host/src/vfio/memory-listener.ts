@@ -15,6 +15,7 @@ import {
 } from '@remora/core';
 import type { VfioContainer } from './container.js';
 import { VfioGuestIommu } from './guest-iommu.js';
+import { firstByte, lastByte } from './trace-events.js';
 import { VfioError } from './vfio-error.js';
 
 /** Where the host process has the first byte of a section's region; undefined if it has not got that region. */
@@ -94,6 +95,14 @@ export class VfioMemoryListener implements Disposable {
     if (this.#failed !== undefined && !this.#ready) return;
     if (section.region.translator?.notifiers !== undefined) this.#follow(section);
     else if (section.region.ram !== undefined) this.#map(section);
+    else this.#skip(section);
+  }
+
+  #skip({ region, start, size }: Section): void {
+    const { vfio_listener_region_skip: skipped } = this.#container.trace;
+    if (!skipped.on) return;
+    const frame = Math.floor(start / PAGE_BYTES);
+    skipped.emit(region.name, firstByte(frame), lastByte(Math.ceil((start + size) / PAGE_BYTES)));
   }
 
   #map(section: Section): void {
@@ -106,6 +115,8 @@ export class VfioMemoryListener implements Disposable {
     // Two pages of memory can stand behind one page of addresses: not in any table.
     if (offset % PAGE_BYTES !== 0) return;
     const access = section.readonly ? Access.READ : Access.READ_WRITE;
+    const { vfio_listener_region_add_ram: added } = this.#container.trace;
+    if (added.on) added.emit(firstByte(frame), lastByte(frame + pages), `0x${(base + offset).toString(16)}`);
     const result = this.#container.mapDma(frame, pages, hva(base + offset), access);
     if (result === 0) {
       this.#mapped.set(section, { frame, pages });
@@ -123,6 +134,11 @@ export class VfioMemoryListener implements Disposable {
       skipped: (frame, pages) => this.#warn(`${placeOf(frame, pages, section)} leads to no memory: no DMA gets there`),
     });
     this.#translated.set(section, iommu);
+    const { vfio_listener_region_add_iommu: added } = this.#container.trace;
+    if (added.on) {
+      const last = lastByte(Math.ceil((section.start + section.size) / PAGE_BYTES));
+      added.emit(section.region.name, firstByte(Math.floor(section.start / PAGE_BYTES)), last);
+    }
     const result = iommu.replay();
     // The vIOMMU itself may have failed, without any call to the host that would have been noted.
     if (result < 0) this.#failed ??= new VfioError(`${this.#container.name}: ${section.region.name}`, result);
@@ -132,6 +148,8 @@ export class VfioMemoryListener implements Disposable {
     this.#missing.delete(section);
     const translated = this.#translated.get(section);
     this.#translated.delete(section);
+    const { vfio_listener_region_del_iommu: left } = this.#container.trace;
+    if (translated !== undefined && left.on) left.emit(section.region.name);
     if (translated !== undefined && translated.leave() < 0) this.#stale.set(section, () => translated.finish());
     const mapped = this.#mapped.get(section);
     if (mapped === undefined) return;
@@ -140,6 +158,8 @@ export class VfioMemoryListener implements Disposable {
   }
 
   #unmap(section: Section, { frame, pages }: Mapped): number {
+    const { vfio_listener_region_del: removed } = this.#container.trace;
+    if (removed.on) removed.emit(firstByte(frame), lastByte(frame + pages));
     const result = this.#container.unmapDma(frame, pages);
     if (result < 0) this.#fail('UNMAP_DMA', frame, pages, section, result);
     else this.#mapped.delete(section);

@@ -1,4 +1,4 @@
-import type { Ledger } from '@remora/core';
+import type { Ledger, Trace } from '@remora/core';
 
 /**
  * Named departures from the default behaviour, each as RFC v3.1 literally did it (vsva.md 8, decisions.md). All off by default.
@@ -23,4 +23,5 @@ export interface VfioContainerOptions {
   readonly wantsNesting: boolean;
   readonly quirks?: VfioQuirks;
   readonly ledger?: Ledger | undefined;
+  readonly trace?: Trace | undefined;
 }
