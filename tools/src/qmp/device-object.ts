@@ -2,7 +2,7 @@
 import type { Region } from '@remora/core';
 import type { DescribedDevice, Machine } from '@remora/machine';
 import { Config, formatDevfn, type AnyDeviceKind, type PciFunction } from '@remora/pci';
-import { container, type QomNode, type QomProperty } from '@remora/qmp';
+import { container, pciClassName, type QomNode, type QomProperty } from '@remora/qmp';
 import { qomTypeOf, shownAs } from './types.js';
 
 const BARS = 6;
@@ -118,16 +118,21 @@ export function functionDetails(fn: PciFunction): string[] {
   const pair = (vendor: number, device: number): string =>
     `${hex(config.get16(vendor), 4)}:${hex(config.get16(device), 4)}`;
   const sub = fn.secondary === undefined ? ` (sub ${pair(Config.SUBSYSTEM_VENDOR, Config.SUBSYSTEM)})` : '';
+  const code = config.get16(Config.CLASS + 1);
   const lines = [
     `addr = ${formatDevfn(fn.devfn)}`,
-    `class ${hex(config.get16(Config.CLASS + 1), 4)}, addr ${fn.bdf.slice(5)}, pci id ${pair(Config.VENDOR, Config.DEVICE)}${sub}`,
+    `class ${pciClassName(code) ?? `Class ${hex(code, 4)}`}, addr ${fn.bdf.slice(5)}, pci id ${pair(Config.VENDOR, Config.DEVICE)}${sub}`,
   ];
   for (let bar = 0; bar < BARS; bar++) {
     const region = fn.bars.region(bar);
     if (region === undefined) continue;
     const at = fn.bars.address(bar);
-    const place = at === undefined ? 'not mapped' : `at 0x${hex(at, 1)} [0x${hex(at + region.size - 1, 1)}]`;
-    lines.push(`bar ${bar}: ${region.size} bytes ${place}`);
+    const kind = (config.get32(Config.BAR0 + 4 * bar) & 1) === 0 ? 'mem' : 'i/o';
+    const place =
+      at === undefined
+        ? `not mapped, 0x${hex(region.size, 1)} bytes`
+        : `at 0x${hex(at, 1)} [0x${hex(at + region.size - 1, 1)}]`;
+    lines.push(`bar ${bar}: ${kind} ${place}`);
   }
   return lines;
 }

@@ -23,7 +23,7 @@ function deviceLines({ node, id, details, buses }: BusDevice, indent: string, br
 }
 
 /** What every device has, and the tree says otherwise. */
-const HIDDEN: ReadonlySet<string> = new Set(['realized', 'hotplugged', 'hotpluggable', 'addr']);
+const HIDDEN: ReadonlySet<string> = new Set(['realized', 'hotplugged', 'hotpluggable', 'addr', 'legacy-addr']);
 
 function text(value: unknown): string {
   if (typeof value === 'number') return `${value} (0x${value.toString(16)})`;
