@@ -63,6 +63,20 @@ test('what is no request is refused, and the next one answered', async t => {
   }
 });
 
+test('a client that waits for its refusal gets it before it ends the line, as qmp-test does', async t => {
+  const client = await TestClient.ready(new FakeTarget());
+  for (const text of ['{]', '{\u0001', "{'bad \u0001", '%p', '[1.x', "{'execute': 'x', 'id':'\n"]) {
+    const refusals = await client.ask(text);
+    t.deepEqual(
+      refusals.map(({ error }) => error?.class),
+      ['GenericError'],
+      text,
+    );
+    const [recovered, ...more] = await client.ask('{"execute": "no-such-cmd"}\n');
+    t.deepEqual([recovered?.error?.class, more], ['CommandNotFound', []], text);
+  }
+});
+
 test('a value of any size is refused where the limit is', async t => {
   const client = await TestClient.ready(new FakeTarget(), { limits: { ...JSON_LIMITS, bytes: 1000 } });
   const replies = await client.ask(`{"execute": "${'x'.repeat(5000)}"}\n{"execute": "query-name"}\n`);
