@@ -124,9 +124,12 @@ export class AdminCommands {
     const { queues, events, abort } = this.#parts;
     const queue = command.dword(10) & 0xffff;
     const cid = command.dword(10) >>> 16;
+    command.result = 1;
     if (queues.submission[queue] === undefined) return command.fail(Status.INVALID_FIELD, Location.CDW10);
-    command.result = queue === 0 && events.outstanding.includes(cid) && abort(cid) ? 0 : 1;
-    if (command.result === 0) events.abort(cid);
+    if (queue === 0 && events.outstanding.includes(cid) && abort(cid)) {
+      events.abort(cid);
+      command.result = 0;
+    }
     return Status.SUCCESS;
   }
 

@@ -140,7 +140,7 @@ test('what is refused: unknown features, saving, namespaces that do not go with 
   t.is(refused(FeatureId.ERROR_RECOVERY), 0x4000 | Status.INVALID_NAMESPACE_OR_FORMAT);
   for (const opcode of [AdminOpcode.SET_FEATURES, AdminOpcode.GET_FEATURES]) {
     const command = { opcode, cdw10: FeatureId.TIMESTAMP };
-    t.is(driver.run(0, { ...command, prp1: 0x1000_0000 }).status & 0x47ff, Status.DATA_TRANSFER_ERROR);
+    t.is(driver.run(0, { ...command, prp1: 0x1000_0000 }).status & 0x47ff, 0x4000 | Status.DATA_TRANSFER_ERROR);
     t.is(driver.run(0, { ...command, prp1: 0x8001 }).status & 0x47ff, 0x4000 | Status.PRP_OFFSET_INVALID);
   }
   t.is(driver.register(Reg.CSTS), 1);

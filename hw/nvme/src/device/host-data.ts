@@ -4,12 +4,14 @@
  */
 import { MemTx } from '@remora/core';
 import type { PciFunction } from '@remora/pci';
-import { MIN_PAGE_SHIFT, Status } from '../spec/index.js';
+import { DNR, MIN_PAGE_SHIFT, Status } from '../spec/index.js';
 import { type Command, Location } from './command.js';
 
 /** A PRP entry has 8 bytes. */
 const ENTRY_SHIFT = 3;
 const TWO_32 = 0x1_0000_0000;
+/** Nothing will be there if the host asks again. */
+const UNREACHABLE = Status.DATA_TRANSFER_ERROR | DNR;
 const LARGEST_LIST = (1 << (MIN_PAGE_SHIFT + 4)) >>> 2;
 
 export class HostData {
@@ -58,8 +60,7 @@ export class HostData {
       const needed = Math.ceil(this.#left / pageBytes);
       const room = (pageBytes - (lo & mask)) >>> ENTRY_SHIFT;
       const count = Math.min(needed, room);
-      if (this.#dma.read(hi, lo, this.#listBytes.subarray(0, count << ENTRY_SHIFT)) !== MemTx.OK)
-        return Status.DATA_TRANSFER_ERROR;
+      if (this.#dma.read(hi, lo, this.#listBytes.subarray(0, count << ENTRY_SHIFT)) !== MemTx.OK) return UNREACHABLE;
       const pages = needed > room ? room - 1 : count;
       for (let i = 0; i < pages; i++) {
         const pageLo = this.#list[2 * i]!;
@@ -80,7 +81,7 @@ export class HostData {
     for (let run = 0; run < this.#runs; run++) {
       const end = done + this.#bytes[run]!;
       const piece = from.subarray(done, end);
-      if (this.#dma.write(this.#hi[run]!, this.#lo[run]!, piece) !== MemTx.OK) return Status.DATA_TRANSFER_ERROR;
+      if (this.#dma.write(this.#hi[run]!, this.#lo[run]!, piece) !== MemTx.OK) return UNREACHABLE;
       done = end;
     }
     return Status.SUCCESS;
@@ -92,7 +93,7 @@ export class HostData {
     for (let run = 0; run < this.#runs; run++) {
       const end = done + this.#bytes[run]!;
       const piece = into.subarray(done, end);
-      if (this.#dma.read(this.#hi[run]!, this.#lo[run]!, piece) !== MemTx.OK) return Status.DATA_TRANSFER_ERROR;
+      if (this.#dma.read(this.#hi[run]!, this.#lo[run]!, piece) !== MemTx.OK) return UNREACHABLE;
       done = end;
     }
     return Status.SUCCESS;

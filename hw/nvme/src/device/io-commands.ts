@@ -1,6 +1,7 @@
 /** Commands of the NVM command set (NVMe 1.4, 6), with the namespace and the host's memory. */
 import {
   ALL_NAMESPACES,
+  DNR,
   DSM_DEALLOCATE,
   FeatureId,
   FORCE_UNIT_ACCESS,
@@ -116,7 +117,7 @@ export class IoCommands {
     if (status !== Status.SUCCESS) return status;
     if (!ns.backing.read(offset, ours)) return this.#mediaError(Status.UNRECOVERED_READ_ERROR);
     this.#parts.health.read(bytes);
-    return Buffer.compare(theirs, ours) === 0 ? Status.SUCCESS : Status.COMPARE_FAILURE;
+    return Buffer.compare(theirs, ours) === 0 ? Status.SUCCESS : Status.COMPARE_FAILURE | DNR;
   }
 
   /** Reads, piece by piece, and gives nothing to the host. */

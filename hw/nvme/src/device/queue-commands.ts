@@ -82,8 +82,8 @@ export class QueueCommands {
     const { submission, completion } = this.#queues;
     const id = command.dword(10) & 0xffff;
     if (id === 0 || completion[id] === undefined) return command.fail(Status.INVALID_QUEUE_IDENTIFIER, Location.CDW10);
-    if (submission.some(queue => queue?.completions === id))
-      return command.fail(Status.INVALID_QUEUE_DELETION, Location.CDW10);
+    // Another time it may not be in use.
+    if (submission.some(queue => queue?.completions === id)) return Status.INVALID_QUEUE_DELETION;
     completion[id] = undefined;
     this.#interrupts.changed();
     return Status.SUCCESS;
