@@ -1,0 +1,156 @@
+// The judge is a real QEMU with its vfio-user client: what it reads of a served device, and what the device does to its guest.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Access, type Plugin } from '@remora/core';
+import { Guest } from '@remora/machines';
+import { ServedMachine } from '@remora/tools/serve';
+import { listen } from '@remora/vfio-user';
+import { BUFFER_BASE, IDENTIFICATION, Irq, Reg } from '@hw/edu';
+import eduPlugin from '@hw/edu/plugin';
+import { Fault } from '@hw/intel-iommu';
+import { legacyContext } from '@hw/intel-iommu/driver';
+import intelIommuPlugin from '@hw/intel-iommu/plugin';
+import { Reg as Vtd } from '@hw/intel-iommu/spec';
+import test, { type ExecutionContext } from 'ava';
+import { findVfioUserQemu, QemuVm } from './real-qemu.js';
+
+const qemu = findVfioUserQemu();
+const withQemu = 'program' in qemu ? test : test.skip;
+if ('missing' in qemu) test(`no QEMU with vfio-user here: ${qemu.missing}`, t => t.pass());
+
+const SLOT = 4;
+const BAR = 0xfeb0_0000;
+const MSI = 0x40;
+const [RUN, TO_MEMORY, INTERRUPT] = [1, 2, 4];
+const DATA = '0x000102030405060708090a0b0c0d0e0f';
+
+async function start(t: ExecutionContext, plugins: Plugin[], devices: string[], slots: Record<string, number>) {
+  const folder = mkdtempSync(join(tmpdir(), 'remora-qemu-'));
+  const reports: string[] = [];
+  const served = new ServedMachine({
+    plugins,
+    devices,
+    memory: join(folder, 'ram'),
+    report: text => reports.push(text),
+    iommu: { identity: { vendor: 0x8086, device: 0x0e34, classCode: 0x080600 }, bytes: 4096 },
+  });
+  const open: Disposable[] = [];
+  t.teardown(() => {
+    for (const each of open) each[Symbol.dispose]();
+    served[Symbol.dispose]();
+    rmSync(folder, { recursive: true });
+  });
+  const sockets = [];
+  for (const { id, server } of served.parts) {
+    const socket = join(folder, id);
+    open.push(await listen(socket, stream => server.accept(stream)));
+    sockets.push({ socket, slot: slots[id]! });
+  }
+  const vm = await QemuVm.start((qemu as { program: string }).program, folder, sockets);
+  t.teardown(() => vm[Symbol.asyncDispose]());
+  return { vm, served, reports };
+}
+
+/** Places BAR 0 and turns decoding and bus mastering on, as firmware does. */
+async function enable(vm: QemuVm, slot: number, bar: number): Promise<void> {
+  await vm.writeConfig(slot, 0x10, bar);
+  await vm.writeConfig(slot, 4, 6, 2);
+}
+
+async function transfer(vm: QemuVm, source: number, target: number, command: number): Promise<void> {
+  await vm.write64(BAR + Reg.DMA_SRC, source);
+  await vm.write64(BAR + Reg.DMA_DST, target);
+  await vm.write64(BAR + Reg.DMA_COUNT, 16);
+  await vm.write64(BAR + Reg.DMA_CMD, RUN | command);
+  while (((await vm.read64(BAR + Reg.DMA_CMD)) & 1n) !== 0n) await new Promise(resolve => setTimeout(resolve, 5));
+}
+
+withQemu('edu: configuration space, BAR, registers, DMA in both directions, MSI, reset', async t => {
+  const { vm, reports } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT });
+  t.is(await vm.readConfig(SLOT, 0), 0x11e8_1234);
+  t.is(await vm.readConfig(SLOT, 8), 0x00ff_0010);
+  await vm.writeConfig(SLOT, 0x10, 0xffff_ffff);
+  t.is(await vm.readConfig(SLOT, 0x10), 0xfff0_0000);
+  await enable(vm, SLOT, BAR);
+  t.is(await vm.read32(BAR + Reg.ID), IDENTIFICATION);
+  await vm.write32(BAR + Reg.LIVENESS, 0x1234_5678);
+  t.is(await vm.read32(BAR + Reg.LIVENESS), 0xedcb_a987);
+
+  await vm.setMemory(0x1008, DATA);
+  await transfer(vm, 0x1008, BUFFER_BASE + 8, 0);
+  await transfer(vm, BUFFER_BASE + 8, 0x20_1ff8, TO_MEMORY);
+  t.is(await vm.memory(0x20_1ff8, 16), DATA);
+
+  t.is(await vm.readConfig(SLOT, 0x34), MSI);
+  await vm.writeConfig(SLOT, MSI + 4, 0xfee0_0000);
+  await vm.writeConfig(SLOT, MSI + 12, 0x41, 2);
+  await vm.writeConfig(SLOT, MSI + 2, 1, 2);
+  await transfer(vm, BUFFER_BASE, 0x1000, TO_MEMORY | INTERRUPT);
+  await vm.interrupted(0x41);
+  t.is(await vm.read32(BAR + Reg.IRQ_STATUS), Irq.DMA);
+  t.deepEqual(await vm.waiting(), [0x41]);
+
+  await vm.reset();
+  t.is(await vm.readConfig(SLOT, 4), 0x0010_0000, 'nothing is decoded, there are capabilities');
+  t.is(await vm.readConfig(SLOT, 0x10), 0);
+  await enable(vm, SLOT, BAR);
+  t.is(await vm.read32(BAR + Reg.IRQ_STATUS), 0);
+  t.is(await vm.read32(BAR + Reg.LIVENESS), 0);
+  t.deepEqual(reports, []);
+});
+
+withQemu('edu: a burst of posted writes arrives whole and in order', async t => {
+  const { vm } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT });
+  await enable(vm, SLOT, BAR);
+  await Promise.all(Array.from({ length: 2000 }, (_, value) => vm.write32(BAR + Reg.LIVENESS, value)));
+  t.is(await vm.read32(BAR + Reg.LIVENESS), ~1999 >>> 0);
+});
+
+withQemu('edu without a bus to master, and beyond the memory of its guest', async t => {
+  const { vm } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4,dma_mask=0xffffffffffffffff'], { edu0: SLOT });
+  await enable(vm, SLOT, BAR);
+  await vm.setMemory(0x1000, DATA);
+  await transfer(vm, 0x1000, BUFFER_BASE, 0);
+  await vm.writeConfig(SLOT, 4, 2, 2);
+  await transfer(vm, BUFFER_BASE, 0x2000, TO_MEMORY);
+  t.is(await vm.memory(0x2000, 16), `0x${'00'.repeat(16)}`);
+  await vm.writeConfig(SLOT, 4, 6, 2);
+  await transfer(vm, BUFFER_BASE, 0xffff_0000, TO_MEMORY);
+  await transfer(vm, BUFFER_BASE, 0x1_0000_0000, TO_MEMORY);
+  await transfer(vm, BUFFER_BASE, 0x2000, TO_MEMORY);
+  t.is(await vm.memory(0x2000, 16), DATA);
+});
+
+withQemu(
+  'edu behind a VT-d unit, both in QEMU: translated by tables in its memory, a fault interrupts its processor',
+  async t => {
+    const slots = { vtd: 3, edu0: SLOT };
+    const devices = ['intel-iommu,id=vtd', 'edu,id=edu0,addr=4'];
+    const { vm, served } = await start(t, [intelIommuPlugin, eduPlugin], devices, slots);
+    const unit = 0xfebf_c000;
+    t.is((await vm.readConfig(3, 4)) & 4, 4, 'it masters the bus though nobody told it to');
+    await vm.writeConfig(3, 0x10, unit);
+    await vm.writeConfig(3, 4, 6, 2);
+    await enable(vm, SLOT, BAR);
+
+    const guest = new Guest(served.machine, { mode: 'legacy', firstFrame: 0x800, frames: 0x400 });
+    const table = guest.secondStage();
+    const rid = SLOT << 3;
+    guest.iommu.start({ hi: 0, lo: 0xfee0_0000, data: 0x51 }, () => guest.iommu.attach(rid, legacyContext(table, 3)));
+    t.is((await vm.read32(unit + Vtd.GSTS)) >>> 31, 1, 'QEMU sees that translation is on');
+    table.map(0x7654, 0x120, 1, Access.READ);
+    table.map(0x7655, 0x355, 1, Access.READ_WRITE);
+    await vm.setMemory(0x12_0008, DATA);
+    await transfer(vm, 0x765_4008, BUFFER_BASE, 0);
+    await transfer(vm, BUFFER_BASE, 0x765_5010, TO_MEMORY);
+    t.is(await vm.memory(0x35_5010, 16), DATA);
+    t.deepEqual(await vm.waiting(), []);
+
+    await transfer(vm, BUFFER_BASE, 0x765_4000, TO_MEMORY);
+    await vm.interrupted(0x51);
+    t.is((await vm.read32(unit + Vtd.FSTS)) & 2, 2, 'a fault is pending');
+    t.like(guest.iommu.handleFaults()[0], { requesterId: rid, write: true, lo: 0x765_4000, reason: Fault.LGN_2 });
+    t.is(await vm.memory(0x12_0008, 16), DATA, 'nothing was written');
+  },
+);
