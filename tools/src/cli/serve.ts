@@ -7,13 +7,14 @@ import { type AnyDeviceKind, DeviceKinds } from '@remora/pci';
 import { listen } from '@remora/vfio-user';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import eduPlugin from '@hw/edu/plugin';
+import nvmePlugin from '@hw/nvme/plugin';
 import { qemuCommand, ServedMachine } from '../serve/index.js';
 import { loadModule } from './load-machine.js';
 import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
 
 /** Devices that have something to offer to a guest that runs elsewhere. */
-const plugins: readonly Plugin[] = [eduPlugin, dmaEnginePlugin];
+const plugins: readonly Plugin[] = [eduPlugin, nvmePlugin, dmaEnginePlugin];
 
 export interface ServeOptions {
   /** One for each device, or a folder for all. */
