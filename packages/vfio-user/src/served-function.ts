@@ -56,6 +56,6 @@ function msiVectors(path: string, { config, capabilities }: PciFunction): number
   if (kind === 'INTx' && config.get8(Config.INTERRUPT_PIN) === 0) return 0;
   throw new ConfigError(
     path,
-    `its interrupts are ${kind}, which a client takes over event descriptors only: that needs koffi, and is not built yet. Expected a device with MSI`,
+    `its interrupts are ${kind}, which take event descriptors, and those need koffi, which is not used here: expected a device with MSI`,
   );
 }
