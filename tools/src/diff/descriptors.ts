@@ -16,23 +16,25 @@ import { type DeviceName, DEVICES, DOMAIN, OTHER_DOMAIN, requesterOf, STATUS_PAG
 import { FIRST_LEAF, type Tables } from './tables.js';
 
 const PAGE = 0x1000;
-const NARROW_WORDS = 4;
 const COMPLETION_INTERRUPT = 0x10;
 const STATUS_WRITE = 0x20;
 const FENCE = 0x40;
+/** Bits of the address mask beyond 15. */
+const LARGE_MASKS = 0x30;
 
 /** Of any type; some are wrong. */
 export function descriptor(config: DiffConfig, random: Random): number[] {
   const words = cut(config, anyType(config, random));
-  // QEMU 10.0 checks neither the upper half of wide descriptors nor those for the PASID cache; 10.2, which the profile follows, does.
+  // QEMU 10.0 does not check those for the PASID cache, nor the address mask of those with a PASID; 10.2, which the profile follows, does.
   if (random.below(12) === 0) {
     // A wait does not write its status over tables.
-    const word = random.below(typeOf(words[0]!) === DescriptorType.WAIT ? 2 : NARROW_WORDS);
+    const word = random.below(typeOf(words[0]!) === DescriptorType.WAIT ? 2 : words.length);
     const turned = (words[word]! ^ (1 << random.below(32))) >>> 0;
     const kept = [words[0]!, word === 0 ? turned : words[0]!].some(
       first => typeOf(first) === DescriptorType.PASID_CACHE,
     );
     if (!kept) words[word] = turned;
+    if (typeOf(words[0]!) === DescriptorType.PASID_IOTLB) words[2]! &= ~LARGE_MASKS;
   }
   if (typeOf(words[0]!) === DescriptorType.WAIT) {
     // With both a status write and an interrupt QEMU 10.0 aborts; with a fence alone it stops, and 10.2 does not.

@@ -69,7 +69,8 @@ export function tables(config: DiffConfig, devices: readonly DeviceName[], rando
     devices.map(name => [name, name === 'edu' || random.below(2) === 0 ? DOMAIN : OTHER_DOMAIN] as const),
   );
   const facts = {
-    aw: levels - 2,
+    // It limits first-stage addresses, too, and any is allowed there.
+    aw: mode === 'first' && random.below(6) === 0 ? random.below(levels) : levels - 2,
     fpd: random.below(8) === 0 ? 1 : 0,
     root: PAGING / PAGE + (LEVELS - levels),
     pass,
@@ -115,7 +116,6 @@ function scalable(mode: Mode, domains: ReadonlyMap<DeviceName, number>, { aw, fp
     return [
       entry(CONTEXTS + requesterOf(name) * 32, ScalableContextEntry.encode({ p: 1, pasiddirptr: directory / PAGE })),
       entry(directory, PasidDirectoryEntry.encode({ p: 1, smptblptr: table / PAGE })),
-      // QEMU 10.0 limits first-stage addresses by the width as well.
       entry(table, PasidEntry.encode({ p: 1, fpd, pgtt, did, aw, ...pointer })),
     ];
   });
