@@ -2,7 +2,7 @@
 import { Random } from '@remora/bits';
 import { GlobalCommand, QueueAddress, Reg, RootTableAddress, Ttm } from '@hw/intel-iommu/spec';
 import { contextChange, pageChange } from './changes.js';
-import { descriptorWords, type DiffConfig, scalable } from './configs.js';
+import { CONFIGS, descriptorWords, type DiffConfig, scalable } from './configs.js';
 import { descriptor, harmless } from './descriptors.js';
 import { type DeviceName, DEVICES, EDUS, QUEUE, QUEUE_BYTES, ROOT } from './layout.js';
 import type { Operation, Program } from './program.js';
@@ -22,7 +22,8 @@ const QUADS: readonly number[] = [Reg.IRTA, Reg.CAP, Reg.ECAP];
 
 /** `testdev`: the peer has iommu-testdev, too. */
 export function generate(config: DiffConfig, seed: number, testdev = false): Program {
-  const random = new Random(seed);
+  // Units of one mode see different programs.
+  const random = new Random(seed * CONFIGS.length + CONFIGS.findIndex(({ name }) => name === config.name));
   const devices: readonly DeviceName[] = testdev ? (Object.keys(DEVICES) as DeviceName[]) : EDUS;
   const made = tables(config, devices, random);
   const operations = [...made.inner, ...made.leaves, ...made.above.toReversed(), ...enabling(config, made)];
