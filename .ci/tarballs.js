@@ -52,7 +52,7 @@ function pack(into) {
   );
   for (const { name, files } of packed) {
     const paths = files.map(file => file.path);
-    const strays = paths.filter(path => /\.test\.|\.tsbuildinfo$|^(?!src|dist|bin|recordings)[^/]+\//.test(path));
+    const strays = paths.filter(path => /\.test\.|\.tsbuildinfo$|^(?!src|dist|bin|live|recordings)[^/]+\//.test(path));
     if (strays.length > 0) throw new Error(`${name} ships ${strays.join(', ')}`);
     const missing = ['package.json', 'LICENSE', 'README.md', ...entryPoints(name, workspaces)].filter(
       path => !paths.includes(path),

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import type { MachineDefinition } from '@remora/machine';
 import type { DiffOptions } from '../diff/index.js';
+import type { LiveOptions } from '../live/index.js';
 import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
 
@@ -77,6 +78,26 @@ export async function program(args: readonly string[], streams: Streams): Promis
         exitCode = await runDiff(options, streams);
       } catch (failure) {
         if (!(failure instanceof QemuError || failure instanceof RangeError)) throw failure;
+        throw new UsageError(failure.message, { cause: failure });
+      }
+    });
+
+  command
+    .command('live')
+    .description("boot an unmodified Linux on this project's VT-d unit and NVMe disk, in a QEMU; print what came of it")
+    .option('--mode <name>', 'how Linux uses the unit, or all: see docs/live-linux.md', 'legacy')
+    .option('--kernel <series>', "of Debian's, 6.1 or 7.2 or another, or the path of an image", '6.1')
+    .option('--keep <folder>', 'write the consoles there')
+    .option('--fetch', 'fetch what is needed, and start nothing')
+    .option('--update', 'fetch the newest packages, whatever is there')
+    .option('--mirror <url>', "of Debian's packages; default: that of this machine")
+    .option('--json', 'one object a mode')
+    .action(async (options: LiveOptions) => {
+      const { LiveError, runLive } = await import('../live/index.js');
+      try {
+        exitCode = await runLive(options, streams);
+      } catch (failure) {
+        if (!(failure instanceof LiveError)) throw failure;
         throw new UsageError(failure.message, { cause: failure });
       }
     });

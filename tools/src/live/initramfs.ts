@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { LiveError } from '../peers/live-error.js';
+import { LiveError } from './peers/live-error.js';
 
-const INIT = fileURLToPath(new URL('../../../live/init.sh', import.meta.url));
+const INIT = fileURLToPath(new URL('../../live/init.sh', import.meta.url));
 const EXECUTABLE = 0o755;
 const MAX_BYTES = 2 ** 28;
 

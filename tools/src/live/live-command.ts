@@ -1,0 +1,92 @@
+/** `remora live`: Linux, unmodified, on this project's devices. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SingleBar } from 'cli-progress';
+import type { CommandStreams } from '../replay/replay-command.js';
+import { type LiveResult, liveRun } from './live-run.js';
+import { type LiveMode, MODES } from './modes.js';
+import { cacheFolder } from './peers/cache-folder.js';
+import { LiveError } from './peers/live-error.js';
+import { type FetchReport, findPeers } from './peers/peers.js';
+import { jsonReport, textReport } from './report.js';
+
+export interface LiveOptions {
+  /** A series, as `6.1`, or the path of a kernel image. */
+  readonly kernel: string;
+  /** Of MODES; `all` for each of them. */
+  readonly mode: string;
+  /** A folder for the consoles, which are not kept otherwise. */
+  readonly keep?: string;
+  /** Fetch the newest packages, whatever is there. */
+  readonly update?: boolean;
+  /** Fetch what is needed, and start nothing. */
+  readonly fetch?: boolean;
+  /** Of Debian's packages. */
+  readonly mirror?: string;
+  readonly json?: boolean;
+}
+
+/** Returns the exit code: 0 if every boot was as it should be, else 1. @throws LiveError, and ConfigError from a model that cannot be. */
+export async function runLive(options: LiveOptions, streams: CommandStreams): Promise<number> {
+  const modes = MODES.filter(({ name }) => options.mode === 'all' || options.mode === name);
+  if (modes.length === 0)
+    throw new LiveError(
+      `--mode: "${options.mode}" is not one of ${MODES.map(({ name }) => name).join(', ')}, or all of them: all`,
+    );
+  const { kernel, update, mirror } = options;
+  const peers = await withBar(streams, report =>
+    findPeers({ folder: cacheFolder(), kernel, flavour: 'cloud', ...definedOf({ update, mirror }) }, report),
+  );
+  const say = (text: string): unknown => options.json === true || streams.stdout.write(text);
+  say(`QEMU ${peers.qemuVersion}, Linux ${peers.kernel.version}\n`);
+  if (options.fetch === true) return 0;
+  let failed = false;
+  for (const mode of modes) {
+    const result = await liveRun(peers, mode, stageOn(streams, mode), text =>
+      streams.stderr.write(`remora: ${text}\n`),
+    );
+    if (streams.stderr.isTTY === true) streams.stderr.write(ERASE);
+    streams.stdout.write(options.json === true ? `${jsonReport(result, peers)}\n` : textReport(result));
+    if (options.keep !== undefined) keepConsole(options.keep, result);
+    failed ||= result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
+  }
+  return failed ? 1 : 0;
+}
+
+const ERASE = '\r\x1b[K';
+
+function stageOn({ stderr }: CommandStreams, { name }: LiveMode): (text: string) => void {
+  return text => {
+    if (stderr.isTTY === true) stderr.write(`${ERASE}${name}: ${text} ...`);
+  };
+}
+
+/** A bar on a terminal, elsewhere a line for each thing that is fetched. */
+async function withBar<T>({ stderr }: CommandStreams, work: (report: FetchReport) => Promise<T>): Promise<T> {
+  let current: string | undefined;
+  if (stderr.isTTY !== true)
+    return work(what => {
+      if (what !== current) stderr.write(`fetching ${what}\n`);
+      current = what;
+    });
+  const bar = new SingleBar({ format: '{bar} {percentage} % {what}', clearOnComplete: true, hideCursor: true });
+  try {
+    return await work((what, percent) => {
+      if (current === undefined) bar.start(100, 0, { what });
+      current = what;
+      bar.update(percent, { what });
+    });
+  } finally {
+    bar.stop();
+  }
+}
+
+function keepConsole(folder: string, { mode, console }: LiveResult): void {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${mode.name}.console`), console.map(line => `${line}\n`).join(''));
+}
+
+/** Without what is undefined. */
+function definedOf<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
+}

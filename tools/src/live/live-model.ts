@@ -1,0 +1,129 @@
+/** Remora's half of a live machine: the unit, a disk and edu behind it, each served at a socket of its own. */
+import { randomFillSync } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import eduPlugin from '@hw/edu/plugin';
+import type { VtdUnit } from '@hw/intel-iommu';
+import { intelIommuWith } from '@hw/intel-iommu/plugin';
+import { Reg } from '@hw/intel-iommu/spec';
+import nvmePlugin from '@hw/nvme/plugin';
+import { dmarTable } from '@hw/q35';
+import q35Plugin from '@hw/q35/plugin';
+import { Command, Config, formatBdf } from '@remora/pci';
+import { VfioPciRegion } from '@remora/uapi';
+import { listen } from '@remora/vfio-user';
+import { ServedMachine } from '../serve/index.js';
+import type { LiveMode } from './modes.js';
+import { ObservedUnit, type UnitAccount } from './observed-unit.js';
+import type { LiveAddresses } from './verdict.js';
+
+/** Bytes of the disk; the guest script writes up to 36 MiB. */
+export const DISK_BYTES = 2 ** 26;
+/** Where QEMU plugs what is served, as device numbers of its root bus. */
+export const SLOTS = { unit: 3, disk: 4, edu: 5 } as const;
+/** An address of edu's 28 bits that Linux maps for nobody. */
+const UNMAPPED = 0x234_5000;
+const PAGE = 0x1000;
+/** A page of registers looks for a driver under an id that has none. */
+const IDENTITY = { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 };
+const SECONDARY_BUS = 1;
+
+export class LiveModel implements Disposable {
+  readonly served: ServedMachine;
+  /** Socket by device. */
+  readonly sockets: Readonly<Record<keyof typeof SLOTS, string>>;
+  /** The file of the disk's contents. */
+  readonly disk: string;
+  readonly addresses: LiveAddresses;
+  readonly #units: ObservedUnit[] = [];
+  readonly #listening: Disposable[] = [];
+
+  /** Files are made in `folder`; the guest's memory will be in the file `memory`. */
+  constructor(mode: LiveMode, folder: string, memory: string, report: (text: string) => void) {
+    this.disk = join(folder, 'disk');
+    this.sockets = { unit: join(folder, 'unit'), disk: join(folder, 'nvme'), edu: join(folder, 'edu-socket') };
+    writeFileSync(this.disk, randomFillSync(new Uint8Array(DISK_BYTES)));
+    const behindPort = mode.rootPort ? { bus: 'port' } : { addr: slot(SLOTS.disk) };
+    this.served = new ServedMachine({
+      plugins: [intelIommuWith((...parameters) => this.#observed(...parameters)), nvmePlugin, eduPlugin, q35Plugin],
+      devices: [
+        { driver: 'intel-iommu', options: { id: 'unit', ...mode.unit } },
+        ...(mode.rootPort ? [{ driver: 'pcie-root-port', options: { id: 'port', addr: slot(SLOTS.disk) } }] : []),
+        {
+          driver: 'nvme',
+          options: { id: 'disk', file: this.disk, serial: 'remora', msix: false, ...behindPort },
+        },
+        { driver: 'edu', options: { id: 'edu', addr: slot(SLOTS.edu) } },
+      ],
+      memory,
+      iommu: {
+        identity: IDENTITY,
+        bytes: PAGE,
+        // With interrupt remapping Linux claims the registers before it looks at the bus, and would move the BAR.
+        ...(mode.unit['intremap'] === true ? { hideAfter: { start: Reg.CAP, end: Reg.CAP + 8 } } : {}),
+      },
+      report,
+    });
+    const { machine } = this.served;
+    if (mode.rootPort) this.#enumerate();
+    this.addresses = {
+      disk: mode.rootPort ? formatBdf(SECONDARY_BUS, 0) : formatBdf(0, SLOTS.disk << 3),
+      edu: formatBdf(0, machine.functions('edu')[0]!.devfn),
+      fault: UNMAPPED,
+    };
+  }
+
+  async listen(): Promise<void> {
+    for (const [id, path] of Object.entries(this.sockets)) {
+      const server = this.served.server(id);
+      this.#listening.push(await listen(path, stream => server.accept(stream)));
+    }
+  }
+
+  /** What the guests of each boot did to the unit. */
+  get accounts(): readonly UnitAccount[] {
+    return this.#units.flatMap(unit => unit.accounts.filter(({ used }) => used));
+  }
+
+  /** Where the guest's firmware has placed the unit's registers; undefined before. */
+  get registerBase(): number | undefined {
+    const config = this.served.server('unit').device.regions[VfioPciRegion.CONFIG]!;
+    const word = new Uint8Array(4);
+    config.read(Config.COMMAND, word);
+    if ((word[0]! & Command.MEMORY) === 0) return undefined;
+    config.read(Config.BAR0, word);
+    const base = new DataView(word.buffer).getUint32(0, true) & ~(PAGE - 1);
+    return base === 0 ? undefined : base >>> 0;
+  }
+
+  /** The ACPI table that tells of a unit at `base`. */
+  dmar(base: number): Uint8Array {
+    const { rootBus } = this.served.machine.board;
+    return dmarTable({ ...rootBus.iommu!.facts!, registerBase: base }, rootBus);
+  }
+
+  [Symbol.dispose](): void {
+    for (const each of this.#listening) each[Symbol.dispose]();
+    this.served[Symbol.dispose]();
+  }
+
+  #observed(...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit {
+    const unit = new ObservedUnit(...parameters);
+    this.#units.push(unit);
+    return unit;
+  }
+
+  /** The port that the guest sees is QEMU's: ours gets the numbers that firmware gives the only bridge there is. */
+  #enumerate(): void {
+    const { config } = this.served.machine.functions('port')[0]!;
+    config.write(Config.PRIMARY_BUS, 0, 1);
+    config.write(Config.SECONDARY_BUS, SECONDARY_BUS, 1);
+    config.write(Config.SUBORDINATE_BUS, SECONDARY_BUS, 1);
+    config.write(Config.COMMAND, Command.MEMORY | Command.MASTER, 2);
+  }
+}
+
+/** As an option `addr`. */
+function slot(device: number): string {
+  return `${device.toString(16).padStart(2, '0')}.0`;
+}

@@ -1,0 +1,102 @@
+/** The unit of a live machine, and what a guest did to it: one account a boot. */
+import { Reg, VtdUnit } from '@hw/intel-iommu';
+import { FaultRecord } from '@hw/intel-iommu/spec';
+import type { Trace, Traced, Translation } from '@remora/core';
+import { formatBdf } from '@remora/pci';
+import type { ModelFault } from './verdict.js';
+
+/** All of a boot: from one reset of the unit to the next. */
+export class UnitAccount {
+  /** How often each register was read, and written, by its name. */
+  readonly reads = new Map<string, number>();
+  readonly writes = new Map<string, number>();
+  /** Invalidation descriptors by the names of their types. */
+  readonly descriptors = new Map<string, number>();
+  readonly faults: ModelFault[] = [];
+  /** Requests of devices that were translated, passed through, refused; and those before translation was on, and after it. */
+  translated = 0;
+  passed = 0;
+  refused = 0;
+  before = 0;
+  after = 0;
+  enabled = false;
+
+  get used(): boolean {
+    return this.writes.size > 0;
+  }
+}
+
+export class ObservedUnit extends VtdUnit {
+  /** Accounts of those boots whose guest used the unit, and of the present one. */
+  readonly accounts: UnitAccount[] = [];
+  #account = new UnitAccount();
+
+  constructor(...parameters: ConstructorParameters<typeof VtdUnit>) {
+    super(...parameters);
+    this.accounts.push(this.#account);
+    const { trace } = parameters[1];
+    if (trace !== undefined) this.#watch(trace);
+  }
+
+  override translate(
+    requesterId: number,
+    pasid: number,
+    hi: number,
+    lo: number,
+    access: number,
+    out: Translation,
+  ): number {
+    const account = this.#account;
+    const enabled = this.translationEnabled;
+    const { passed } = account;
+    const reason = super.translate(requesterId, pasid, hi, lo, access, out);
+    if (enabled) {
+      account.enabled = true;
+      if (reason !== 0) account.refused++;
+      else if (account.passed === passed) account.translated++;
+    } else if (account.enabled) account.after++;
+    else account.before++;
+    return reason;
+  }
+
+  override reset(): void {
+    super.reset();
+    if (!this.#account.used) this.accounts.pop();
+    this.#account = new UnitAccount();
+    this.accounts.push(this.#account);
+  }
+
+  #watch(trace: Trace): void {
+    trace.watch(['vtd_reg_read'], ({ values }) => count(this.#account.reads, registerName(Number(values['addr']))));
+    trace.watch(['vtd_reg_write'], ({ values }) => count(this.#account.writes, registerName(Number(values['addr']))));
+    trace.watch(['vtd_inv_desc'], ({ values }) => count(this.#account.descriptors, String(values['type'])));
+    trace.watch(['vtd_translate_pt'], () => this.#account.passed++);
+    trace.watch(['vtd_frr_new'], event => this.#account.faults.push(faultOf(event)));
+  }
+}
+
+function faultOf({ values }: Traced): ModelFault {
+  const hi = BigInt(values['hi']!);
+  const lo = BigInt(values['lo']!);
+  const words = Int32Array.from([lo, lo >> 32n, hi, hi >> 32n], word => Number(word & 0xffff_ffffn) | 0);
+  const { sid, fr } = FaultRecord.fields;
+  const source = sid.get(words, 0);
+  return { source: formatBdf(source >>> 8, source & 0xff), reason: fr.get(words, 0), address: Number(lo & ~0xfffn) };
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+}
+
+/** Where the unit has its fault recording registers, as CAP.FRO says. */
+const FAULT_RECORDS = 0x220;
+const REGISTER_NAMES = new Map(Object.entries(Reg).map(([name, offset]) => [offset as number, name]));
+
+/** The register at an offset, or that whose upper half is there. */
+function registerName(offset: number): string {
+  const name = REGISTER_NAMES.get(offset);
+  if (name !== undefined) return name;
+  if (offset >= FAULT_RECORDS) return 'FRCD';
+  const lower = REGISTER_NAMES.get(offset - 4);
+  return lower === undefined ? `0x${offset.toString(16)}` : `${lower} (upper half)`;
+}
