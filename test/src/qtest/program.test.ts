@@ -1,4 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import { PROGRAM, ProgramUnderTest } from './program-under-test.js';
 import { isListed, replay, transcripts } from './transcripts.js';
@@ -33,16 +36,22 @@ test.serial('it ends when the test program has gone', async t => {
 });
 
 test.serial('it ends when its parent has gone, if it was told to', async t => {
-  const args = JSON.stringify([PROGRAM, '-M', 'q35', '-run-with', 'exit-with-parent=on', '-nodefaults']);
+  const folder = mkdtempSync(join(tmpdir(), 'remora-parent-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  // Its socket is there once it has seen who its parent is.
+  const socket = join(folder, 'qmp');
+  const monitor = ['-qmp', `unix:${socket},server=on,wait=off`];
+  const args = JSON.stringify([PROGRAM, '-M', 'q35', '-run-with', 'exit-with-parent=on', '-nodefaults', ...monitor]);
   const parent = `
     const child = require('node:child_process').spawn(process.execPath, ${args}, { stdio: 'ignore' });
-    setTimeout(() => { console.log(child.pid); process.exit(0); }, 1500);`;
+    const seen = () => require('node:fs').existsSync(${JSON.stringify(socket)});
+    setInterval(() => { if (seen()) { console.log(child.pid); process.exit(0); } }, 20);`;
   const shell = spawn(process.execPath, ['-e', parent], { stdio: ['ignore', 'pipe', 'inherit'] });
   const pid = await new Promise<number>(resolve =>
     shell.stdout.on('data', (chunk: Buffer) => resolve(Number(chunk.toString()))),
   );
   let alive = true;
-  for (let round = 0; round < 100 && alive; round++) {
+  for (let round = 0; round < 600 && alive; round++) {
     await new Promise(resolve => setTimeout(resolve, 50));
     alive = isAlive(pid);
   }
