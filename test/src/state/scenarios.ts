@@ -14,6 +14,7 @@ import { AtsGuest } from './ats-guest.js';
 import { EduGuest } from './edu-guest.js';
 import { EmulatedGuest, type Stage } from './emulated-guest.js';
 import type { Recording } from './operations.js';
+import { NvmeGuest } from './nvme-guest.js';
 import { ShadowGuest } from './shadow-guest.js';
 
 export interface Scenario {
@@ -83,6 +84,20 @@ const edu: Scenario = {
   play: (recording, seed) => {
     const guest = new EduGuest(recording, new Random(seed));
     for (let count = 0; count < 2 * ACTIONS; count++) guest.act();
+  },
+};
+
+const nvme: Scenario = {
+  name: 'nvme',
+  create: () =>
+    createMachine(undefined, {
+      board: 'q35,memory=16M',
+      plugins,
+      devices: ['intel-iommu', 'nvme,addr=06.0,size=1M,mdts=2,max_ioqpairs=2,aer_max_queued=4'],
+    }),
+  play: (recording, seed) => {
+    const guest = new NvmeGuest(recording, new Random(seed));
+    for (let count = 0; count < 4 * ACTIONS; count++) guest.act();
   },
 };
 
@@ -183,6 +198,7 @@ export const SCENARIOS: readonly Scenario[] = [
   withDeviceTlb('device TLB and page requests', ''),
   withDeviceTlb('a slow device TLB, and an engine that takes its time', ',latency=500,x-invalidate-latency=8000'),
   edu,
+  nvme,
   fuzzed(0),
   fuzzed(CONFIGURATIONS.findIndex(({ modes }) => modes.includes('first'))),
   fuzzed(CONFIGURATIONS.findIndex(({ name }) => name === 'nesting')),
