@@ -434,6 +434,16 @@ test('a second client is turned away while the first is there', async t => {
   t.deepEqual(rig.reports, ['copier: a second client is turned away']);
 });
 
+test('one who connects and says nothing makes room for the next', async t => {
+  await using rig = await Rig.start();
+  const { createConnection } = await import('node:net');
+  const silent = new VfioUserClient(createConnection(rig.socket));
+  while (!rig.server.busy) await new Promise(resolve => setImmediate(resolve));
+  const client = await VfioUserClient.connect(rig.socket);
+  await silent.closed;
+  t.is(await client.readNumber(0, Reg.ID, 4), ID);
+});
+
 test('without a file nothing is reached; one that cannot be opened is told', async t => {
   await using rig = await Rig.start(new Copier());
   const { rmSync } = await import('node:fs');

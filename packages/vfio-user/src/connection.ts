@@ -48,6 +48,11 @@ export class Connection implements Disposable {
     stream.on('close', () => this.#end());
   }
 
+  /** Whether the client has agreed on a version. */
+  get agreed(): boolean {
+    return this.#agreed !== undefined;
+  }
+
   /** Writes the DWORD `data` at `(hi, lo)` of the client's bus. False if there is no client that takes it. */
   message(hi: number, lo: number, data: number): boolean {
     if (this.#over || this.#agreed === undefined || this.#agreed.clientTakes < 4) return false;

@@ -31,10 +31,11 @@ export class DeviceServer implements Disposable {
 
   /**
    * Takes a client. When it is gone, the device stays as it is, as the protocol wants it, but reaches nothing that the client had mapped.
-   * While there is one, others are turned away.
+   * While there is one, others are turned away; but one that never said anything does not keep the device for itself.
    */
   accept(stream: Duplex): void {
     const { memory, time, report = () => undefined } = this.#options;
+    if (this.#client?.agreed === false) this.#client[Symbol.dispose]();
     if (this.#client !== undefined) {
       report(`${this.device.name}: a second client is turned away`);
       stream.on('error', () => undefined).destroy();
