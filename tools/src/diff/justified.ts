@@ -103,7 +103,7 @@ export const LEFT_OUT: readonly LeftOut[] = [
     reason: 'QEMU 10.0 stops the queue, QEMU 10.2, which the profile follows, does not',
   },
   {
-    what: 'Reserved bits of PASID-cache descriptors, and of the upper half of 256-bit ones',
+    what: 'Reserved bits of PASID-cache descriptors, and address masks of PASID-IOTLB ones that are too large',
     section: 'VT-d 6.5.2',
     reason: 'QEMU 10.0 does not look at them, QEMU 10.2 does',
   },
