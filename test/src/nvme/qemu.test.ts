@@ -95,7 +95,7 @@ const IO_REASONS: Reasons = [
   [/, fused$/, 'QEMU allows another try'],
   [/, out of memory$/, 'QEMU reads what is not there as something, and loses what is written to it'],
   [/^compare, list out of memory$/, 'QEMU allows another try'],
-  [/^verify, too long$/, 'QEMU verifies no more than it transfers'],
+  [/^zeroes, too long$/, 'QEMU zeroes whatever a command can say'],
 ];
 
 const identify = (cns: number, nsid = 0, more: Partial<CommandValues> = {}): Step => [

@@ -14,6 +14,8 @@ export interface Backing extends Disposable {
   read(offset: number, out: Uint8Array): boolean;
   write(offset: number, from: Uint8Array): boolean;
   zero(offset: number, length: number): boolean;
+  /** Zeroes everything. */
+  erase(): boolean;
   /** Its contents are of no use any more. */
   deallocate(offset: number, length: number): void;
   /** What was written is safe when this returns. */

@@ -1,5 +1,5 @@
 /** A namespace in a file. The file is not part of a machine's state: it stays where it is, as a disk does. */
-import { closeSync, constants, fdatasyncSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { ConfigError, logger, rateLimited, type StateReader, type StateWriter } from '@remora/core';
 import type { Backing } from './backing.js';
 
@@ -17,10 +17,13 @@ export class FileBacking implements Backing {
   readonly zeroes = false;
   readonly place: string;
   readonly #fd: number;
+  /** Whether the namespace is the whole file. */
+  readonly #whole: boolean;
   #open = true;
 
-  private constructor(fd: number, place: string, size: number) {
+  private constructor(fd: number, place: string, size: number, whole: boolean) {
     this.#fd = fd;
+    this.#whole = whole;
     this.place = place;
     this.size = size;
   }
@@ -38,7 +41,7 @@ export class FileBacking implements Backing {
       if (!stat.isFile()) throw new ConfigError('file', `"${path}" is not a regular file`);
       if (size !== undefined && size > stat.size)
         throw new ConfigError('size', `"${path}" has ${stat.size} bytes, which is less than ${size}`);
-      return new FileBacking(fd, path, size ?? stat.size);
+      return new FileBacking(fd, path, size ?? stat.size, size === undefined || size === stat.size);
     } catch (failure) {
       closeSync(fd);
       throw failure;
@@ -68,6 +71,15 @@ export class FileBacking implements Backing {
       if (!this.write(offset + done, ZEROES.subarray(0, Math.min(length - done, ZEROES.length)))) return false;
     }
     return true;
+  }
+
+  /** A file that is all the namespace's loses its blocks and gets its size back: that takes no longer for a large one. */
+  erase(): boolean {
+    if (!this.#whole) return this.zero(0, this.size);
+    return this.#attempt('erase', () => {
+      ftruncateSync(this.#fd, 0);
+      ftruncateSync(this.#fd, this.size);
+    });
   }
 
   /** A file keeps its blocks. */

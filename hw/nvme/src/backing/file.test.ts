@@ -40,19 +40,23 @@ test('the file’s contents are read, and writes reach it at once', t => {
 
 test('Format NVM and long Write Zeroes on a file', t => {
   const file = disk(t, pattern(0x30_0000));
-  const { driver } = rig({ file });
+  const { driver } = rig({ file, mdts: 13 });
   driver.expect(1, transfer(IoOpcode.WRITE_ZEROES, 1, 0x1700));
   const contents = pattern(0x30_0000);
   contents.fill(0, BLOCK, 0x1701 * BLOCK);
   t.is(Buffer.compare(readFileSync(file), contents), 0);
   driver.expect(0, { opcode: AdminOpcode.FORMAT_NVM, nsid: 1, cdw10: 1 });
   t.is(Buffer.compare(readFileSync(file), new Uint8Array(0x30_0000)), 0);
+  t.is(statSync(file).blocks, 0, 'it has no blocks of its own any more');
 });
 
 test('a size makes the namespace smaller than its file', t => {
-  const file = disk(t, 0x2000);
+  const file = disk(t, pattern(0x2000));
   const { driver } = rig({ file, size: 0x1000 });
   t.is(new DataView(driver.identify(Cns.NAMESPACE, 1).buffer).getBigUint64(0, true), 8n);
+  driver.expect(0, { opcode: AdminOpcode.FORMAT_NVM, nsid: 1 });
+  const rest = pattern(0x2000).fill(0, 0, 0x1000);
+  t.is(Buffer.compare(readFileSync(file), rest), 0, 'what is behind it stays');
 });
 
 test('a read-only file is not written', t => {

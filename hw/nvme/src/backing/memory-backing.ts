@@ -52,6 +52,11 @@ export class MemoryBacking implements Backing {
     return true;
   }
 
+  erase(): boolean {
+    this.#blocks.clear();
+    return true;
+  }
+
   deallocate(offset: number, length: number): void {
     this.zero(offset, length);
   }

@@ -71,7 +71,7 @@ test('active namespaces are those above NSID; also those of the NVM command set'
 test('command sets: NVM, and no other', t => {
   const { driver } = rig();
   t.deepEqual([...driver.identify(Cns.COMMAND_SETS).subarray(0, 9)], [1, 0, 0, 0, 0, 0, 0, 0, 0]);
-  t.true(driver.identify(Cns.SET_CONTROLLER).every(byte => byte === 0));
+  t.deepEqual([...driver.identify(Cns.SET_CONTROLLER).subarray(0, 4)], [7, 7, 0, 0], 'VSL and WZSL');
   t.true(driver.identify(Cns.SET_NAMESPACE, 1).every(byte => byte === 0));
   const status = (cdw10: number, nsid: number, cdw11: number): number =>
     code(driver.run(0, { opcode: AdminOpcode.IDENTIFY, nsid, prp1: 0x8000, cdw10, cdw11 }));

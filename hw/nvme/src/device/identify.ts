@@ -10,6 +10,7 @@ import {
   FRMW_ONE_READ_ONLY_SLOT,
   IDENTIFY_BYTES,
   IdController,
+  IdNvmController,
   IO_CONTROLLER,
   Lpa,
   MODEL,
@@ -80,8 +81,10 @@ export class Identify {
         if (set !== NVM_COMMAND_SET) return command.fail(Status.INVALID_FIELD, Location.CDW11);
         return this.#ofNamespace(command, () => {});
       case Cns.SET_CONTROLLER:
-        // No limits beyond those of Identify Controller.
-        return set === NVM_COMMAND_SET ? Status.SUCCESS : command.fail(Status.INVALID_FIELD, Location.CDW11);
+        if (set !== NVM_COMMAND_SET) return command.fail(Status.INVALID_FIELD, Location.CDW11);
+        page[IdNvmController.VSL] = this.#options.mdts;
+        page[IdNvmController.WZSL] = this.#options.mdts;
+        return Status.SUCCESS;
       case Cns.SET_ACTIVE_NAMESPACES:
         if (set !== NVM_COMMAND_SET) return command.fail(Status.INVALID_FIELD, Location.CDW11);
         return this.#active(command, page);

@@ -68,7 +68,8 @@ export class IoCommands {
     const count = (command.dword(12) & 0xffff) + 1;
     const bytes = count * 2 ** ns.shift;
     const moves = opcode !== IoOpcode.WRITE_ZEROES && opcode !== IoOpcode.VERIFY;
-    if (moves && bytes > this.#parts.largest) return command.fail(Status.INVALID_FIELD, Location.CDW12);
+    // What moves nothing has the same limit: no command keeps the machine longer than the largest transfer.
+    if (bytes > this.#parts.largest) return command.fail(Status.INVALID_FIELD, Location.CDW12);
     const writes = opcode === IoOpcode.WRITE || opcode === IoOpcode.WRITE_ZEROES;
     if (writes && ns.readonly) return command.fail(Status.NAMESPACE_WRITE_PROTECTED);
     if (!ns.holds(hi, lo, count)) return command.fail(Status.LBA_OUT_OF_RANGE, Location.CDW10);
@@ -120,13 +121,9 @@ export class IoCommands {
     return Buffer.compare(theirs, ours) === 0 ? Status.SUCCESS : Status.COMPARE_FAILURE | DNR;
   }
 
-  /** Reads, piece by piece, and gives nothing to the host. */
+  /** Reads, and gives nothing to the host. */
   #verify(ns: Namespace, offset: number, bytes: number): number {
-    const { largest } = this.#parts;
-    for (let done = 0; done < bytes; done += largest) {
-      const piece = this.#parts.buffer(Math.min(bytes - done, largest));
-      if (!ns.backing.read(offset + done, piece)) return this.#mediaError(Status.UNRECOVERED_READ_ERROR);
-    }
+    if (!ns.backing.read(offset, this.#parts.buffer(bytes))) return this.#mediaError(Status.UNRECOVERED_READ_ERROR);
     this.#parts.health.read(bytes);
     return Status.SUCCESS;
   }

@@ -43,7 +43,7 @@ export class Namespace {
 
   /** Erases everything, and has blocks of another size from now on. False if the backing cannot. */
   reformat(format: number): boolean {
-    if (!this.backing.zero(0, this.backing.size)) return false;
+    if (!this.backing.erase()) return false;
     this.#format = format;
     return true;
   }

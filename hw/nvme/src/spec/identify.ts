@@ -68,6 +68,9 @@ export const IdNamespace = {
   LBAF0: 128,
 } as const;
 
+/** Of the NVM command set: limits of Verify and Write Zeroes, as MDTS is one. */
+export const IdNvmController = { VSL: 0, WZSL: 1 } as const;
+
 /** Namespace identification descriptors (5.15.2.3). */
 export const NamespaceIdType = { UUID: 3, COMMAND_SET: 4 } as const;
 
