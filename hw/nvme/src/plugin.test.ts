@@ -1,10 +1,10 @@
 import test from 'ava';
-import { ConfigError, Inspector } from '@remora/core';
+import { ConfigError, Inspector, MemTx } from '@remora/core';
 import { type AnyDeviceKind, DeviceKinds } from '@remora/pci';
 import { Container } from 'inversify';
 import { nvme, nvmeProperties } from './config.js';
 import plugin from './plugin.js';
-import { rig } from './rig.test.helper.js';
+import { BAR, RID, rig } from './rig.test.helper.js';
 
 test('the plug-in brings one kind, which the typed helper names', t => {
   const container = new Container();
@@ -37,6 +37,16 @@ test('as many queues as QEMU allows have their doorbells', t => {
   config.write(0x10, 0xe000_0000, 4);
   driver.createQueues(0xffff);
   t.is(driver.run(0xffff, { opcode: 0, nsid: 1 }).status, 0);
+});
+
+test('unplugged: off the bus, with its registers; to be disposed of as often as one likes', t => {
+  const { device, root, driver, addressSpace } = rig();
+  driver.write(0, new Uint8Array(512).fill(1));
+  device.unplug();
+  t.is(root.functions[RID], undefined);
+  t.not(addressSpace.read(0, BAR, new Uint8Array(4)), MemTx.OK);
+  device[Symbol.dispose]();
+  device[Symbol.dispose]();
 });
 
 test('inspection shows registers, queues and the namespace', t => {

@@ -10,6 +10,7 @@ export const MSIX_TABLE = 0xe100_0000;
 export const RID = 0x38;
 export const MSI_ADDRESS = 0xfee0_1000;
 export const RAM_BYTES = 0x400_0000;
+export const TRAP = 0x5000_0000;
 const MSI_DATA = 0x4000;
 const PAGE = 4096;
 const NO_LEDGER = { on: false } as Ledger;
@@ -21,6 +22,13 @@ export function rig(options: NvmeOptions = {}, { start = true } = {}) {
   const pci = Region.container('pci', WHOLE_SPACE);
   memory.add(0, Region.ram('ram', Ram.allocate(RAM_BYTES)));
   memory.add(0, pci, -1);
+  /** Called for each access to the page at TRAP. */
+  const trap = { access: () => {} };
+  const act = (): number => {
+    trap.access();
+    return 0;
+  };
+  memory.add(TRAP, Region.mmio('trap', PAGE, { read: act, write: act }));
   const addressSpace = new AddressSpace('memory', memory);
   const messages = new MsiLog();
   /** What the pin was, each time it changed. */
@@ -87,6 +95,7 @@ export function rig(options: NvmeOptions = {}, { start = true } = {}) {
   return {
     device,
     root,
+    trap,
     turns,
     clock,
     addressSpace,

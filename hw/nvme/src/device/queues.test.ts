@@ -1,11 +1,12 @@
 // NVMe 1.4, 4.1 and 5.3 to 5.6: queues.
 import { Command, Config } from '@remora/pci';
 import test from 'ava';
-import { BAR, code, RAM_BYTES, rig } from '../rig.test.helper.js';
+import { BAR, code, RAM_BYTES, rig, TRAP } from '../rig.test.helper.js';
 import { AdminOpcode, Cns, CommandLayout, DNR, IoOpcode, LogPage, Reg, Status } from '../spec/index.js';
 import { transfer } from '../driver/index.js';
 
 const EVENT = AdminOpcode.ASYNC_EVENT_REQUEST;
+const EVENT_REQUEST = { opcode: EVENT };
 const FLUSH = { opcode: IoOpcode.FLUSH, nsid: 1 };
 
 test('Create I/O Completion Queue: what it refuses, and with which status', t => {
@@ -186,6 +187,44 @@ test('queues and data at the controller’s own registers: refused, not entered 
   driver.expect(0, { opcode: AdminOpcode.CREATE_IO_SQ, prp1, cdw10: 2 | (7 << 16), cdw11: 1 | (2 << 16) });
   driver.setRegister(Reg.DOORBELLS + 16, 1);
   t.is(driver.status.cfs, 1);
+});
+
+test('a reset of the function from within a transfer of its own: what is under way is dropped', t => {
+  const { driver, device, trap, map } = rig();
+  const reset = (): void => device.fn.reset();
+  const again = (): void => {
+    trap.access = () => {};
+    map();
+    t.is(driver.register(Reg.CSTS), 0);
+    driver.enable();
+    driver.createQueues(1);
+    t.is(driver.run(1, FLUSH).status, 0);
+  };
+  for (const opcode of [IoOpcode.READ, IoOpcode.WRITE]) {
+    trap.access = reset;
+    driver.submit(1, { ...transfer(opcode, 0, 8), prp1: TRAP }, FLUSH);
+    t.deepEqual(driver.poll(1), []);
+    again();
+  }
+  driver.expect(0, { opcode: AdminOpcode.CREATE_IO_CQ, prp1: TRAP, cdw10: 2 | (7 << 16), cdw11: 1 });
+  driver.expect(0, { opcode: AdminOpcode.CREATE_IO_SQ, prp1: 0x8000, cdw10: 2 | (7 << 16), cdw11: 1 | (2 << 16) });
+  trap.access = reset;
+  driver.setRegister(Reg.DOORBELLS + 16, 3);
+  again();
+  driver.expect(0, { opcode: AdminOpcode.CREATE_IO_CQ, prp1: 0x9000, cdw10: 2 | (7 << 16), cdw11: 1 });
+  driver.expect(0, { opcode: AdminOpcode.CREATE_IO_SQ, prp1: TRAP, cdw10: 2 | (7 << 16), cdw11: 1 | (2 << 16) });
+  trap.access = reset;
+  driver.setRegister(Reg.DOORBELLS + 16, 3);
+  again();
+  // Where the completion of an event goes.
+  driver.setRegister(Reg.CC, 0);
+  driver.setRegister(Reg.ACQ, TRAP);
+  driver.setRegister(Reg.CC, 0x0046_0001);
+  driver.poke(driver.register(Reg.ASQ), new Uint8Array(CommandLayout.encode(EVENT_REQUEST).buffer));
+  driver.setRegister(Reg.DOORBELLS, 1);
+  trap.access = reset;
+  driver.setRegister(Reg.DOORBELLS + 8 * 9, 1);
+  again();
 });
 
 test('fused commands and SGLs are refused, in both kinds of queues', t => {
