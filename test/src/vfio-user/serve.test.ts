@@ -1,7 +1,7 @@
 // `remora serve` as a person starts it: what it prints, whom it serves, how it ends, and what it says of mistakes.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,9 @@ import { IDENTIFICATION, Reg } from '@hw/edu';
 import test, { type ExecutionContext } from 'ava';
 
 const REMORA = fileURLToPath(new URL('../../../tools/bin/remora.js', import.meta.url));
-const LAMP = fileURLToPath(new URL('../../fixtures/lamp.ts', import.meta.url));
+const TUTORIAL = fileURLToPath(new URL('../../../docs/tutorials/device-in-a-real-guest.md', import.meta.url));
+/** Where people work in a clone. */
+const MY_VMS = fileURLToPath(new URL('../../../my-vms/', import.meta.url));
 const CONFIG = 7;
 
 interface Ended {
@@ -114,9 +116,14 @@ test('several devices in a folder, each on its socket; without memory that is sa
   t.is(stderr, 'remora: no --memory: what a device reads or writes in memory is refused\n');
 });
 
-test("a person's own device, from a TypeScript file", async t => {
+test("a person's own device, from a TypeScript file: that of the tutorial", async t => {
+  mkdirSync(MY_VMS, { recursive: true });
+  const own = mkdtempSync(join(MY_VMS, 'lamp-'));
+  t.teardown(() => rmSync(own, { recursive: true, force: true }));
+  writeFileSync(join(own, 'package.json'), '{ "type": "module" }');
+  writeFileSync(join(own, 'lamp.ts'), /```ts\n\/\/ lamp\.ts\n(.*?)```/s.exec(readFileSync(TUTORIAL, 'utf8'))![1]!);
   const socket = join(folder(t), 'lamp');
-  const lamp = serving(t, `${LAMP},colour=7`, '--socket', socket, '--memory', '/nonexistent');
+  const lamp = serving(t, `${join(own, 'lamp.ts')},colour=7`, '--socket', socket, '--memory', '/nonexistent');
   await lamp.ready();
   const client = await VfioUserClient.connect(socket);
   t.is(await client.readNumber(0, 0, 4), 7);
