@@ -35,8 +35,8 @@ export class LiveQemu implements AsyncDisposable {
       ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-monitor', 'none'],
       ...(mode.boots > 1 ? [] : ['-no-reboot']),
       ...served(model.sockets.unit, SLOTS.unit),
-      ...(mode.rootPort ? ['-device', `pcie-root-port,id=port,addr=${SLOTS.disk}`] : []),
-      ...served(model.sockets.disk, mode.rootPort ? 0 : SLOTS.disk, mode.rootPort ? 'port' : undefined),
+      ...(mode.rootPort ? ['-device', `pcie-root-port,id=root-port,addr=${SLOTS.disk}`] : []),
+      ...served(model.sockets.disk, mode.rootPort ? 0 : SLOTS.disk, mode.rootPort ? 'root-port' : undefined),
       ...served(model.sockets.edu, SLOTS.edu),
       ...(boot === undefined ? [] : ['-acpitable', `file=${comma(boot.dmar)}`, '-kernel', kernel.image]),
       ...(boot === undefined ? [] : ['-initrd', boot.initramfs, '-append', parameters(mode, model)]),
@@ -53,13 +53,18 @@ export class LiveQemu implements AsyncDisposable {
     });
   }
 
-  /** Waits until `done`, asked often, for `ms` at most. False after that time. @throws LiveError if QEMU ends before. */
+  /**
+   * Waits until `done`, asked often. False when the console has been silent for `ms`: how long a boot takes depends on what else the
+   * computer does. @throws LiveError if QEMU ends before.
+   */
   async until(done: () => boolean, ms: number): Promise<boolean> {
     let ended = false;
     void this.ended.then(() => (ended = true));
-    for (const start = performance.now(); performance.now() - start < ms;) {
+    let heard = this.lines.length;
+    for (let since = performance.now(); performance.now() - since < ms;) {
       if (done()) return true;
       if (ended) throw new LiveError(`QEMU ended: ${this.#errors.trim().split('\n').at(-1) ?? 'it said nothing'}`);
+      if (this.lines.length > heard) [heard, since] = [this.lines.length, performance.now()];
       await new Promise(resolve => setTimeout(resolve, POLL_MS));
     }
     return false;

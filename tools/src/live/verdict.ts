@@ -114,12 +114,13 @@ export function verdict(
 function faultMessages(mode: LiveMode, { edu, fault }: LiveAddresses): RegExp[] {
   if (mode.fault === undefined) return [];
   const reason = mode.fault.reason.toString(16).padStart(2, '0');
-  const text = `DMAR: [DMA Read NO_PASID] Request device [${short(edu)}] fault addr 0x${fault.toString(16)} `;
-  const decoded = `${text}[fault reason 0x${reason}] ${mode.fault.message}`;
-  return [FAULT_STATUS, new RegExp(`^${decoded.replace(/[[\]().]/g, '\\$&')}$`)];
+  // Since 7 Linux writes the domain, too.
+  const source = `(?:${literal(edu)}|${literal(edu.slice(edu.indexOf(':') + 1))})`;
+  const decoded = literal(` fault addr 0x${fault.toString(16)} [fault reason 0x${reason}] ${mode.fault.message}`);
+  return [FAULT_STATUS, new RegExp(`^DMAR: \\[DMA Read NO_PASID\\] Request device \\[${source}\\]${decoded}$`)];
 }
 
-/** Without the domain. */
-function short(fn: string): string {
-  return fn.slice(fn.indexOf(':') + 1);
+/** As a part of a regular expression. */
+function literal(text: string): string {
+  return text.replace(/[[\]().]/g, '\\$&');
 }
