@@ -136,6 +136,17 @@ test('7.5.1, the pin: asserted while completions wait that are not masked', t =>
   t.deepEqual(turns, [], 'with messages there is no pin');
 });
 
+test('a driver that changes to messages while the pin is asserted gets rid of it', t => {
+  const { driver, turns, enableMsi, sent } = rig();
+  driver.createQueues(2, { vector: 0 });
+  driver.submit(2, FLUSH);
+  t.is(turns.at(-1), true);
+  enableMsi(0);
+  driver.submit(2, FLUSH);
+  t.is(turns.at(-1), false);
+  t.deepEqual(sent(), [0]);
+});
+
 test('without messages only vector 0 exists', t => {
   const { driver, sent } = rig({ msix: false });
   driver.createQueues(2, { vector: 0 });

@@ -43,14 +43,14 @@ export class Interrupts {
 
   /** Completions were posted. */
   posted(queue: CompletionQueue): void {
-    if (!this.#fn.messagesEnabled) this.#drivePin();
-    else if (queue.interrupts && !this.#masked(queue.vector)) this.#fn.msi(queue.vector);
+    this.#drivePin();
+    if (queue.interrupts && !this.#masked(queue.vector)) this.#fn.msi(queue.vector);
   }
 
   /** The host has taken completions. */
   taken(queue: CompletionQueue): void {
-    if (!this.#fn.messagesEnabled) this.#drivePin();
-    else if (!queue.empty && this.#msix?.enabled !== true) this.posted(queue);
+    this.#drivePin();
+    if (!queue.empty && this.#msix?.enabled !== true) this.posted(queue);
   }
 
   /** INTMS. */
