@@ -16,8 +16,8 @@ import test, { type ExecutionContext } from 'ava';
 import { findVfioUserQemu, QemuVm } from './real-qemu.js';
 
 const qemu = findVfioUserQemu();
-const withQemu = 'program' in qemu ? test : test.skip;
-if ('missing' in qemu) test(`no QEMU with vfio-user here: ${qemu.missing}`, t => t.pass());
+const withQemu = 'command' in qemu ? test : test.skip;
+const because = 'missing' in qemu ? ` (skipped: ${qemu.missing})` : '';
 
 const SLOT = 4;
 const BAR = 0xfeb0_0000;
@@ -47,7 +47,7 @@ async function start(t: ExecutionContext, plugins: Plugin[], devices: string[], 
     open.push(await listen(socket, stream => server.accept(stream)));
     sockets.push({ socket, slot: slots[id]! });
   }
-  const vm = await QemuVm.start((qemu as { program: string }).program, folder, sockets);
+  const vm = await QemuVm.start((qemu as { command: readonly string[] }).command, folder, sockets);
   t.teardown(() => vm[Symbol.asyncDispose]());
   return { vm, served, reports };
 }
@@ -66,7 +66,7 @@ async function transfer(vm: QemuVm, source: number, target: number, command: num
   while (((await vm.read64(BAR + Reg.DMA_CMD)) & 1n) !== 0n) await new Promise(resolve => setTimeout(resolve, 5));
 }
 
-withQemu('edu: configuration space, BAR, registers, DMA in both directions, MSI, reset', async t => {
+withQemu(`edu: configuration space, BAR, registers, DMA in both directions, MSI, reset${because}`, async t => {
   const { vm, reports } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT });
   t.is(await vm.readConfig(SLOT, 0), 0x11e8_1234);
   t.is(await vm.readConfig(SLOT, 8), 0x00ff_0010);
@@ -100,14 +100,14 @@ withQemu('edu: configuration space, BAR, registers, DMA in both directions, MSI,
   t.deepEqual(reports, []);
 });
 
-withQemu('edu: a burst of posted writes arrives whole and in order', async t => {
+withQemu(`edu: a burst of posted writes arrives whole and in order${because}`, async t => {
   const { vm } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT });
   await enable(vm, SLOT, BAR);
   await Promise.all(Array.from({ length: 2000 }, (_, value) => vm.write32(BAR + Reg.LIVENESS, value)));
   t.is(await vm.read32(BAR + Reg.LIVENESS), ~1999 >>> 0);
 });
 
-withQemu('edu without a bus to master, and beyond the memory of its guest', async t => {
+withQemu(`edu without a bus to master, and beyond the memory of its guest${because}`, async t => {
   const { vm } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4,dma_mask=0xffffffffffffffff'], { edu0: SLOT });
   await enable(vm, SLOT, BAR);
   await vm.setMemory(0x1000, DATA);
@@ -123,7 +123,7 @@ withQemu('edu without a bus to master, and beyond the memory of its guest', asyn
 });
 
 withQemu(
-  'edu behind a VT-d unit, both in QEMU: translated by tables in its memory, a fault interrupts its processor',
+  `edu behind a VT-d unit, both in QEMU: translated by tables in its memory, a fault interrupts its processor${because}`,
   async t => {
     const slots = { vtd: 3, edu0: SLOT };
     const devices = ['intel-iommu,id=vtd', 'edu,id=edu0,addr=4'];

@@ -1,5 +1,5 @@
 /**
- * A QEMU that takes vfio-user devices: `QEMU_VFIO_USER` names the program, or qemu-system-x86_64 is in the PATH. It is held by qtest: its
+ * A QEMU that takes vfio-user devices: `QEMU_VFIO_USER` names the program, else it is that of remora live, or qemu-system-x86_64. It is held by qtest: its
  * processor stands still, the test plays the guest.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { cachedQemu, cacheFolder } from '@remora/tools/live';
 import { QmpClient } from '../qmp/qmp-client.js';
 
 const RAM_MIB = 64;
@@ -15,13 +16,17 @@ const CONFIG_ADDRESS = 0xcf8;
 const CONFIG_DATA = 0xcfc;
 const POLL_MS = 10;
 
-/** The program, or why there is none. */
-export function findVfioUserQemu(): { readonly program: string } | { readonly missing: string } {
-  const program = process.env['QEMU_VFIO_USER'] ?? 'qemu-system-x86_64';
-  const { error, stdout } = spawnSync(program, ['-device', 'vfio-user-pci,help'], { encoding: 'utf8' });
-  if (error !== undefined) return { missing: `${program} cannot be run: set QEMU_VFIO_USER to a qemu-system-x86_64` };
-  if (stdout.startsWith('vfio-user-pci options')) return { program };
-  return { missing: `${program} has no vfio-user-pci: set QEMU_VFIO_USER to a QEMU of version 10.1 or later` };
+/** Program and first arguments, or why there is none. */
+export function findVfioUserQemu(): { readonly command: readonly string[] } | { readonly missing: string } {
+  const named = process.env['QEMU_VFIO_USER'];
+  const command = named === undefined ? (cachedQemu(cacheFolder()) ?? ['qemu-system-x86_64']) : [named];
+  const [program, ...first] = command;
+  const { error, stdout } = spawnSync(program!, [...first, '-device', 'vfio-user-pci,help'], { encoding: 'utf8' });
+  if (error === undefined && stdout.startsWith('vfio-user-pci options')) return { command };
+  const problem = error === undefined ? 'has no vfio-user-pci' : 'cannot be run';
+  return {
+    missing: `${program!} ${problem}: "remora live --fetch" gets a QEMU that has it, or QEMU_VFIO_USER names one`,
+  };
 }
 
 export interface VmDevice {
@@ -42,12 +47,17 @@ export class QemuVm implements AsyncDisposable {
   }
 
   /** Starts it with these devices; its RAM is in `folder`/ram. @throws Error with what it says, if it ends. */
-  static async start(program: string, folder: string, devices: readonly VmDevice[]): Promise<QemuVm> {
+  static async start(
+    [program, ...first]: readonly string[],
+    folder: string,
+    devices: readonly VmDevice[],
+  ): Promise<QemuVm> {
     const firmware = join(folder, 'firmware');
     writeFileSync(firmware, new Uint8Array(FIRMWARE_BYTES));
     const monitor = join(folder, 'monitor');
     const ram = `memory-backend-file,id=ram,size=${RAM_MIB}M,share=on,mem-path=${join(folder, 'ram')}`;
     const args = [
+      ...first,
       ...['-machine', 'q35,memory-backend=ram', '-m', `${RAM_MIB}M`, '-accel', 'tcg', '-S', '-nodefaults'],
       ...['-display', 'none', '-bios', firmware, '-object', ram, '-qtest', 'stdio', '-qtest-log', 'none'],
       ...['-qmp', `unix:${monitor},server=on,wait=off`],
@@ -56,7 +66,7 @@ export class QemuVm implements AsyncDisposable {
         JSON.stringify({ driver: 'vfio-user-pci', addr: slot.toString(16), socket: { type: 'unix', path: socket } }),
       ]),
     ];
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(program!, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     let said = '';
     child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
     child.stdin.on('error', () => undefined);

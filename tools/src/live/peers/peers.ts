@@ -42,28 +42,53 @@ const QEMU_FOLDER = [/^qemu$/];
 const BUSYBOX_FOLDER = [/^busybox$/];
 const DATA = ['usr/share/qemu', 'usr/share/seabios'];
 
-/** @throws LiveError if something is neither there nor can be fetched. */
+/** What is missing is fetched. @throws LiveError if that cannot be. */
 export async function findPeers(options: PeerOptions, report: FetchReport): Promise<Peers> {
-  const { folder, kernel, flavour } = options;
-  const named = !isSeries(kernel);
-  if (named && !existsSync(kernel)) throw new LiveError(`--kernel: ${kernel} is neither a series, as 6.1, nor a file`);
+  const { folder, kernel } = options;
+  if (!isSeries(kernel) && !existsSync(kernel))
+    throw new LiveError(`--kernel: ${kernel} is neither a series, as 6.1, nor a file`);
   mkdirSync(folder, { recursive: true });
-  const images = named ? undefined : imagePatterns(kernel, flavour);
-  const missing = [QEMU_FOLDER, BUSYBOX_FOLDER, ...(images === undefined ? [] : [images])].filter(
-    each => options.update === true || newestFolder(folder, each) === undefined,
-  );
+  const missing = options.update === true ? wanted(options) : missingIn(options);
   if (missing.length > 0) await fetchPeers(options, missing, report);
+  return peersIn(options);
+}
+
+/** What is in the cache folder already: undefined unless that is everything. @throws LiveError if the folder is damaged. */
+export function cachedPeers(options: PeerOptions): Peers | undefined {
+  return existsSync(options.folder) && missingIn(options).length === 0 ? peersIn(options) : undefined;
+}
+
+/** The QEMU of the cache folder, as program and first arguments. */
+export function cachedQemu(folder: string): readonly string[] | undefined {
+  const qemu = existsSync(folder) ? newestFolder(folder, QEMU_FOLDER) : undefined;
+  return qemu === undefined ? undefined : commandIn(qemu);
+}
+
+function peersIn({ folder, kernel, flavour }: PeerOptions): Peers {
   const qemu = newestFolder(folder, QEMU_FOLDER)!;
-  const at = (path: string): string => join(qemu, path);
   return {
-    qemu: [at(LOADER), '--library-path', at(LIBRARIES), at(QEMU.program), ...DATA.flatMap(each => ['-L', at(each)])],
+    qemu: commandIn(qemu),
     qemuVersion: versionOf(qemu),
     busybox: firstExisting(newestFolder(folder, BUSYBOX_FOLDER)!, BUSYBOX.programs),
-    kernel:
-      images === undefined
-        ? { image: kernel, version: kernel, modules: undefined }
-        : kernelIn(newestFolder(folder, images)!),
+    kernel: isSeries(kernel)
+      ? kernelIn(newestFolder(folder, imagePatterns(kernel, flavour))!)
+      : { image: kernel, version: kernel, modules: undefined },
   };
+}
+
+/** Through its own loader, with its own libraries: it may be of another release than this machine. */
+function commandIn(qemu: string): readonly string[] {
+  const at = (path: string): string => join(qemu, path);
+  return [at(LOADER), '--library-path', at(LIBRARIES), at(QEMU.program), ...DATA.flatMap(each => ['-L', at(each)])];
+}
+
+/** Names of the folders that these options need. */
+function wanted({ kernel, flavour }: PeerOptions): readonly Names[] {
+  return [QEMU_FOLDER, BUSYBOX_FOLDER, ...(isSeries(kernel) ? [imagePatterns(kernel, flavour)] : [])];
+}
+
+function missingIn(options: PeerOptions): readonly Names[] {
+  return wanted(options).filter(each => newestFolder(options.folder, each) === undefined);
 }
 
 type Names = readonly RegExp[];
