@@ -7,6 +7,7 @@ export { ReplayMemory } from './replay-memory.js';
 export { jsonReport, textReport } from './replay-report.js';
 export type { Difference, ReplayResult } from './replay-result.js';
 export { TraceError } from './trace-error.js';
+export type { TraceHeader } from './trace-header.js';
 export {
   parseTraceLine,
   type DeviceTlbLine,
@@ -16,5 +17,5 @@ export {
   type TraceLine,
   type TranslationLine,
 } from './trace-line.js';
-export { readTrace, type Progress, type TraceHeader, type TraceOperation } from './trace-reader.js';
+export { readTrace, type Progress, type TraceOperation } from './trace-reader.js';
 export type { Words } from './words.js';

@@ -7,33 +7,19 @@
  * invalidations.
  */
 import { Reg, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
-import { Access, Translation, TxAttrs } from '@remora/core';
+import { Translation, TxAttrs } from '@remora/core';
 import { RemappedInterrupt } from '@remora/iommu';
+import { rangeMask, recordText, remappingText, translationText } from './model-text.js';
 import { ReplayMemory } from './replay-memory.js';
 import type { Difference, ReplayResult } from './replay-result.js';
 import type { InterruptLine, MemoryLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
 import type { TraceOperation } from './trace-reader.js';
-import {
-  blockedText,
-  deviceTlbText,
-  faultText,
-  interruptText,
-  memoryWriteText,
-  refusedText,
-  registerText,
-  remappedText,
-  resetText,
-  suppressedText,
-  translatedText,
-} from './trace-text.js';
+import { deviceTlbText, interruptText, memoryText, registerText, resetText, suppressedText } from './trace-text.js';
 import type { Words } from './words.js';
 
 /** What the model does besides answering. */
 const EFFECTS: ReadonlySet<string> = new Set(['MW', 'IRQ', 'F', 'FPD', 'N']);
 const MAX_DIFFERENCES = 100;
-const PAGE = 12;
-const EVERYTHING = 64;
-const { READ_WRITE } = Access;
 
 export class ReplayEngine {
   readonly #file: string;
@@ -57,7 +43,7 @@ export class ReplayEngine {
 
   constructor(file: string, config: VtdConfig) {
     this.#file = file;
-    this.#memory = new ReplayMemory((hi, lo, bytes) => this.#effects.push(memoryWriteText(hi, lo, bytes)));
+    this.#memory = new ReplayMemory((hi, lo, bytes) => this.#effects.push(memoryText('MW', hi, lo, bytes)));
     this.#unit = new VtdUnit(config, {
       name: 'replay',
       memory: this.#memory,
@@ -151,7 +137,7 @@ export class ReplayEngine {
 
   #read({ offset, size }: RegisterLine): string {
     const { hi, lo } = this.#value(offset, size);
-    return registerText(offset, size, hi, lo);
+    return registerText('R', offset, size, hi, lo);
   }
 
   #value(offset: number, size: number): Words {
@@ -171,21 +157,15 @@ export class ReplayEngine {
     const { address, access } = line;
     const off = !this.#unit.translationEnabled;
     const reason = this.#unit.translate(line.requesterId, line.pasid, address.hi, address.lo, access, this.#answer);
-    if (reason !== 0) return refusedText(line, reason);
-    const { hi, lo, shift, access: granted } = this.#answer;
-    // The model says "everything, as it is"; the recorded unit says so page by page.
-    if (shift === EVERYTHING) return translatedText(line, pageOf(address), rangeMask(PAGE), granted & READ_WRITE, off);
-    return translatedText(line, { hi, lo }, rangeMask(shift), granted, off);
+    return translationText(line, reason, this.#answer, off);
   }
 
   #remap(line: InterruptLine): string {
     const { requesterId, address, data, report } = line;
     const out = this.#interrupt;
     const reason = this.#unit.remapInterrupt(requesterId, address.hi, address.lo, data, out, report);
-    if (reason === 0) return remappedText(line, { hi: out.hi, lo: out.lo }, out.data);
-    // The recorded unit does not tell of faults that an interrupt's FPD suppressed: its line says 0.
     if (this.#suppressed) this.#effects = [];
-    return blockedText(line, this.#suppressed || !report ? 0 : reason);
+    return remappingText(line, reason, out, this.#suppressed);
   }
 
   /** The effects of an operation, in order. Only the first difference counts: those after it follow from it. */
@@ -215,19 +195,4 @@ export class ReplayEngine {
 
 function count(counts: Map<string, number>, key: string): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
-}
-
-/** The size of a range of 2^shift bytes, minus 1. */
-function rangeMask(shift: number): Words {
-  return { hi: shift > 32 ? 2 ** (shift - 32) - 1 : 0, lo: shift >= 32 ? 0xffff_ffff : 2 ** shift - 1 };
-}
-
-function pageOf({ hi, lo }: Words): Words {
-  return { hi, lo: (lo & -(2 ** PAGE)) >>> 0 };
-}
-
-/** A fault record's words, the source id being in the third. */
-function recordText(record: Int32Array): string {
-  const [address = 0, addressHi = 0, source = 0, sourceHi = 0] = record;
-  return faultText(source & 0xffff, { hi: sourceHi, lo: source }, { hi: addressHi, lo: address });
 }

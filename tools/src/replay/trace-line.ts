@@ -9,7 +9,7 @@ import {
   faultText,
   type InterruptRequest,
   interruptText,
-  memoryWriteText,
+  memoryText,
   refusedText,
   registerText,
   remappedText,
@@ -89,7 +89,7 @@ interface Form {
 }
 
 const BDF = '([0-9a-f]{2}):([01][0-9a-f])\\.([0-7])';
-const REQUEST = `${BDF} (-|[0-9a-f]{1,5}) ([0-9a-f]{1,16}) (rw|r|w|-)`;
+const REQUEST = `${BDF} (-|[0-9a-f]{1,5}) ([0-9a-f]{1,16}) (-|(?=[rwxp])r?w?x?p?)`;
 const WIDE = '([0-9a-f]{1,16})';
 const INTERRUPT = `([0-9a-f]{4}) ${WIDE} ([0-9a-f]{1,8}) ([fn])`;
 
@@ -215,7 +215,7 @@ function register(kind: 'W' | 'R'): Form {
       const size = Number(bytes);
       const value = parseWords(digitsOfValue!);
       if (size === 4 && value.hi !== 0) return undefined;
-      return { kind, number, offset, size, value, text: registerText(offset, size, value.hi, value.lo) };
+      return { kind, number, offset, size, value, text: registerText(kind, offset, size, value.hi, value.lo) };
     },
   };
 }
@@ -229,7 +229,7 @@ function memory(kind: 'M' | 'MR' | 'MW', orError: '' | '|ERR'): Form {
       const length = Number(decimal);
       const bytes = contents === 'ERR' ? undefined : Buffer.from(contents!, 'hex');
       if (bytes !== undefined && bytes.length !== length) return undefined;
-      const text = bytes === undefined ? kind : memoryWriteText(address.hi, address.lo, bytes);
+      const text = bytes === undefined ? kind : memoryText('MW', address.hi, address.lo, bytes);
       return { kind, number, address, length, bytes, text };
     },
   };
@@ -261,6 +261,8 @@ function pasidOf(text: string): number {
   return text === '-' ? NO_PASID : parseInt(text, 16);
 }
 
+const LETTERS = Object.entries({ r: Access.READ, w: Access.WRITE, x: Access.EXECUTE, p: Access.PRIVILEGED });
+
 function accessOf(text: string): number {
-  return (text.includes('r') ? Access.READ : 0) | (text.includes('w') ? Access.WRITE : 0);
+  return LETTERS.reduce<number>((access, [letter, bit]) => access | (text.includes(letter) ? bit : 0), 0);
 }

@@ -6,8 +6,8 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import { TraceError } from './trace-error.js';
+import { COMMAND, END, HEADER_FORM, parseHeader, type TraceHeader, TRUNCATED } from './trace-header.js';
 import { excerpt, parseTraceLine, type TraceLine } from './trace-line.js';
-import { parseWords, type Words } from './words.js';
 
 /** A top-level line and what happened during it. */
 export interface TraceOperation {
@@ -15,44 +15,11 @@ export interface TraceOperation {
   readonly nested: readonly TraceLine[];
 }
 
-/** The first lines of a recording: what was recorded. */
-export interface TraceHeader {
-  readonly cap: Words;
-  readonly ecap: Words;
-  readonly addressWidth: number;
-  readonly cachingMode: boolean;
-  readonly scalableMode: boolean;
-  readonly firstStage: boolean;
-  readonly pasidMode: boolean;
-  /** Properties of `-device intel-iommu` on the recorded command line. */
-  readonly options: ReadonlyMap<string, string>;
-}
-
 /** Hears how much of a file was read. */
 export type Progress = (bytes: number, total: number) => void;
 
-const HEADER =
-  /^# vtd-trace 1 qemu \S+ cap=([0-9a-f]{1,16}) ecap=([0-9a-f]{1,16}) aw=(\d{2}) cm=([01]) sm=([01]) flts=([01]) pasid=([01])$/;
-const HEADER_FORM = '"# vtd-trace 1 qemu VERSION cap=.. ecap=.. aw=.. cm=.. sm=.. flts=.. pasid=.."';
 /** Command lines are long, other lines are not; a file without line ends is no recording. */
 const MAX_LINE = 0x1_0000;
-
-/** Parses line 1. @throws TraceError */
-export function parseHeader(file: string, first: string, second: string | undefined): TraceHeader {
-  const match = HEADER.exec(first);
-  if (match === null) throw new TraceError(file, 1, `expected ${HEADER_FORM}, found ${excerpt(first)}`);
-  const [, cap, ecap, width, caching, scalable, firstStage, pasid] = match;
-  return {
-    cap: parseWords(cap!),
-    ecap: parseWords(ecap!),
-    addressWidth: Number(width),
-    cachingMode: caching === '1',
-    scalableMode: scalable === '1',
-    firstStage: firstStage === '1',
-    pasidMode: pasid === '1',
-    options: deviceOptions(second ?? ''),
-  };
-}
 
 /** Reads `file`: its header first, then its operations. */
 export async function* readTrace(
@@ -73,15 +40,15 @@ export async function* readTrace(
       first = text;
       continue;
     }
-    const isCommand = number === 2 && text.startsWith('# cmd ');
+    const isCommand = number === 2 && text.startsWith(COMMAND);
     if (header === undefined) yield (header = parseHeader(file, first, isCommand ? text : undefined));
     if (isCommand) continue;
-    if (text === '# end') {
+    if (text === END) {
       ended = true;
       continue;
     }
-    if (text === '# truncated')
-      throw new TraceError(file, number, 'the recording was cut off: expected "# end", found "# truncated"');
+    if (text === TRUNCATED)
+      throw new TraceError(file, number, `the recording was cut off: expected "${END}", found "${TRUNCATED}"`);
     const depth = text.search(/[^ ]|$/);
     const parsed = parseTraceLine(text.slice(depth), number, depth > 0);
     if (typeof parsed === 'string') throw new TraceError(file, number, parsed);
@@ -149,15 +116,4 @@ async function probe(file: string): Promise<{ size: number; gzipped: boolean }> 
     const problem = code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'permission denied' : message;
     throw new TraceError(file, 0, problem, { cause: error });
   }
-}
-
-/** `a=1` and `b=2` of `... -device intel-iommu,a=1,b=2 ...`. */
-function deviceOptions(command: string): ReadonlyMap<string, string> {
-  const properties = /-device intel-iommu,(\S+)/.exec(command)?.[1] ?? '';
-  return new Map(
-    properties
-      .split(',')
-      .filter(property => property.includes('='))
-      .map(property => [property.slice(0, property.indexOf('=')), property.slice(property.indexOf('=') + 1)] as const),
-  );
 }

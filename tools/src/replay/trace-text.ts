@@ -15,8 +15,9 @@ export interface TranslationRequest {
   readonly access: number;
 }
 
-export function registerText(offset: number, size: number, hi: number, lo: number): string {
-  return `R ${offset.toString(16).padStart(3, '0')} ${size} ${digitsOf(hi, lo)}`;
+/** What the guest read, or wrote, of the registers. */
+export function registerText(kind: 'R' | 'W', offset: number, size: number, hi: number, lo: number): string {
+  return `${kind} ${offset.toString(16).padStart(3, '0')} ${size} ${digitsOf(hi, lo)}`;
 }
 
 /** CAP and ECAP after a reset. */
@@ -40,8 +41,15 @@ export function refusedText(request: TranslationRequest, reason: number): string
   return `TF ${requestText(request)} -> ${reason.toString(16)}`;
 }
 
-export function memoryWriteText(hi: number, lo: number, bytes: Uint8Array): string {
-  return `MW ${digitsOf(hi, lo)} ${bytes.length} ${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`;
+/** What the unit read, or wrote, of guest memory. */
+export function memoryText(kind: 'MR' | 'MW', hi: number, lo: number, bytes: Uint8Array): string {
+  const digits = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
+  return `${kind} ${digitsOf(hi, lo)} ${bytes.length} ${digits}`;
+}
+
+/** The bus answered with an error. */
+export function memoryErrorText(hi: number, lo: number, length: number): string {
+  return `MR ${digitsOf(hi, lo)} ${length} ERR`;
 }
 
 export function interruptText(hi: number, lo: number, data: number): string {
@@ -82,7 +90,7 @@ export function suppressedText(reason: number): string {
 }
 
 function requestText({ requesterId, pasid, address, access }: TranslationRequest): string {
-  return `${deviceText(requesterId)} ${pasidText(pasid)} ${digitsOf(address.hi, address.lo)} ${accessText(access)}`;
+  return `${deviceText(requesterId)} ${pasidText(pasid)} ${digitsOf(address.hi, address.lo)} ${requestedText(access)}`;
 }
 
 function interruptRequestText({ requesterId, address, data, report }: InterruptRequest): string {
@@ -102,6 +110,16 @@ function byteText(value: number): string {
   return value.toString(16).padStart(2, '0');
 }
 
+/** What is asked for: besides reading and writing, to execute (x), and in privileged mode (p). */
+function requestedText(access: number): string {
+  return `${readWriteText(access)}${access & Access.EXECUTE ? 'x' : ''}${access & Access.PRIVILEGED ? 'p' : ''}` || '-';
+}
+
+/** What a mapping grants. */
 function accessText(access: number): string {
-  return `${access & Access.READ ? 'r' : ''}${access & Access.WRITE ? 'w' : ''}` || '-';
+  return readWriteText(access) || '-';
+}
+
+function readWriteText(access: number): string {
+  return `${access & Access.READ ? 'r' : ''}${access & Access.WRITE ? 'w' : ''}`;
 }
