@@ -30,6 +30,7 @@ await_disk() {
 }
 
 say kernel "$(uname -r)"
+say processors "$(nproc)"
 await_disk
 for function in $DISK $EDU; do
   group=$(readlink $functions/$function/iommu_group)
@@ -45,13 +46,14 @@ say written "$(sum </tmp/written)"
 dd if=/tmp/written of=$device bs=64k seek=256 oflag=direct conv=notrunc 2>/dev/null
 say back "$(sum_of 64 256)"
 
-# Many small transfers: each is mapped and unmapped.
-for skip in 0 1000; do
-  dd if=$device of=/dev/null bs=4k count=500 skip=$skip iflag=direct 2>/dev/null &
-done
-wait
+# Many small transfers, several at a time: each is mapped and unmapped.
+small() { dd if=$device bs=4k "$@" iflag=direct 2>/dev/null | sum; }
+small count=500 skip=0 >/tmp/first &
+small count=500 skip=1000 >/tmp/second &
 dd if=/tmp/written of=$device bs=4k count=250 seek=8192 oflag=direct conv=notrunc 2>/dev/null
-say storm "$(dd if=$device bs=4k count=250 skip=8192 iflag=direct 2>/dev/null | sum)" "$(head -c 1024000 /tmp/written | sum)"
+wait
+say storm "$(cat /tmp/first)" "$(cat /tmp/second)" "$(small count=250 skip=8192)"
+grep nvme0q /proc/interrupts | while read -r line; do say interrupts $line; done
 
 # A read by a device without a driver, where nothing is mapped.
 if [ -n "$FAULT" ]; then
@@ -66,7 +68,7 @@ if [ -n "$FAULT" ]; then
 fi
 
 echo $DISK >/sys/bus/pci/drivers/nvme/unbind
-say unbound
+if [ -b $device ] || [ -e $functions/$DISK/driver ]; then say unbound no; else say unbound yes; fi
 echo $DISK >/sys/bus/pci/drivers/nvme/bind
 await_disk
 say bound "$(sum_of 64 256)"

@@ -15,10 +15,9 @@ import { listen } from '@remora/vfio-user';
 import { ServedMachine } from '../serve/index.js';
 import type { LiveMode } from './modes.js';
 import { ObservedUnit, type UnitAccount } from './observed-unit.js';
+import { DISK_BYTES } from './live-disk.js';
 import type { LiveAddresses } from './verdict.js';
 
-/** Bytes of the disk; the guest script writes up to 36 MiB. */
-export const DISK_BYTES = 2 ** 26;
 /** Where QEMU plugs what is served, as device numbers of its root bus. */
 export const SLOTS = { unit: 3, disk: 4, edu: 5 } as const;
 /** An address of edu's 28 bits that Linux maps for nobody. */

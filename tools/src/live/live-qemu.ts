@@ -1,11 +1,10 @@
 /** QEMU's half of a live machine: processors, memory, firmware, and a console. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import { existsSync, readFileSync } from 'node:fs';
 import type { LiveModel } from './live-model.js';
 import { SLOTS } from './live-model.js';
 import type { LiveMode } from './modes.js';
-import { LiveError } from './peers/live-error.js';
 import type { Peers } from './peers/peers.js';
 
 const MEMORY = '256M';
@@ -17,22 +16,38 @@ export interface LiveBoot {
   readonly initramfs: string;
 }
 
+/** Files of one QEMU. */
+export interface LiveFiles {
+  /** The guest's memory. */
+  readonly memory: string;
+  /** What the guest says goes here: a pipe that is full for a moment would lose some of it. */
+  readonly console: string;
+}
+
+/** How waiting ended: it came, the console fell silent, QEMU ended. */
+export type Waited = 'came' | 'silent' | 'ended';
+
 export class LiveQemu implements AsyncDisposable {
-  /** What the console said so far. */
-  readonly lines: string[] = [];
+  readonly #console: string;
   readonly #child: ChildProcess;
   /** Resolves when QEMU has ended. */
   readonly ended: Promise<void>;
   #errors = '';
 
-  /** `memory` is the file that the guest's memory is in. */
-  constructor({ qemu, kernel }: Peers, mode: LiveMode, model: LiveModel, memory: string, boot: LiveBoot | undefined) {
+  constructor({ qemu, kernel }: Peers, mode: LiveMode, model: LiveModel, files: LiveFiles, boot: LiveBoot | undefined) {
     const [program, ...first] = qemu;
+    this.#console = files.console;
     const args = [
       ...first,
       ...['-machine', 'q35,memory-backend=ram', '-accel', 'tcg', '-cpu', 'max', '-smp', String(mode.cpus)],
-      ...['-m', MEMORY, '-object', `memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${comma(memory)}`],
-      ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-monitor', 'none'],
+      ...[
+        '-m',
+        MEMORY,
+        '-object',
+        `memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${comma(files.memory)}`,
+      ],
+      ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-serial', 'chardev:console'],
+      ...['-chardev', `file,id=console,path=${comma(files.console)}`],
       ...(mode.boots > 1 ? [] : ['-no-reboot']),
       ...served(model.sockets.unit, SLOTS.unit),
       ...(mode.rootPort ? ['-device', `pcie-root-port,id=root-port,addr=${SLOTS.disk}`] : []),
@@ -41,8 +56,7 @@ export class LiveQemu implements AsyncDisposable {
       ...(boot === undefined ? [] : ['-acpitable', `file=${comma(boot.dmar)}`, '-kernel', kernel.image]),
       ...(boot === undefined ? [] : ['-initrd', boot.initramfs, '-append', parameters(mode, model)]),
     ];
-    this.#child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    createInterface(this.#child.stdout!).on('line', line => this.lines.push(line));
+    this.#child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child.stderr!.on('data', (text: Buffer) => (this.#errors += text.toString()));
     this.ended = new Promise(resolve => {
       this.#child.once('error', failure => {
@@ -53,21 +67,33 @@ export class LiveQemu implements AsyncDisposable {
     });
   }
 
+  /** What the console said so far, in whole lines. */
+  get lines(): string[] {
+    return existsSync(this.#console) ? readFileSync(this.#console, 'latin1').split('\n').slice(0, -1) : [];
+  }
+
+  /** What QEMU itself said last. */
+  get complaint(): string {
+    return this.#errors.trim().split('\n').at(-1) || 'it said nothing';
+  }
+
   /**
-   * Waits until `done`, asked often. False when the console has been silent for `ms`: how long a boot takes depends on what else the
-   * computer does. @throws LiveError if QEMU ends before.
+   * Waits until `done`, asked often, or until the console has been silent for `ms`: how long a boot takes depends on what else the
+   * computer does.
    */
-  async until(done: () => boolean, ms: number): Promise<boolean> {
+  async until(done: (lines: readonly string[]) => boolean, ms: number): Promise<Waited> {
     let ended = false;
     void this.ended.then(() => (ended = true));
-    let heard = this.lines.length;
+    let heard = 0;
     for (let since = performance.now(); performance.now() - since < ms;) {
-      if (done()) return true;
-      if (ended) throw new LiveError(`QEMU ended: ${this.#errors.trim().split('\n').at(-1) ?? 'it said nothing'}`);
-      if (this.lines.length > heard) [heard, since] = [this.lines.length, performance.now()];
+      const last = ended;
+      const { lines } = this;
+      if (done(lines)) return 'came';
+      if (last) return 'ended';
+      if (lines.length > heard) [heard, since] = [lines.length, performance.now()];
       await new Promise(resolve => setTimeout(resolve, POLL_MS));
     }
-    return false;
+    return 'silent';
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,12 +1,12 @@
 /** One live run: firmware finds a place for the unit, Linux boots, both sides are asked. */
-import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BootReport, bootReports } from './console.js';
 import { buildInitramfs } from './initramfs.js';
+import { type DiskReport, diskReport } from './live-disk.js';
 import { LiveModel } from './live-model.js';
-import { LiveQemu } from './live-qemu.js';
+import { type LiveFiles, LiveQemu } from './live-qemu.js';
 import type { LiveMode } from './modes.js';
 import type { UnitAccount } from './observed-unit.js';
 import { LiveError } from './peers/live-error.js';
@@ -27,12 +27,9 @@ export interface LiveBootResult {
   readonly account: UnitAccount | undefined;
 }
 
-const FIRMWARE_MS = 20_000;
+const FIRMWARE_MS = 30_000;
 /** The longest that a guest which gets on says nothing, on a busy computer. */
 const SILENT_MS = 30_000;
-const MIB = 2 ** 20;
-const GIVEN_MIB = 16;
-const WRITTEN_MIB = 4;
 /** Memory of the guest is here, if it can be: a file system in memory. */
 const SHARED_MEMORY = '/dev/shm';
 
@@ -44,43 +41,46 @@ export async function liveRun(peers: Peers, mode: LiveMode, stage: Stage, report
   const start = performance.now();
   const folder = mkdtempSync(join(tmpdir(), 'remora-live-'));
   const fast = mkdtempSync(join(existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir(), 'remora-live-'));
-  const memory = join(fast, 'memory');
+  const files = { memory: join(fast, 'memory'), console: join(fast, 'console') };
   try {
-    // That QEMU goes when it is told to go is no news.
-    let going = false;
-    using model = new LiveModel(mode, folder, memory, text => {
+    // That a QEMU goes when it is told to go is no news.
+    let going = true;
+    using model = new LiveModel(mode, folder, files.memory, text => {
       if (!going) report(text);
     });
     await model.listen();
     const boot = { dmar: join(folder, 'dmar'), initramfs: join(folder, 'initramfs') };
     stage('firmware');
-    going = true;
-    writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, mode, model, memory)));
-    going = false;
+    writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, mode, model, files)));
+    rmSync(files.console, { force: true });
     writeFileSync(boot.initramfs, buildInitramfs(peers.busybox));
-    const given = sumOf(model.disk, 0, GIVEN_MIB);
+    const before = diskReport(model.disk);
     stage('Linux');
-    await using qemu = new LiveQemu(peers, mode, model, memory, boot);
-    const reports = (): BootReport[] => bootReports(qemu.lines);
-    // What each guest wrote, before the next one does.
-    const written: string[] = [];
-    const looked = (): boolean => {
-      const finished = reports().filter(({ said }) => said.has('done')).length;
-      while (written.length < finished) written.push(sumOf(model.disk, GIVEN_MIB, WRITTEN_MIB));
+    await using qemu = new LiveQemu(peers, mode, model, files, boot);
+    // The disk as each guest left it, before the next one writes.
+    const disks: DiskReport[] = [];
+    const waited = await qemu.until(lines => {
+      const reports = bootReports(lines);
+      if (reports.length > 0) going = false;
+      const finished = reports.filter(({ said }) => said.has('done')).length;
+      while (disks.length < finished) disks.push(diskReport(model.disk));
       return finished >= mode.boots;
-    };
-    await qemu.until(looked, SILENT_MS).catch((failure: unknown) => {
-      if (!(failure instanceof LiveError) || reports().length === 0) throw failure;
-    });
-    looked();
+    }, SILENT_MS);
     going = true;
-    const boots = Array.from({ length: mode.boots }, (_, index): LiveBootResult => {
+    const console = qemu.lines;
+    const reports = bootReports(console);
+    if (reports.length === 0) {
+      if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
+      throw new LiveError(`Linux has said nothing for ${SILENT_MS / 1000} s`);
+    }
+    const boots = Array.from({ length: Math.max(mode.boots, reports.length) }, (_, index): LiveBootResult => {
       const account = model.accounts[index];
-      const found = reports()[index];
-      const disk = { given, written: written[index] ?? sumOf(model.disk, GIVEN_MIB, WRITTEN_MIB) };
-      return { report: found, account, checks: verdict(mode, model.addresses, found, account, disk) };
+      const found = reports[index];
+      const disk = { before, after: disks[index] ?? diskReport(model.disk) };
+      const silent = waited === 'silent' && index === reports.length - 1;
+      return { report: found, account, checks: verdict(mode, model.addresses, found, account, disk, silent) };
     });
-    return { mode, seconds: (performance.now() - start) / 1000, boots, console: qemu.lines };
+    return { mode, seconds: (performance.now() - start) / 1000, boots, console };
   } finally {
     rmSync(folder, { recursive: true, force: true });
     rmSync(fast, { recursive: true, force: true });
@@ -88,20 +88,10 @@ export async function liveRun(peers: Peers, mode: LiveMode, stage: Stage, report
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */
-async function placeOfRegisters(peers: Peers, mode: LiveMode, model: LiveModel, memory: string): Promise<number> {
-  await using qemu = new LiveQemu(peers, mode, model, memory, undefined);
-  if (await qemu.until(() => model.registerBase !== undefined, FIRMWARE_MS)) return model.registerBase!;
+async function placeOfRegisters(peers: Peers, mode: LiveMode, model: LiveModel, files: LiveFiles): Promise<number> {
+  await using qemu = new LiveQemu(peers, mode, model, files, undefined);
+  const waited = await qemu.until(() => model.registerBase !== undefined, FIRMWARE_MS);
+  if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
+  if (waited === 'came') return model.registerBase!;
   throw new LiveError("the guest's firmware gave the unit's registers no place");
-}
-
-/** MD5 of a part of a file, both counted in MiB. */
-function sumOf(file: string, from: number, count: number): string {
-  const bytes = new Uint8Array(count * MIB);
-  const fd = openSync(file, 'r');
-  try {
-    readSync(fd, bytes, 0, bytes.length, from * MIB);
-  } finally {
-    closeSync(fd);
-  }
-  return createHash('md5').update(bytes).digest('hex');
 }

@@ -16,6 +16,8 @@ export interface LiveMode {
   readonly rootPort: boolean;
   /** How often the guest boots in one run. */
   readonly boots: number;
+  /** How messages of interrupts go through the unit: not at all, or through its table to local APICs of this kind. */
+  readonly remapping: 'off' | 'xapic' | 'x2apic';
 }
 
 const NO_READ = { reason: 0x06, message: 'PTE Read access is not set' };
@@ -32,6 +34,7 @@ const LEGACY: LiveMode = {
   cpus: 1,
   rootPort: false,
   boots: 1,
+  remapping: 'off',
 };
 
 export const MODES: readonly LiveMode[] = [
@@ -73,6 +76,15 @@ export const MODES: readonly LiveMode[] = [
     unit: { intremap: true },
     // QEMU's own I/O APIC does not ask the unit: what it sends in the remappable format is lost.
     parameters: ['no_timer_check'],
+    remapping: 'xapic',
+  },
+  {
+    ...LEGACY,
+    name: 'eim',
+    description: 'interrupts are remapped, to processors with x2APIC',
+    unit: { intremap: true, eim: 'on' },
+    parameters: ['no_timer_check'],
+    remapping: 'x2apic',
   },
   { ...LEGACY, name: 'smp', description: 'two processors', cpus: 2 },
   { ...LEGACY, name: 'root-port', description: 'the disk stands behind a PCI Express root port', rootPort: true },

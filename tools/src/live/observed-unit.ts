@@ -1,7 +1,8 @@
 /** The unit of a live machine, and what a guest did to it: one account a boot. */
 import { Reg, VtdUnit } from '@hw/intel-iommu';
-import { FaultRecord } from '@hw/intel-iommu/spec';
+import { FaultRecord, GlobalCommand } from '@hw/intel-iommu/spec';
 import type { Trace, Traced, Translation } from '@remora/core';
+import type { RemappedInterrupt } from '@remora/iommu';
 import { formatBdf } from '@remora/pci';
 import type { ModelFault } from './verdict.js';
 
@@ -20,19 +21,33 @@ export class UnitAccount {
   before = 0;
   after = 0;
   enabled = false;
+  /** Interrupts while remapping was on: those that went through the table, those that were refused, and those in the format that does not. */
+  remapped = 0;
+  blocked = 0;
+  unremapped = 0;
+  /** CAP and ECAP, as Linux writes them. */
+  readonly capabilities: string;
+
+  constructor(capabilities: string) {
+    this.capabilities = capabilities;
+  }
 
   get used(): boolean {
     return this.writes.size > 0;
   }
 }
 
+/** Of a message's address (VT-d 5.1.2.2). */
+const REMAPPABLE_FORMAT = 1 << 4;
+
 export class ObservedUnit extends VtdUnit {
   /** Accounts of those boots whose guest used the unit, and of the present one. */
   readonly accounts: UnitAccount[] = [];
-  #account = new UnitAccount();
+  #account: UnitAccount;
 
   constructor(...parameters: ConstructorParameters<typeof VtdUnit>) {
     super(...parameters);
+    this.#account = this.#opened();
     this.accounts.push(this.#account);
     const { trace } = parameters[1];
     if (trace !== undefined) this.#watch(trace);
@@ -62,8 +77,34 @@ export class ObservedUnit extends VtdUnit {
   override reset(): void {
     super.reset();
     if (!this.#account.used) this.accounts.pop();
-    this.#account = new UnitAccount();
+    this.#account = this.#opened();
     this.accounts.push(this.#account);
+  }
+
+  override remapInterrupt(
+    requesterId: number,
+    hi: number,
+    lo: number,
+    data: number,
+    out: RemappedInterrupt,
+    report = true,
+  ): number {
+    const account = this.#account;
+    const reason = super.remapInterrupt(requesterId, hi, lo, data, out, report);
+    if (!report || (this.registers.words[Reg.GSTS >>> 2]! & GlobalCommand.IRE) === 0) return reason;
+    if (reason !== 0) account.blocked++;
+    else if ((lo & REMAPPABLE_FORMAT) !== 0) account.remapped++;
+    else account.unremapped++;
+    return reason;
+  }
+
+  #opened(): UnitAccount {
+    const { words } = this.registers;
+    const [cap, ecap] = [Reg.CAP, Reg.ECAP].map(at => {
+      const [lo, hi] = [words[at >>> 2]!, words[(at >>> 2) + 1]!];
+      return ((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16);
+    });
+    return new UnitAccount(`cap ${cap} ecap ${ecap}`);
   }
 
   #watch(trace: Trace): void {

@@ -1,13 +1,24 @@
 /** Whether a live boot was as it should be. Both sides are asked: Linux, and the model. */
 import type { BootReport } from './console.js';
+import { type DiskReport, SMALL_TRANSFERS } from './live-disk.js';
+import { faultMessages, kernelComplaints, missingMessages, unusualMessages } from './messages.js';
 import type { LiveMode } from './modes.js';
 
 /** What the model saw during one boot. */
 export interface ModelReport {
-  /** Transfers of devices that were translated, that passed through, and that came before translation was on, or after it. */
+  /** Transfers of devices: translated, passed through, refused; and those that came after translation was on and off again. */
   readonly translated: number;
   readonly passed: number;
+  readonly refused: number;
   readonly after: number;
+  /** Invalidation descriptors by the names of their types. */
+  readonly descriptors: ReadonlyMap<string, number>;
+  /** Interrupts while remapping was on: through the table, refused, in the format that goes past it. */
+  readonly remapped: number;
+  readonly blocked: number;
+  readonly unremapped: number;
+  /** As Linux writes them: `cap d2008c222f0686 ecap f00f5a`. */
+  readonly capabilities: string;
   /** Faults that the unit recorded. */
   readonly faults: readonly ModelFault[];
 }
@@ -17,12 +28,6 @@ export interface ModelFault {
   readonly source: string;
   readonly reason: number;
   readonly address: number;
-}
-
-/** What the host knows of the disk: MD5 sums of its first 16 MiB, and of the 4 MiB after them when the guest was done. */
-export interface DiskReport {
-  readonly given: string;
-  readonly written: string;
 }
 
 export interface Check {
@@ -40,87 +45,156 @@ export interface LiveAddresses {
   readonly fault: number;
 }
 
-/** Fewer would mean that the disk's transfers went past the model. */
-const LEAST_TRANSLATED = 1000;
+/** Fewer would mean that the disk's transfers, or its interrupts, went past the model. */
+const LEAST_TRANSFERS = 1000;
+const LEAST_INTERRUPTS = 500;
 
-/** All that Linux may say of a unit that works. */
-const USUAL_MESSAGES = [
-  /^DMAR: IOMMU enabled$/,
-  /^DMAR: Host address width \d+$/,
-  /^DMAR: DRHD base: 0x[0-9a-f]+ flags: 0x0$/,
-  /^DMAR: dmar0: reg_base_addr [0-9a-f]+ ver 1:0 cap [0-9a-f]+ ecap [0-9a-f]+$/,
-  /^DMAR: No (RMRR|ATSR|SATC) found$/,
-  /^DMAR: dmar0: Using Queued invalidation$/,
-  /^DMAR: Intel\(R\) Virtualization Technology for Directed I\/O$/,
-  /^DMAR-IR: IOAPIC id \d+ under DRHD base {2}0x[0-9a-f]+ IOMMU 0$/,
-  /^DMAR-IR: dmar0 does not support EIM$/,
-  /^DMAR-IR: Queued invalidation will be enabled to support x2apic and Intr-remapping\.$/,
-  /^DMAR-IR: Enabled IRQ remapping in x(2)?apic mode$/,
-];
-const FAULT_STATUS = /^DMAR: DRHD: handling fault status reg 2$/;
+type Found = Omit<Check, 'name'>;
 
-/** One after the other; a check whose subject was never reached fails, too. */
+/** Every check there is, in the order of the report. One whose subject was never reached fails, too. */
+const CHECKS = {
+  /** The guest never fell silent. */
+  awake: ({ silent }) => found(!silent, silent ? 'no: it fell silent' : 'yes'),
+  finished: ({ boot }) => {
+    const problem = boot.said.get('no')?.map(what => `no ${what}`) ?? [];
+    const done = boot.said.has('done') && problem.length === 0;
+    return found(done, done ? 'yes' : problem.join(', ') || 'no');
+  },
+  kernel: ({ boot }) => none(kernelComplaints(boot.messages), `${boot.messages.length} messages, no complaint`),
+  processors: ({ mode, said }) => found(said('processors') === String(mode.cpus), said('processors')),
+  /** Linux reads what the unit has. */
+  capabilities: ({ boot, model }) => {
+    const read = boot.dmar.map(each => /^DMAR: dmar0: reg_base_addr .* (cap \w+ ecap \w+)$/.exec(each)?.[1]);
+    const [first = 'nothing said'] = read.filter(each => each !== undefined);
+    return found(first === model.capabilities, first);
+  },
+  domain: ({ mode, at, boot }) => {
+    const groups = (boot.said.get('group') ?? []).map(each => each.split(' '));
+    const types = [at.disk, at.edu].map(each => groups.find(([name]) => name === each)?.[2] ?? 'none');
+    const ids = groups.map(([, id]) => id);
+    const apart = groups.length === types.length && new Set(ids).size === ids.length;
+    return found(apart && types.every(type => type === mode.domain), types.join(', '));
+  },
+  read: ({ said, disk }) => found(said('read') === disk.before.given, said('read')),
+  written: ({ said, disk }) => {
+    const sums = ['written', 'back'].map(said);
+    return found(
+      sums.every(sum => sum === disk.after.written),
+      sums.join(' '),
+    );
+  },
+  /** Many small transfers, each mapped and unmapped. */
+  storm: ({ said, disk }) => found(said('storm') === disk.after.pieces.join(' '), said('storm')),
+  /** The driver lets the disk go, and takes it again. */
+  bound: ({ said, disk }) => {
+    const sums = [said('unbound'), said('bound')];
+    return found(sums.join(' ') === `yes ${disk.after.written}`, sums.join(', '));
+  },
+  /** Nothing else on the disk has changed. */
+  untouched: ({ disk }) => {
+    const same = disk.before.rest === disk.after.rest;
+    return found(same, same ? 'yes' : 'no');
+  },
+  flushed: ({ mode, model }) => {
+    const flushes = (model.descriptors.get('iotlb') ?? 0) + (model.descriptors.get('p-iotlb') ?? 0);
+    // Strict: one for each small transfer. Batches: far fewer, but some. Identity: there is nothing to flush.
+    if (mode.domain === 'DMA') return found(flushes >= SMALL_TRANSFERS, String(flushes));
+    if (mode.domain === 'DMA-FQ') return found(flushes > 0 && flushes < SMALL_TRANSFERS, String(flushes));
+    return found(flushes === 0, String(flushes));
+  },
+  messages: ({ mode, at, boot }) =>
+    none(
+      [...unusualMessages(mode, at, boot.dmar), ...missingMessages(mode, boot.dmar)],
+      `${boot.dmar.length}, all usual`,
+    ),
+  /** What Linux says of the provoked fault, each once. */
+  decoded: ({ mode, at, boot }) => {
+    const counts = faultMessages(mode, at).map(pattern => boot.dmar.filter(each => pattern.test(each)).length);
+    const provoked = mode.fault === undefined || boot.said.has('fault');
+    return found(
+      provoked && counts.every(count => count === 1),
+      counts.length === 0 ? 'none to decode' : counts.join(', '),
+    );
+  },
+  recorded: ({ mode, at, model }) => {
+    const wanted = mode.fault === undefined ? [] : [`${at.edu} ${mode.fault.reason} ${at.fault}`];
+    const recorded = model.faults.map(({ source, reason, address }) => `${source} ${reason} ${address}`);
+    return found(
+      recorded.join() === wanted.join() && model.refused === wanted.length,
+      `${recorded.join(', ') || 'no fault'}; ${model.refused} refused`,
+    );
+  },
+  translated: ({ mode, model: { translated, passed } }) =>
+    mode.domain === 'identity'
+      ? found(passed >= LEAST_TRANSFERS, `${passed} passed through`)
+      : found(translated >= LEAST_TRANSFERS, String(translated)),
+  /** Past the tables, or through tables where there should be none. */
+  untranslated: ({ mode, model: { translated, passed, after } }) => {
+    const wrong = after + (mode.domain === 'identity' ? translated : passed);
+    return found(wrong === 0, String(wrong));
+  },
+  interrupts: ({ mode, boot, model: { remapped, blocked, unremapped } }) => {
+    const lines = (boot.said.get('interrupts') ?? []).map(
+      each => /^\d+: (\d+(?: \d+)*) ((?:IR-)?PCI-MSI)\b/.exec(each) ?? [],
+    );
+    const counts = lines.flatMap(([, each = '']) => each.split(' ').map(Number));
+    const taken = counts.reduce((sum, each) => sum + each, 0);
+    const kinds = [...new Set(lines.map(([, , kind]) => kind ?? 'nothing'))].join();
+    const ways =
+      mode.remapping === 'off'
+        ? remapped === 0 && kinds === 'PCI-MSI'
+        : remapped >= taken && unremapped === 0 && kinds === 'IR-PCI-MSI';
+    return found(
+      ways && taken >= LEAST_INTERRUPTS && blocked === 0,
+      `${taken} taken as ${kinds || 'nothing'}, ${remapped} remapped, ${blocked} blocked, ${unremapped} past the table`,
+    );
+  },
+} satisfies Record<string, (seen: Seen) => Found>;
+
+export type CheckName = keyof typeof CHECKS;
+export const CHECK_NAMES = Object.keys(CHECKS) as readonly CheckName[];
+
+interface Seen {
+  readonly mode: LiveMode;
+  readonly at: LiveAddresses;
+  readonly boot: BootReport;
+  readonly model: ModelReport;
+  readonly disk: DiskReports;
+  readonly silent: boolean;
+  /** The script's words after a keyword. */
+  readonly said: (keyword: string) => string;
+}
+
+/** As the host gave it, and as the guest left it. */
+export interface DiskReports {
+  readonly before: DiskReport;
+  readonly after: DiskReport;
+}
+
+/** `silent`: the guest fell silent, and was not waited for any longer. */
 export function verdict(
   mode: LiveMode,
   at: LiveAddresses,
   boot: BootReport | undefined,
   model: ModelReport | undefined,
-  disk: DiskReport,
+  disk: DiskReports,
+  silent: boolean,
 ): Check[] {
-  const said = (keyword: string): string => boot?.said.get(keyword)?.join(', ') ?? 'nothing said';
-  const checks: Check[] = [];
-  const check = (name: string, ok: boolean, found: string): void => void checks.push({ name, ok, found });
-
-  check('finished', boot?.said.has('done') === true, boot?.said.has('done') === true ? 'yes' : 'no');
-  const groups = boot?.said.get('group') ?? [];
-  const types = [at.disk, at.edu].map(each => groups.find(group => group.startsWith(`${each} `))?.split(' ')[2]);
-  check(
-    'domain',
-    types.every(type => type === mode.domain),
-    types.map(type => type ?? 'none').join(', '),
-  );
-  check('read', said('read') === disk.given, said('read'));
-  const written = ['written', 'back', 'bound'].map(said);
-  check(
-    'written',
-    written.every(sum => sum === disk.written),
-    written.join(' '),
-  );
-  const storm = said('storm').split(' ');
-  check('storm', storm.length === 2 && storm[0] === storm[1] && storm[0]!.length === 32, said('storm'));
-
-  const faults = faultMessages(mode, at);
-  const messages = boot?.dmar ?? [];
-  const unusual = messages.filter(each => ![...USUAL_MESSAGES, ...faults].some(usual => usual.test(each)));
-  check('messages', boot !== undefined && unusual.length === 0, unusual[0] ?? `${messages.length}, all usual`);
-  const decoded = faults.map(pattern => messages.filter(each => pattern.test(each)).length);
-  check(
-    'decoded',
-    decoded.every(count => count === 1),
-    decoded.length === 0 ? 'none to decode' : decoded.join(', '),
-  );
-  const wanted = mode.fault === undefined ? [] : [`${at.edu} ${mode.fault.reason} ${at.fault}`];
-  const recorded = (model?.faults ?? []).map(({ source, reason, address }) => `${source} ${reason} ${address}`);
-  check('recorded', recorded.join() === wanted.join(), recorded.join(', ') || 'no fault');
-
-  if (mode.domain === 'identity') return checks;
-  const { translated, passed, after } = model ?? { translated: 0, passed: 0, after: 0 };
-  check('translated', translated >= LEAST_TRANSLATED, String(translated));
-  check('untranslated', passed + after === 0, String(passed + after));
-  return checks;
+  // Without both sides there is nothing to look at, and nothing holds.
+  if (boot === undefined || model === undefined) {
+    const text = boot === undefined ? 'Linux never came up' : 'the unit was never used';
+    return CHECK_NAMES.map(name => ({ name, ok: false, found: text }));
+  }
+  const said = (keyword: string): string => boot.said.get(keyword)?.join(', ') ?? 'nothing said';
+  const seen = { mode, at, boot, model, disk, silent, said };
+  return CHECK_NAMES.map(name => ({ name, ...CHECKS[name](seen) }));
 }
 
-/** What Linux says of the provoked fault, each once. */
-function faultMessages(mode: LiveMode, { edu, fault }: LiveAddresses): RegExp[] {
-  if (mode.fault === undefined) return [];
-  const reason = mode.fault.reason.toString(16).padStart(2, '0');
-  // Since 7 Linux writes the domain, too.
-  const source = `(?:${literal(edu)}|${literal(edu.slice(edu.indexOf(':') + 1))})`;
-  const decoded = literal(` fault addr 0x${fault.toString(16)} [fault reason 0x${reason}] ${mode.fault.message}`);
-  return [FAULT_STATUS, new RegExp(`^DMAR: \\[DMA Read NO_PASID\\] Request device \\[${source}\\]${decoded}$`)];
+function found(ok: boolean, text: string): Found {
+  return { ok, found: text };
 }
 
-/** As a part of a regular expression. */
-function literal(text: string): string {
-  return text.replace(/[[\]().]/g, '\\$&');
+/** Nothing may be there; the first thing that is is told. */
+function none(what: readonly string[], otherwise: string): Found {
+  return found(what.length === 0, what[0] ?? otherwise);
 }

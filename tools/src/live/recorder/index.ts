@@ -1,0 +1,2 @@
+export * from './recording-file.js';
+export * from './unit-recorder.js';
