@@ -119,8 +119,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'requests are translated although translation is off',
     `${DEVICE}translate.js`,
-    'if (!state.translationEnabled) {',
-    'if (false) {',
+    '!state.translationEnabled || (pasid === NO_PASID',
+    '(pasid === NO_PASID',
     unit('registers', 'level commands*'),
   ),
   mutant(
