@@ -3,16 +3,10 @@ import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node
 import type { Plugin } from '@remora/core';
 import { checkMagic, openState, type RestoreParts, type StateFile } from '@remora/machine';
 import { PHYSICAL_VTD, physicalVtd, plugins } from '@remora/machines';
+import { fileProblem } from './file-problem.js';
 import { UsageError } from './usage-error.js';
 
 const MAGIC_BYTES = 8;
-const PROBLEMS: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file or folder',
-  EACCES: 'not allowed',
-  EISDIR: 'is a folder',
-  ENOTDIR: 'is not in a folder',
-  ENOSPC: 'there is no room for it',
-};
 
 /** Plug-ins and IOMMUs of the ready-made machines, and `more`. */
 export function partsWith(more: readonly Plugin[] = []): RestoreParts {
@@ -47,8 +41,8 @@ function told<T>(name: string, act: () => T): T {
   try {
     return act();
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code === undefined) throw cause;
-    throw new UsageError(`${name}: ${PROBLEMS[code] ?? code}`, { cause });
+    const problem = fileProblem(cause);
+    if (problem === undefined) throw cause;
+    throw new UsageError(`${name}: ${problem}`, { cause });
   }
 }

@@ -6,7 +6,7 @@
  * happened during an operation is an expectation, in order: memory writes, messages, offered and suppressed faults, device-TLB
  * invalidations.
  */
-import { Reg, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
+import { Reg, type UnitFactory, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
 import { Translation, TxAttrs } from '@remora/core';
 import { RemappedInterrupt } from '@remora/iommu';
 import { rangeMask, recordText, remappingText, translationText } from './model-text.js';
@@ -41,10 +41,11 @@ export class ReplayEngine {
   readonly #compared = new Map<string, number>();
   readonly #differences: Difference[] = [];
 
-  constructor(file: string, config: VtdConfig) {
+  /** `makeUnit`: another one than the model's own. */
+  constructor(file: string, config: VtdConfig, makeUnit: UnitFactory = (...parameters) => new VtdUnit(...parameters)) {
     this.#file = file;
     this.#memory = new ReplayMemory((hi, lo, bytes) => this.#effects.push(memoryText('MW', hi, lo, bytes)));
-    this.#unit = new VtdUnit(config, {
+    this.#unit = makeUnit(config, {
       name: 'replay',
       memory: this.#memory,
       sendMsi: (hi, lo, data) => this.#effects.push(interruptText(hi, lo, data)),
@@ -65,13 +66,14 @@ export class ReplayEngine {
   step({ line, nested }: TraceOperation): void {
     this.#effects = [];
     this.#suppressed = false;
-    this.#provideMemory(nested);
+    const later = this.#provideMemory(nested);
     for (const each of nested) if (each.kind === 'N') this.#deviceTlbs.add(each.requesterId);
     this.#operations++;
     // The unit's own reads of its registers (a table pointer led there) see them as they were before.
     for (const each of nested) if (each.kind === 'R') this.#compare(each, this.#read(each));
     this.#perform(line);
     this.#compareEffects(line, nested);
+    for (const each of later) this.#provide(each);
   }
 
   result(): ReplayResult {
@@ -118,16 +120,24 @@ export class ReplayEngine {
     }
   }
 
-  /** Stores what the unit read: the first time only, since what it wrote itself during the operation comes from the model. */
-  #provideMemory(nested: readonly TraceLine[]): void {
+  /**
+   * Stores what the unit read: the first time only, since what it wrote itself during the operation comes from the model. Returns what it
+   * found changed later in the operation, which holds for the next one.
+   */
+  #provideMemory(nested: readonly TraceLine[]): MemoryLine[] {
     const seen = new Set<string>();
+    const later: MemoryLine[] = [];
     for (const line of nested) {
       if (line.kind !== 'MR' && line.kind !== 'MW') continue;
       const { hi, lo } = line.address;
       const key = `${hi}:${lo}`;
-      if (line.kind === 'MR' && !seen.has(key)) this.#provide(line);
+      if (line.kind === 'MR') {
+        if (seen.has(key)) later.push(line);
+        else this.#provide(line);
+      }
       seen.add(key);
     }
+    return later;
   }
 
   #provide({ address, length, bytes }: MemoryLine): void {

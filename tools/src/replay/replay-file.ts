@@ -1,3 +1,4 @@
+import type { UnitFactory } from '@hw/intel-iommu';
 import { ReplayEngine } from './replay-engine.js';
 import { replayConfig } from './replay-config.js';
 import type { ReplayResult } from './replay-result.js';
@@ -5,6 +6,8 @@ import { readTrace, type Progress } from './trace-reader.js';
 
 export interface ReplayOptions {
   readonly onProgress?: Progress;
+  /** Makes the unit that is judged; default: the model's own. */
+  readonly makeUnit?: UnitFactory;
 }
 
 /**
@@ -14,7 +17,7 @@ export interface ReplayOptions {
 export async function replayFile(file: string, options: ReplayOptions = {}): Promise<ReplayResult> {
   let engine: ReplayEngine | undefined;
   for await (const item of readTrace(file, options.onProgress)) {
-    if ('cap' in item) engine = new ReplayEngine(file, replayConfig(file, item));
+    if ('cap' in item) engine = new ReplayEngine(file, replayConfig(file, item), options.makeUnit);
     else engine!.step(item);
   }
   return engine!.result();
