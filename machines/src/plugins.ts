@@ -1,5 +1,6 @@
 import type { Plugin } from '@remora/core';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
+import dsaPlugin from '@hw/dsa/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import iommuTestdevPlugin from '@hw/iommu-testdev/plugin';
@@ -10,6 +11,7 @@ import vfioPciPlugin from '@hw/vfio-pci/plugin';
 /** Boards and devices that come with Remora: what a state file may name. */
 export const plugins: readonly Plugin[] = [
   dmaEnginePlugin,
+  dsaPlugin,
   eduPlugin,
   intelIommuPlugin,
   iommuTestdevPlugin,

@@ -15,6 +15,8 @@ export const TlbAccess = {
   WAITING: -1,
   /** The page was requested, and refused. */
   REFUSED: -2,
+  /** The page is not there, and the channel does not request pages. */
+  ABSENT: -3,
 } as const;
 export type TlbAccess = MemTx | (typeof TlbAccess)[keyof typeof TlbAccess];
 
@@ -36,6 +38,8 @@ export class DeviceTlbChannel implements PageWaiter {
   hi = 0;
   lo = 0;
   access = 0;
+  /** Whether an access whose page is not there has it requested, if software allows page requests; else it ends as ABSENT. */
+  blocks = true;
   readonly #fn: PciFunction;
   readonly #tlb: DeviceTlb;
   readonly #resumed: () => void;
@@ -124,6 +128,7 @@ export class DeviceTlbChannel implements PageWaiter {
 
   /** OK if the access may be tried again at once. */
   #request(pasid: number, access: number, hi: number, lo: number): TlbAccess {
+    if (!this.blocks) return TlbAccess.ABSENT;
     const { pageRequests } = this.#tlb;
     if (pageRequests === undefined) return this.#requests === 0 ? MemTx.ACCESS_ERROR : TlbAccess.REFUSED;
     if (this.#requests === MAX_REQUESTS) return TlbAccess.REFUSED;

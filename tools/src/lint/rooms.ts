@@ -23,6 +23,7 @@ const MODELS = [
   '@hw/edu',
   '@hw/iommu-testdev',
   '@hw/nvme',
+  '@hw/dsa',
 ];
 /** Let outside programs hold a machine. */
 const SERVERS = ['@remora/qmp', '@remora/qtest', '@remora/vfio-user'];
@@ -47,7 +48,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/vfio-user': {
     folder: 'packages/vfio-user',
     imports: L3,
-    outside: ['node:fs', 'node:net', 'node:path', 'node:stream'],
+    // koffi is loaded by name when it is needed, and may be absent.
+    outside: ['node:fs', 'node:module', 'node:net', 'node:path', 'node:stream'],
   },
   '@remora/machine': {
     folder: 'packages/machine',
@@ -59,6 +61,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@hw/vfio-pci': { folder: 'hw/vfio-pci', imports: L3, outside: [] },
   '@hw/q35': { folder: 'hw/q35', imports: L3, outside: [] },
   '@hw/dma-engine': { folder: 'hw/dma-engine', imports: L3, outside: [] },
+  '@hw/dsa': { folder: 'hw/dsa', imports: L3, outside: [] },
   '@hw/edu': { folder: 'hw/edu', imports: L3, outside: [] },
   '@hw/iommu-testdev': { folder: 'hw/iommu-testdev', imports: L3, outside: [] },
   // A namespace may be in a file.

@@ -3,6 +3,7 @@ import { ConfigError, type Plugin, Trace } from '@remora/core';
 import { createMachine, hostScope, Kinds, type Machine } from '@remora/machine/assembly';
 import { type AnyDeviceKind, BoardKinds, DeviceKinds, formatDevfn } from '@remora/pci';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
+import dsaPlugin from '@hw/dsa/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import iommuTestdevPlugin from '@hw/iommu-testdev/plugin';
@@ -21,6 +22,7 @@ const plugins: readonly Plugin[] = [
   nvmePlugin,
   eduPlugin,
   dmaEnginePlugin,
+  dsaPlugin,
   vfioPciPlugin,
 ];
 

@@ -1,0 +1,3 @@
+export * from './commands.js';
+export * from './descriptor.js';
+export * from './registers.js';
