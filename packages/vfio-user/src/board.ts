@@ -26,7 +26,8 @@ export class ServedBoard implements Board {
   readonly ram: Ram;
   readonly messages = new MsiLog();
 
-  constructor({ name, ram, ledger }: BoardServices, guest: GuestMemory) {
+  /** `intx` is called when a function has asserted its interrupt pin, or let go of it. */
+  constructor({ name, ram, ledger }: BoardServices, guest: GuestMemory, intx?: () => void) {
     this.name = name;
     this.ram = ram;
     this.memory.add(0, Region.port('guest-memory', PHYSICAL_LIMIT, guest), MEMORY_PRIORITY);
@@ -37,6 +38,7 @@ export class ServedBoard implements Board {
       ports: this.ports,
       addressSpace: this.addressSpace,
       msi: this.messages.deliver,
+      ...(intx === undefined ? {} : { intx }),
       ledger,
     });
   }
@@ -58,12 +60,12 @@ export class ServedBoard implements Board {
   }
 }
 
-/** The kind of board whose memory is `guest`: its id is `vfio-user`. */
-export function servedBoardKind(guest: GuestMemory): BoardKind<Record<string, never>> {
+/** The kind of board whose memory is `guest`: its id is `vfio-user`. `intx`: see ServedBoard. */
+export function servedBoardKind(guest: GuestMemory, intx?: () => void): BoardKind<Record<string, never>> {
   return {
     id: 'vfio-user',
     properties: properties({}),
     ramBytes: () => NO_RAM,
-    create: services => new ServedBoard(services, guest),
+    create: services => new ServedBoard(services, guest, intx),
   };
 }

@@ -21,16 +21,21 @@ const ANSWERS: Readonly<Record<string, number | boolean>> = {
 
 /**
  * Answers the payload of a VERSION message. Returns a Linux error number for another major version (EOPNOTSUPP) and for what is not
- * well-formed (EINVAL); capabilities that this server does not know are left out of the answer.
+ * well-formed (EINVAL); capabilities that this server does not know are left out of the answer. `fds`: descriptors that it takes with one
+ * message.
  */
-export function negotiate(payload: Uint8Array): { readonly reply: Uint8Array; readonly agreed: Agreed } | number {
+export function negotiate(
+  payload: Uint8Array,
+  fds = 0,
+): { readonly reply: Uint8Array; readonly agreed: Agreed } | number {
   if (payload.length < Version.size) return Errno.EINVAL;
   const view = viewOf(payload);
   if (Version.fields.major.get(view) !== VERSION_MAJOR) return Errno.EOPNOTSUPP;
   const proposed = capabilitiesIn(payload.subarray(Version.size));
   if (proposed === undefined || !wellFormed(proposed)) return Errno.EINVAL;
   const capabilities: Record<string, number | boolean> = {};
-  for (const [name, answer] of Object.entries(ANSWERS)) {
+  const answers = fds === 0 ? ANSWERS : { ...ANSWERS, max_msg_fds: fds };
+  for (const [name, answer] of Object.entries(answers)) {
     if (proposed[name] !== undefined && proposed[name] !== false) capabilities[name] = answer;
   }
   const text = new TextEncoder().encode(`${JSON.stringify({ capabilities })}\0`);

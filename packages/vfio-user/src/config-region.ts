@@ -1,13 +1,13 @@
-/** A function's configuration space as a region. What the way to the client cannot carry is not in it: INTx, and MSI-X beside MSI. */
+/** A function's configuration space as a region. What the way to the client cannot carry is not in it: without descriptors INTx and MSI-X. */
 import { Capability, Config, type PciFunction } from '@remora/pci';
 import type { ServedRegion } from './served-device.js';
 
 const NEXT_POINTER = 1;
 const MSIX_BYTES = 12;
 
-/** The configuration space of `fn`, without the MSI-X capability and the interrupt pin. */
-export function configRegion({ config, capabilities }: PciFunction): ServedRegion {
-  const hidden = capabilities.find(Capability.MSIX);
+/** The configuration space of `fn`; unless interrupts go by descriptors, without the MSI-X capability and the interrupt pin. */
+export function configRegion({ config, capabilities }: PciFunction, descriptors = false): ServedRegion {
+  const hidden = descriptors ? undefined : capabilities.find(Capability.MSIX);
   const isHidden = (at: number): boolean => hidden !== undefined && at >= hidden && at < hidden + MSIX_BYTES;
   /** Where the chain leads to the hidden capability. */
   let link: number | undefined;
@@ -16,7 +16,7 @@ export function configRegion({ config, capabilities }: PciFunction): ServedRegio
     link = before === undefined ? Config.CAPABILITIES : before.offset + NEXT_POINTER;
   }
   const shown = (at: number, byte: number): number => {
-    if (at === Config.INTERRUPT_PIN || isHidden(at)) return 0;
+    if ((at === Config.INTERRUPT_PIN && !descriptors) || isHidden(at)) return 0;
     return at === link ? config.get8(hidden! + NEXT_POINTER) : byte;
   };
   return {

@@ -1,7 +1,11 @@
 /** One client over a stream: messages out of bytes, the version first, replies in the order of commands, and no more than it reads. */
 import type { Duplex } from 'node:stream';
 import { Errno } from '@remora/core';
+import { VfioPciIrq } from '@remora/uapi';
 import { type Agreed, negotiate } from './capabilities.js';
+import { EventLines } from './descriptors/event-lines.js';
+import { MAX_MSG_FDS } from './descriptors/libc.js';
+import { type DescriptorStream, NOTHING_PASSED, type Passed, passesDescriptors } from './descriptors/passed.js';
 import type { ClientMemory } from './guest-memory.js';
 import { encodeCommand, encodeError, encodeReply, type Message } from './message.js';
 import { DmaAccess, HeaderFlag, HeaderType, VfioUserCommand } from './protocol.js';
@@ -29,6 +33,9 @@ export class Connection implements Disposable {
   readonly #stream: Duplex;
   readonly #options: ConnectionOptions;
   readonly #splitter = new MessageSplitter();
+  /** The stream, if it brings descriptors. */
+  readonly #passing: DescriptorStream | undefined;
+  readonly #lines: EventLines | undefined;
   #agreed: Agreed | undefined;
   #session: Session | undefined;
   #nextId = 0;
@@ -41,6 +48,10 @@ export class Connection implements Disposable {
   constructor(stream: Duplex, options: ConnectionOptions) {
     this.#stream = stream;
     this.#options = options;
+    if (passesDescriptors(stream)) {
+      this.#passing = stream;
+      this.#lines = new EventLines(options.device, stream.system);
+    }
     stream.on('data', (chunk: Uint8Array) => this.#received(chunk));
     stream.on('drain', () => this.#unblocked());
     stream.on('error', failure => this.#lost(failure.message));
@@ -53,8 +64,15 @@ export class Connection implements Disposable {
     return this.#agreed !== undefined;
   }
 
-  /** Writes the DWORD `data` at `(hi, lo)` of the client's bus. False if there is no client that takes it. */
+  /**
+   * An interrupt message of the device: its vector's event descriptor is signalled, or else the DWORD `data` is written at `(hi, lo)` of the
+   * client's bus. False if there is no client that takes it.
+   */
   message(hi: number, lo: number, data: number): boolean {
+    const own = this.#lines && this.#options.device.vectorOf?.(hi, lo, data);
+    if (own !== undefined && this.#lines!.signal(own.index, own.vector)) return true;
+    // An MSI-X message goes to an address that only this server knows.
+    if (own?.index === VfioPciIrq.MSIX) return false;
     if (this.#over || this.#agreed === undefined || this.#agreed.clientTakes < 4) return false;
     const access = new Uint8Array(DmaAccess.size + 4);
     const view = new DataView(access.buffer);
@@ -65,6 +83,11 @@ export class Connection implements Disposable {
     this.#nextId = (id + 1) & 0xffff;
     this.#send(encodeCommand(id, VfioUserCommand.DMA_WRITE, HeaderFlag.NO_REPLY, access));
     return true;
+  }
+
+  /** The device has asserted its interrupt pin, or let go of it. */
+  pinChanged(): void {
+    this.#lines?.pinChanged();
   }
 
   /** Ends the connection. */
@@ -99,20 +122,29 @@ export class Connection implements Disposable {
   }
 
   #handle(message: Message): void {
+    const passed = this.#passing?.takePassed(this.#splitter.position) ?? NOTHING_PASSED;
+    try {
+      this.#execute(message, passed);
+    } finally {
+      for (const each of passed.descriptors) each[Symbol.dispose]();
+    }
+  }
+
+  #execute(message: Message, passed: Passed): void {
     // A server that asks for no replies has nothing to do with one.
     if (message.type === HeaderType.REPLY) return;
-    const answer = message.type === HeaderType.COMMAND ? this.#answer(message) : Errno.EINVAL;
+    const answer = message.type === HeaderType.COMMAND ? this.#answer(message, passed) : Errno.EINVAL;
     if (this.#over || !message.wantsReply) return;
     this.#send(typeof answer === 'number' ? encodeError(message, answer) : encodeReply(message, answer));
   }
 
-  #answer(message: Message): Answer {
+  #answer(message: Message, passed: Passed): Answer {
     const { command, payload } = message;
-    if (this.#session === undefined) return this.#negotiate(message);
+    if (this.#session === undefined) return this.#negotiate(message, passed);
     const { before, after, device, report } = this.#options;
     try {
       before?.();
-      return this.#session.execute(command, payload);
+      return this.#session.execute(command, payload, passed);
     } catch (failure) {
       report(`${device.name}: command ${command} failed: ${(failure as Error).stack ?? String(failure)}`);
       return Errno.EIO;
@@ -122,14 +154,17 @@ export class Connection implements Disposable {
   }
 
   /** @throws ProtocolError for whatever is no proposal that can be answered: the connection is then over. */
-  #negotiate(message: Message): Uint8Array {
+  #negotiate(message: Message, passed: Passed): Uint8Array {
     if (message.command !== VfioUserCommand.VERSION)
       throw new ProtocolError(`command ${message.command} before the version was agreed`, Errno.EINVAL, message);
-    const negotiated = negotiate(message.payload);
+    const unasked = passed.descriptors.length > 0 || passed.truncated;
+    const fds = this.#passing === undefined ? 0 : MAX_MSG_FDS;
+    const negotiated = unasked ? Errno.EINVAL : negotiate(message.payload, fds);
     if (typeof negotiated === 'number')
       throw new ProtocolError('a version that this server does not speak', negotiated, message);
     this.#agreed = negotiated.agreed;
-    this.#session = new Session(this.#options.device, this.#options.memory, negotiated.agreed);
+    const { device, memory } = this.#options;
+    this.#session = new Session({ device, memory, lines: this.#lines, agreed: negotiated.agreed });
     return negotiated.reply;
   }
 
@@ -146,6 +181,7 @@ export class Connection implements Disposable {
     report(`${device.name}: the client is refused: ${failure.message}`);
     this.#over = true;
     memory.unmapAll();
+    this.#lines?.[Symbol.dispose]();
     if (this.#blocked) this.#end();
     else this.#stream.end(encodeError(failure.to, failure.errno), () => this.#end());
   }
@@ -160,6 +196,7 @@ export class Connection implements Disposable {
     this.#ended = true;
     this.#over = true;
     this.#stream.destroy();
+    this.#lines?.[Symbol.dispose]();
     this.#options.memory[Symbol.dispose]();
     this.#options.ended();
   }

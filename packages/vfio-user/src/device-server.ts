@@ -1,6 +1,7 @@
 /** Serves one device to one client at a time. */
 import type { Duplex } from 'node:stream';
 import { Connection } from './connection.js';
+import { passesDescriptors } from './descriptors/passed.js';
 import type { GuestMemory } from './guest-memory.js';
 import type { RealTime } from './real-time.js';
 import type { ServedDevice } from './served-device.js';
@@ -43,7 +44,7 @@ export class DeviceServer implements Disposable {
     }
     this.#client = new Connection(stream, {
       device: this.device,
-      memory: memory.attach(),
+      memory: memory.attach(passesDescriptors(stream) ? stream.system : undefined),
       report,
       before: time && (() => time.advance()),
       after: time && (() => time.arm()),
@@ -54,6 +55,11 @@ export class DeviceServer implements Disposable {
   /** An interrupt message of the device: the DWORD `data` at `(hi, lo)`. False if nobody is there to take it. */
   message(hi: number, lo: number, data: number): boolean {
     return this.#client?.message(hi, lo, data) ?? false;
+  }
+
+  /** The device has asserted its interrupt pin, or let go of it. */
+  pinChanged(): void {
+    this.#client?.pinChanged();
   }
 
   /** Ends the connection. */

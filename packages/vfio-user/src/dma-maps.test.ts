@@ -21,6 +21,7 @@ test('what is mapped is found, and nothing beside it', t => {
     start: 0x10_0000,
     end: 0x10_3000,
     delta: 0x5000 - 0x10_0000,
+    file: undefined,
     readable: true,
     writeable: true,
   });

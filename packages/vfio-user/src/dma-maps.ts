@@ -1,6 +1,7 @@
 /** What one client lets its device reach: ranges of guest physical addresses, each at a place of the file that guest memory is in. */
 import { Errno } from '@remora/core';
 import { DmaMapFlag, MAX_DMA_MAPS, PAGE_SIZE } from './protocol.js';
+import type { SharedFile } from './shared-file.js';
 
 /** No bus carries a memory address with more bits than this. */
 const ADDRESS_LIMIT = 2n ** 52n;
@@ -16,6 +17,8 @@ export interface DmaMapRequest {
   readonly offset: bigint;
   /** DmaMapFlag bits. */
   readonly flags: number;
+  /** The file that the client passed, or 'none' if it passed none. Absent: who cannot be passed any has to infer it. */
+  readonly backing?: SharedFile | 'none' | undefined;
 }
 
 export interface DmaRange {
@@ -24,6 +27,8 @@ export interface DmaRange {
   readonly end: number;
   /** Added to an address, gives the place in the file; undefined if the range is memory that is not in the file. */
   readonly delta: number | undefined;
+  /** The file, if the client passed it; undefined: the one that all share. */
+  readonly file: SharedFile | undefined;
   readonly readable: boolean;
   readonly writeable: boolean;
 }
@@ -31,8 +36,14 @@ export interface DmaRange {
 export class DmaMaps {
   /** Ascending; they do not overlap. */
   readonly #ranges: DmaRange[] = [];
+  readonly #removed: (range: DmaRange) => void;
   /** The range of the last access, which the next one mostly hits again. */
   #last: DmaRange | undefined;
+
+  /** `removed` is told of ranges that are no more. */
+  constructor(removed: (range: DmaRange) => void = () => undefined) {
+    this.#removed = removed;
+  }
 
   /** Ascending by address. */
   get ranges(): readonly DmaRange[] {
@@ -44,7 +55,7 @@ export class DmaMaps {
    * wraps around, and for flags that make no sense; ERANGE beyond 2^52; EEXIST over another range; ENOSPC for too many.
    */
   map(request: DmaMapRequest): number {
-    const { address, size, offset, flags } = request;
+    const { address, size, offset, flags, backing } = request;
     const page = BigInt(PAGE_SIZE);
     if (size === 0n || (address | size | offset) % page !== 0n || address + size > SPACE_LIMIT) return Errno.EINVAL;
     if (flags === 0 || (flags & ~(DmaMapFlag.READABLE | DmaMapFlag.WRITEABLE)) !== 0) return Errno.EINVAL;
@@ -59,6 +70,7 @@ export class DmaMaps {
       start,
       end,
       delta: this.#inFile(request) ? Number(offset) - start : undefined,
+      file: typeof backing === 'object' ? backing : undefined,
       readable: (flags & DmaMapFlag.READABLE) !== 0,
       writeable: (flags & DmaMapFlag.WRITEABLE) !== 0,
     });
@@ -69,14 +81,16 @@ export class DmaMaps {
   unmap(address: bigint, size: bigint): number {
     const index = this.#ranges.findIndex(each => BigInt(each.start) === address);
     if (index < 0 || BigInt(this.#ranges[index]!.end) !== address + size) return Errno.ENOENT;
-    this.#ranges.splice(index, 1);
+    const [removed] = this.#ranges.splice(index, 1);
     this.#last = undefined;
+    this.#removed(removed!);
     return 0;
   }
 
   clear(): void {
-    this.#ranges.length = 0;
+    const removed = this.#ranges.splice(0);
     this.#last = undefined;
+    for (const range of removed) this.#removed(range);
   }
 
   /** The range that `address` lies in. */
@@ -93,7 +107,8 @@ export class DmaMaps {
    * descriptors cannot see that, and offset 0 is also what the others have. So ROM at offset 0 is taken to be none of it, and so is what
    * would show a part of the file that another range shows already: RAM comes first, and the memory of a display has offset 0 as well.
    */
-  #inFile({ address, size, offset, flags }: DmaMapRequest): boolean {
+  #inFile({ address, size, offset, flags, backing }: DmaMapRequest): boolean {
+    if (backing !== undefined) return backing !== 'none';
     if (offset !== 0n) return true;
     if ((flags & DmaMapFlag.WRITEABLE) === 0) return false;
     const end = Number(size);

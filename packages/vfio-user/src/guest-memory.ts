@@ -1,10 +1,12 @@
 /**
- * A guest's memory as its devices here reach it: what their clients have mapped, in the file that the memory is in. Whatever lies
- * outside is an error of the bus, and the file is not touched there.
+ * A guest's memory as its devices here reach it: what their clients have mapped, in the file that the memory is in, or that clients pass
+ * with each map. Whatever lies outside is an error of the bus, and no file is touched there.
  *
  * All clients of one GuestMemory are devices of one guest: each may reach what any of them has mapped.
  */
 import { ConfigError, Errno, type MemoryPort, MemTx } from '@remora/core';
+import { PassedFiles } from './descriptors/passed-files.js';
+import type { DescriptorSystem, PassedDescriptor } from './descriptors/passed.js';
 import { DmaMaps, type DmaMapRequest, type DmaRange } from './dma-maps.js';
 import { SharedFile } from './shared-file.js';
 
@@ -26,11 +28,12 @@ export class GuestMemory implements MemoryPort, Disposable {
     this.#report = report;
   }
 
-  /** A further client, which has mapped nothing yet. */
-  attach(): ClientMemory {
-    const maps = new DmaMaps();
+  /** A further client, which has mapped nothing yet. With `system` it passes the files that memory is in. */
+  attach(system?: DescriptorSystem): ClientMemory {
+    const files = system && new PassedFiles(system, this.#report);
+    const maps = new DmaMaps(({ file }) => file && files?.release(file));
     this.#clients.push(maps);
-    return new ClientMemory(maps, {
+    return new ClientMemory(maps, files, {
       check: request => this.#check(request),
       gone: () => this.#gone(maps),
     });
@@ -60,8 +63,8 @@ export class GuestMemory implements MemoryPort, Disposable {
   }
 
   /** Whether the file has what is asked for; it is opened for that. Returns 0 or a Linux error number. */
-  #check({ offset, size }: DmaMapRequest): number {
-    if (this.#path === undefined) return 0;
+  #check({ offset, size, backing }: DmaMapRequest): number {
+    if (this.#path === undefined || backing !== undefined) return 0;
     try {
       this.#file ??= new SharedFile(this.#path);
     } catch (failure) {
@@ -106,10 +109,10 @@ export class GuestMemory implements MemoryPort, Disposable {
   }
 
   #inRange(range: DmaRange, address: number, bytes: Uint8Array, write: boolean): MemTx {
-    const { delta } = range;
+    const { delta, file = this.#file } = range;
     if (!(write ? range.writeable : range.readable) || delta === undefined) return MemTx.DECODE_ERROR;
-    if (this.#file === undefined) return MemTx.DECODE_ERROR;
-    return write ? this.#file.write(address + delta, bytes) : this.#file.read(address + delta, bytes);
+    if (file === undefined) return MemTx.DECODE_ERROR;
+    return write ? file.write(address + delta, bytes) : file.read(address + delta, bytes);
   }
 
   #writeable(address: number, length: number): boolean {
@@ -133,11 +136,17 @@ export class GuestMemory implements MemoryPort, Disposable {
 /** One client's part in a GuestMemory; disposed of, what the client had mapped is gone. */
 export class ClientMemory implements Disposable {
   readonly #maps: DmaMaps;
+  readonly #files: PassedFiles | undefined;
   readonly #owner: { readonly check: (request: DmaMapRequest) => number; readonly gone: () => void };
 
   /** Made by GuestMemory. */
-  constructor(maps: DmaMaps, owner: { check: (request: DmaMapRequest) => number; gone: () => void }) {
+  constructor(
+    maps: DmaMaps,
+    files: PassedFiles | undefined,
+    owner: { check: (request: DmaMapRequest) => number; gone: () => void },
+  ) {
     this.#maps = maps;
+    this.#files = files;
     this.#owner = owner;
   }
 
@@ -146,8 +155,20 @@ export class ClientMemory implements Disposable {
     return this.#maps.ranges;
   }
 
-  /** Returns 0 or a Linux error number, and nothing has changed then. See DmaMaps.map; ENOENT, EINVAL: the file does not have it. */
-  map(request: DmaMapRequest): number {
+  /**
+   * Returns 0 or a Linux error number, and nothing has changed then. See DmaMaps.map; ENOENT, EINVAL: the file does not have it; EACCES: what
+   * was passed must not be used so.
+   */
+  map(request: Omit<DmaMapRequest, 'backing'>, passed?: PassedDescriptor): number {
+    if (this.#files === undefined) return this.#map(request);
+    const backing = passed === undefined ? 'none' : this.#files.take(passed, request);
+    if (typeof backing === 'number') return backing;
+    const error = this.#map({ ...request, backing });
+    if (error !== 0 && backing !== 'none') this.#files.release(backing);
+    return error;
+  }
+
+  #map(request: DmaMapRequest): number {
     const error = this.#maps.map(request);
     if (error !== 0) return error;
     const missing = this.#owner.check(request);

@@ -1,4 +1,5 @@
 export * from './board.js';
+export * from './descriptors/index.js';
 export * from './device-server.js';
 export { type DmaMapRequest, type DmaRange } from './dma-maps.js';
 export * from './guest-memory.js';

@@ -13,6 +13,18 @@ const LONGEST_PATH = 107;
  * @throws ConfigError if that cannot be: the path is too long or in no folder, something else is there, or a server that is alive.
  */
 export async function listen(path: string, take: (stream: Socket) => void): Promise<Disposable> {
+  await claimSocketPath(path);
+  const server = createServer(take);
+  await new Promise<void>((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', cause => reject(new ConfigError('socket', `${path}: ${cause.message}`, { cause })));
+    server.listen(path);
+  });
+  return { [Symbol.dispose]: () => void server.close() };
+}
+
+/** A socket that a dead server left at `path` is removed. @throws ConfigError if nobody can listen there. */
+export async function claimSocketPath(path: string): Promise<void> {
   const bytes = Buffer.byteLength(path);
   if (bytes > LONGEST_PATH)
     throw new ConfigError('socket', `${path} is ${bytes} bytes long, and a socket's name ${LONGEST_PATH} at most`);
@@ -24,13 +36,6 @@ export async function listen(path: string, take: (stream: Socket) => void): Prom
     if (await answers(path)) throw new ConfigError('socket', `${path} is in use: something listens there`);
     rmSync(path, { force: true });
   }
-  const server = createServer(take);
-  await new Promise<void>((resolve, reject) => {
-    server.once('listening', resolve);
-    server.once('error', cause => reject(new ConfigError('socket', `${path}: ${cause.message}`, { cause })));
-    server.listen(path);
-  });
-  return { [Symbol.dispose]: () => void server.close() };
 }
 
 /** Whether somebody accepts connections there. */

@@ -10,6 +10,12 @@ export interface ServedRegion {
   write(offset: number, from: Uint8Array): void;
 }
 
+export interface ServedVector {
+  /** One of VfioPciIrq. */
+  readonly index: number;
+  readonly vector: number;
+}
+
 /**
  * A device as a client sees it. All of it is synchronous: a client's processor waits for the answer. What goes the other way is the
  * DeviceServer's: `message` for interrupts, and the GuestMemory for DMA.
@@ -21,6 +27,12 @@ export interface ServedDevice {
   readonly regions: readonly (ServedRegion | undefined)[];
   /** How many vectors of each kind it has, by VfioPciIrq. */
   readonly interrupts: readonly number[];
+  /** Whether its interrupt pin is asserted now; absent: it has none. Who serves it is told of changes by DeviceServer.pinChanged. */
+  readonly asserted?: boolean;
+  /** The vector whose message the DWORD `data` at `(hi, lo)` is, as the device itself knows it. Undefined: none of its own. */
+  vectorOf?(hi: number, lo: number, data: number): ServedVector | undefined;
+  /** The client takes MSI-X vector `vector` by a descriptor, or does not any more: until it does, the vector is masked. */
+  takes?(vector: number, taken: boolean): void;
   /** Raises vector `vector` of kind `index` as if the device had: clients may ask for it. */
   trigger?(index: number, vector: number): void;
   /** Back to what it is after power-on, configuration space included. */

@@ -1,17 +1,11 @@
 /** What one client may ask of one device, after the version is agreed: each command's payload in, the reply's payload out. */
 import { Errno } from '@remora/core';
-import {
-  type StructType,
-  VfioDeviceFlag,
-  VfioIrqInfo,
-  VfioIrqInfoFlag,
-  VfioRegionFlag,
-  VfioRegionInfo,
-  viewOf,
-} from '@remora/uapi';
+import { type StructType, VfioDeviceFlag, VfioIrqInfo, VfioRegionFlag, VfioRegionInfo, viewOf } from '@remora/uapi';
 import type { Agreed } from './capabilities.js';
+import type { EventLines } from './descriptors/event-lines.js';
+import { NOTHING_PASSED, type Passed } from './descriptors/passed.js';
 import type { ClientMemory } from './guest-memory.js';
-import { setIrqs } from './irqs.js';
+import { irqInfoFlags, setIrqs } from './irqs.js';
 import {
   DeviceInfo,
   DmaMap,
@@ -30,25 +24,37 @@ const NOTHING = new Uint8Array(0);
 /** The reply's payload, or a Linux error number. */
 export type Answer = Uint8Array | number;
 
+export interface SessionOptions {
+  readonly device: ServedDevice;
+  readonly memory: ClientMemory;
+  readonly agreed: Agreed;
+  /** For a client that passes descriptors. */
+  readonly lines?: EventLines | undefined;
+}
+
 export class Session {
   readonly #device: ServedDevice;
   readonly #memory: ClientMemory;
   readonly #agreed: Agreed;
+  readonly #lines: EventLines | undefined;
 
-  constructor(device: ServedDevice, memory: ClientMemory, agreed: Agreed) {
+  constructor({ device, memory, agreed, lines }: SessionOptions) {
     this.#device = device;
     this.#memory = memory;
     this.#agreed = agreed;
+    this.#lines = lines;
   }
 
   /**
    * Carries out one command. EINVAL: it is not well-formed, or names what the device does not have, or no command of a client's;
-   * EOPNOTSUPP: this server does not do that.
+   * EOPNOTSUPP: this server does not do that. Descriptors that come with a command which takes none, or too many of them, are EINVAL, too.
    */
-  execute(command: number, payload: Uint8Array): Answer {
+  execute(command: number, payload: Uint8Array, passed: Passed = NOTHING_PASSED): Answer {
+    const most = command === VfioUserCommand.DEVICE_SET_IRQS ? Infinity : command === VfioUserCommand.DMA_MAP ? 1 : 0;
+    if (passed.truncated || passed.descriptors.length > most) return Errno.EINVAL;
     switch (command) {
       case VfioUserCommand.DMA_MAP:
-        return this.#dmaMap(payload);
+        return this.#dmaMap(payload, passed);
       case VfioUserCommand.DMA_UNMAP:
         return this.#dmaUnmap(payload);
       case VfioUserCommand.DEVICE_GET_INFO:
@@ -58,7 +64,7 @@ export class Session {
       case VfioUserCommand.DEVICE_GET_IRQ_INFO:
         return this.#irqInfo(payload);
       case VfioUserCommand.DEVICE_SET_IRQS:
-        return setIrqs(this.#device, payload);
+        return setIrqs(this.#device, payload, this.#lines, passed.descriptors);
       case VfioUserCommand.REGION_READ:
         return this.#regionRead(payload);
       case VfioUserCommand.REGION_WRITE:
@@ -79,16 +85,17 @@ export class Session {
     }
   }
 
-  #dmaMap(payload: Uint8Array): Answer {
+  #dmaMap(payload: Uint8Array, { descriptors }: Passed): Answer {
     if (!takes(DmaMap, payload)) return Errno.EINVAL;
     const view = viewOf(payload);
     const { flags, offset, address, size } = DmaMap.fields;
-    const error = this.#memory.map({
+    const request = {
       flags: flags.get(view),
       offset: offset.big(view),
       address: address.big(view),
       size: size.big(view),
-    });
+    };
+    const error = this.#memory.map(request, descriptors[0]);
     return error === 0 ? NOTHING : error;
   }
 
@@ -138,7 +145,7 @@ export class Session {
     const index = VfioIrqInfo.fields.index.get(viewOf(payload));
     const count = this.#device.interrupts[index];
     if (count === undefined) return Errno.EINVAL;
-    const flags = count === 0 ? 0 : VfioIrqInfoFlag.NORESIZE;
+    const flags = count === 0 ? 0 : irqInfoFlags(index, this.#lines !== undefined);
     return VfioIrqInfo.encode({ argsz: VfioIrqInfo.size, flags, index, count });
   }
 

@@ -1,4 +1,7 @@
-/** The file that a VMM keeps its guest's memory in (`memory-backend-file`, `share=on`): read and written in place, synchronously. */
+/**
+ * The file that a VMM keeps its guest's memory in (`memory-backend-file`, `share=on`): read and written in place, synchronously. It is not
+ * mapped: whoever cuts a mapped file short kills those who look beyond its end, and Node can do nothing about it.
+ */
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { ConfigError, MemTx } from '@remora/core';
 
@@ -6,18 +9,13 @@ export class SharedFile implements Disposable {
   readonly path: string;
   readonly #fd: number;
 
-  /** @throws ConfigError if it cannot be opened for reading and writing, or is no regular file. */
-  constructor(path: string) {
+  /**
+   * Without `fd`, which is closed with it, the file is opened. @throws ConfigError if it cannot be opened for reading and writing, or is no
+   * regular file.
+   */
+  constructor(path: string, fd = openShared(path)) {
     this.path = path;
-    try {
-      // A named pipe would keep an open() without O_NONBLOCK waiting for ever.
-      this.#fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
-    } catch (cause) {
-      throw new ConfigError('memory', `${path} cannot be opened: ${(cause as Error).message}`, { cause });
-    }
-    if (fstatSync(this.#fd).isFile()) return;
-    closeSync(this.#fd);
-    throw new ConfigError('memory', `${path} is no regular file`);
+    this.#fd = fd;
   }
 
   /** Its size now, in bytes. */
@@ -38,6 +36,19 @@ export class SharedFile implements Disposable {
   [Symbol.dispose](): void {
     closeSync(this.#fd);
   }
+}
+
+function openShared(path: string): number {
+  let fd: number;
+  try {
+    // A named pipe would keep an open() without O_NONBLOCK waiting for ever.
+    fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  } catch (cause) {
+    throw new ConfigError('memory', `${path} cannot be opened: ${(cause as Error).message}`, { cause });
+  }
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new ConfigError('memory', `${path} is no regular file`);
 }
 
 type Call = (fd: number, bytes: Uint8Array, offset: number, length: number, position: number) => number;

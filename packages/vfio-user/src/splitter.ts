@@ -26,6 +26,7 @@ export class MessageSplitter {
   readonly #limit: number;
   readonly #chunks: Uint8Array[] = [];
   #length = 0;
+  #position = 0;
 
   /** `limit`: the largest message that is taken, in bytes. */
   constructor(limit: number = MAX_MESSAGE_BYTES) {
@@ -35,6 +36,11 @@ export class MessageSplitter {
   /** Bytes of messages that were not taken yet. */
   get length(): number {
     return this.#length;
+  }
+
+  /** Where the message after the last one that was taken begins, in bytes from the beginning of the stream. */
+  get position(): number {
+    return this.#position;
   }
 
   /** `chunk` came. It must not change any more. */
@@ -60,6 +66,7 @@ export class MessageSplitter {
     if (first.length === size) this.#chunks.shift();
     else this.#chunks[0] = first.subarray(size);
     this.#length -= size;
+    this.#position += size;
     return new Message(bytes);
   }
 

@@ -144,7 +144,8 @@ export async function program(args: readonly string[], streams: Streams): Promis
     )
     .option('--socket <path>', 'where QEMU connects; once for each device, or a folder for all', collect, [])
     .option('--memory <file>', "the file of QEMU's memory-backend-file, for the devices' DMA; QEMU makes it")
-    .action(async (devices: string[], options: { socket: string[]; memory?: string }) => {
+    .option('--fds', 'QEMU passes descriptors of its memory, and of INTx, MSI and MSI-X: needs koffi')
+    .action(async (devices: string[], options: { socket: string[]; memory?: string; fds?: boolean }) => {
       const { serve } = await import('./serve.js');
       await serve(devices, options, streams);
     });

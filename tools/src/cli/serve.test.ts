@@ -49,5 +49,5 @@ test("QEMU's command line is one for a shell, whatever the names are", t => {
     "-object 'memory-backend-file,id=ram,size=512M,share=on,mem-path=/tmp/a,, b'",
     String.raw`-device '{"driver":"vfio-user-pci","addr":"3.7","socket":{"type":"unix","path":"/tmp/it'\''s"}}'`,
   ]);
-  t.deepEqual(qemuCommand([], undefined), ['qemu-system-x86_64', '-machine q35 -m 512M']);
+  t.deepEqual(qemuCommand([], false), ['qemu-system-x86_64', '-machine q35 -m 512M']);
 });

@@ -4,7 +4,6 @@ import { resolve } from 'node:path';
 import { checkPlugin, type Plugin } from '@remora/core';
 import { hostScope, Kinds } from '@remora/machine/assembly';
 import { type AnyDeviceKind, DeviceKinds } from '@remora/pci';
-import { listen } from '@remora/vfio-user';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import nvmePlugin from '@hw/nvme/plugin';
@@ -20,6 +19,8 @@ export interface ServeOptions {
   /** One for each device, or a folder for all. */
   readonly socket: readonly string[];
   readonly memory?: string;
+  /** Clients pass descriptors of memory and interrupts. */
+  readonly fds?: boolean;
   /** Resolves when the serving is to end. Default: SIGINT, SIGTERM or SIGHUP. */
   readonly until?: Promise<unknown>;
 }
@@ -29,20 +30,22 @@ export async function serve(devices: readonly string[], options: ServeOptions, s
   const report = (text: string): unknown => streams.stderr.write(`remora: ${text}\n`);
   const memory = options.memory === undefined ? undefined : resolve(options.memory);
   const asked = await withFiles(devices);
-  using served = new ServedMachine({ ...asked, memory, report });
+  using served = new ServedMachine({ ...asked, memory, report, descriptors: options.fds === true });
   const { machine } = served;
   const names = served.parts.map(({ id }) => id);
   const sockets = socketPaths(options.socket, names);
   const listening: Disposable[] = [];
   try {
-    for (const [index, { id, server }] of served.parts.entries()) {
-      listening.push(await listen(sockets[index]!, stream => server.accept(stream)));
+    for (const [index, { id, listen }] of served.parts.entries()) {
+      listening.push(await listen(sockets[index]!));
       streams.stdout.write(`${id} is served at ${sockets[index]!}\n`);
     }
-    if (memory === undefined) report('no --memory: what a device reads or writes in memory is refused');
+    const passed = served.parts.some(({ descriptors }) => descriptors);
+    if (memory === undefined && !served.parts.every(({ descriptors }) => descriptors))
+      report('no --memory: what a device reads or writes in memory is refused');
     const places = names.map((id, index) => ({ socket: sockets[index]!, devfn: machine.functions(id)[0]!.devfn }));
     streams.stdout.write(`\nQEMU 10.1 or later, with this on its command line:\n\n`);
-    streams.stdout.write(`  ${qemuCommand(places, memory).join(' \\\n    ')}\n\n`);
+    streams.stdout.write(`  ${qemuCommand(places, memory ?? passed).join(' \\\n    ')}\n\n`);
     await (options.until ?? toldToEnd());
   } finally {
     for (const each of listening) each[Symbol.dispose]();

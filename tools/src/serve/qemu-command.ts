@@ -8,20 +8,25 @@ export interface QemuDevice {
 
 const MEMORY = '512M';
 
-/** Lines for a shell, the first of which is the program. Without `memory`, a guest has memory that nobody here reaches. */
-export function qemuCommand(devices: readonly QemuDevice[], memory: string | undefined): string[] {
+/**
+ * Lines for a shell, the first of which is the program. `memory`: the file that the guest's memory is in; true: QEMU passes a descriptor of
+ * it; false: a guest has memory that nobody here reaches.
+ */
+export function qemuCommand(devices: readonly QemuDevice[], memory: string | boolean): string[] {
   const ram =
-    memory === undefined
+    memory === false
       ? [`-machine q35 -m ${MEMORY}`]
-      : [
-          `-machine q35,memory-backend=ram -m ${MEMORY}`,
-          `-object ${quoted(`memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${memory.replaceAll(',', ',,')}`)}`,
-        ];
+      : [`-machine q35,memory-backend=ram -m ${MEMORY}`, `-object ${quoted(backend(memory))}`];
   const served = devices.map(({ socket, devfn }) => {
     const addr = `${(devfn >>> 3).toString(16)}.${devfn & 7}`;
     return `-device ${quoted(JSON.stringify({ driver: 'vfio-user-pci', addr, socket: { type: 'unix', path: socket } }))}`;
   });
   return ['qemu-system-x86_64', ...ram, ...served];
+}
+
+function backend(memory: string | true): string {
+  if (memory === true) return `memory-backend-memfd,id=ram,size=${MEMORY},share=on`;
+  return `memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${memory.replaceAll(',', ',,')}`;
 }
 
 /** As one word of a shell's. */

@@ -1,11 +1,15 @@
 /** A machine whose devices are served to a guest that runs elsewhere: assembled like any other, on a board whose memory is that guest's. */
+import type { Duplex } from 'node:stream';
 import { ConfigError, definePlugin, type Plugin, RESET_PHASES } from '@remora/core';
 import { createMachine, type Machine } from '@remora/machine/assembly';
 import { BoardKinds, type PciIdentity } from '@remora/pci';
 import {
+  Descriptors,
   DeviceServer,
   GuestMemory,
   type InterruptRoute,
+  listen,
+  needsDescriptors,
   RealTime,
   routeInterrupts,
   servedBoardKind,
@@ -34,6 +38,11 @@ export interface ServedMachineOptions {
   readonly devices: Devices;
   /** The file that the guest's memory is in; without it devices reach nothing. */
   readonly memory?: string | undefined;
+  /**
+   * All clients pass descriptors: of the file that memory is in, so that none needs to be named, and for interrupts. Default: only those of
+   * devices that cannot do without, as they have MSI-X or INTx and no MSI. Needs koffi.
+   */
+  readonly descriptors?: boolean;
   /** The machine may have a vIOMMU, which is then served as well. */
   readonly iommu?: ServedIommu;
   /** Takes what the person who serves should know, a line at a time. */
@@ -45,6 +54,10 @@ export interface ServedPart {
   /** The device's id. */
   readonly id: string;
   readonly server: DeviceServer;
+  /** Whether its clients are to pass descriptors. */
+  readonly descriptors: boolean;
+  /** Listens for clients at the socket `path`, until disposed of. @throws ConfigError if that cannot be. */
+  listen(path: string): Promise<Disposable>;
 }
 
 export class ServedMachine implements Disposable {
@@ -53,12 +66,15 @@ export class ServedMachine implements Disposable {
   /** In the order in which the devices were asked for; bridges are not served. */
   readonly parts: readonly ServedPart[];
   readonly #open: Disposable[] = [];
+  /** Servers whose clients get interrupt pins. */
+  readonly #pinned: DeviceServer[] = [];
+  #descriptors: Descriptors | undefined;
 
   /** Everything runs; nobody is connected. @throws ConfigError for what cannot be built, or served. */
   constructor(options: ServedMachineOptions) {
     const { plugins, devices, memory: file, report = () => undefined } = options;
     this.memory = new GuestMemory({ file, report });
-    const board = servedBoardKind(this.memory);
+    const board = servedBoardKind(this.memory, () => this.#pinChanged());
     const ownBoard = definePlugin({
       name: '@remora/tools/serve',
       api: 1,
@@ -85,7 +101,14 @@ export class ServedMachine implements Disposable {
   server(id: string): DeviceServer {
     const part = this.parts.find(each => each.id === id);
     if (part !== undefined) return part.server;
-    throw new ConfigError('id', `"${id}" is not served: expected one of ${this.parts.map(each => each.id).join(', ')}`);
+    throw this.#notServed(id);
+  }
+
+  /** As the part's. @throws ConfigError if `id` is not served, or nobody can listen there. */
+  listen(id: string, path: string): Promise<Disposable> {
+    const part = this.parts.find(each => each.id === id);
+    if (part !== undefined) return part.listen(path);
+    throw this.#notServed(id);
   }
 
   /** Ends all connections, then the machine. */
@@ -94,25 +117,55 @@ export class ServedMachine implements Disposable {
     this.#open.length = 0;
   }
 
+  #notServed(id: string): ConfigError {
+    return new ConfigError(
+      'id',
+      `"${id}" is not served: expected one of ${this.parts.map(each => each.id).join(', ')}`,
+    );
+  }
+
+  /** A pin is a level, so it does not matter whose it was. */
+  #pinChanged(): void {
+    for (const server of this.#pinned) server.pinChanged();
+  }
+
+  /** `why` its clients are to pass descriptors, and at which path that was asked for; undefined: they are not. */
+  #part(
+    id: string,
+    server: DeviceServer,
+    why: { readonly path: string; readonly text: string } | undefined,
+  ): ServedPart {
+    const take = (stream: Duplex): void => server.accept(stream);
+    const descriptors = why !== undefined;
+    if (!descriptors) return { id, server, descriptors, listen: socket => listen(socket, take) };
+    this.#descriptors ??= new Descriptors(why.path, why.text);
+    const passing = this.#descriptors;
+    this.#pinned.push(server);
+    return { id, server, descriptors, listen: socket => passing.listen(socket, take) };
+  }
+
   #serve(options: ServedMachineOptions, how: ConstructorParameters<typeof DeviceServer>[1]): ServedPart[] {
     const { machine } = this;
     const parts: ServedPart[] = [];
     const routes: InterruptRoute[] = [];
+    const asked = options.descriptors === true ? { path: 'descriptors', text: 'to be passed descriptors' } : undefined;
     for (const [index, { id }] of machine.listing.entries()) {
       const path = `devices[${index}]`;
       const [fn, second] = machine.functions(id);
       const device = machine.device(id);
       if (fn === undefined) {
         const server = this.#serveIommu(path, id, options.iommu, how);
-        parts.push({ id, server });
+        parts.push(this.#part(id, server, asked));
         routes.push({ from: 'platform', to: server });
         continue;
       }
       if (fn.secondary !== undefined) continue;
       if (second !== undefined)
         throw new ConfigError(path, `"${id}" has several functions: expected a device with one`);
-      const server = new DeviceServer(servedFunction(path, fn, device), how);
-      parts.push({ id, server });
+      const kind = needsDescriptors(fn);
+      const why = asked ?? (kind && { path, text: `${kind}, which takes event descriptors,` });
+      const server = new DeviceServer(servedFunction(path, fn, device, { descriptors: why !== undefined }), how);
+      parts.push(this.#part(id, server, why));
       routes.push({ from: fn, to: server });
     }
     this.#open.push(...parts.map(each => each.server), routeInterrupts(machine.messages, routes));

@@ -1,0 +1,52 @@
+/** Serving clients that pass descriptors: their guest's memory with DMA_MAP, and event descriptors for interrupts with SET_IRQS. */
+import { closeSync, rmSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { claimSocketPath } from '../listen.js';
+import { DescriptorSocket } from './descriptor-socket.js';
+import { Libc } from './libc.js';
+import type { DescriptorSystem } from './passed.js';
+import { Poller, PollEvent, type Watch } from './poller.js';
+
+/** A server that may open no more files waits until others have closed some. */
+const PAUSE_MS = 100;
+
+export class Descriptors implements DescriptorSystem {
+  readonly libc: Libc;
+  readonly poller: Poller;
+
+  /** @throws ConfigError at `path`, about what they are for, if koffi is not installed, or this system cannot. */
+  constructor(path = 'descriptors', purpose = 'to be passed descriptors') {
+    this.libc = new Libc(path, purpose);
+    this.poller = new Poller(this.libc);
+  }
+
+  /** As `listen`, and the streams bring descriptors. @throws ConfigError */
+  async listen(path: string, take: (stream: Duplex) => void): Promise<Disposable> {
+    await claimSocketPath(path);
+    const fd = this.libc.listen(path);
+    const watch = this.poller.watch(fd, () => this.#accept(watch, take));
+    watch.events = PollEvent.IN;
+    return {
+      [Symbol.dispose]: () => {
+        watch[Symbol.dispose]();
+        closeSync(fd);
+        rmSync(path, { force: true });
+      },
+    };
+  }
+
+  /** A stream to the server that listens at `path`. @throws SystemCallError */
+  connect(path: string): DescriptorSocket {
+    return new DescriptorSocket(this, this.libc.connect(path));
+  }
+
+  #accept(watch: Watch, take: (stream: Duplex) => void): void {
+    try {
+      const client = this.libc.accept(watch.fd);
+      if (client !== undefined) take(new DescriptorSocket(this, client));
+    } catch {
+      watch.events = 0;
+      setTimeout(() => (watch.events = PollEvent.IN), PAUSE_MS);
+    }
+  }
+}

@@ -1,0 +1,2 @@
+export * from './descriptors.js';
+export type { DescriptorSystem, PassedDescriptor } from './passed.js';

@@ -1,0 +1,53 @@
+/** Descriptors that came with a message. */
+import { closeSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import type { Libc } from './libc.js';
+import type { Poller } from './poller.js';
+
+/** One descriptor, until somebody keeps it. */
+export class PassedDescriptor implements Disposable {
+  readonly fd: number;
+  #held = true;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** The descriptor, which the caller closes from now on. */
+  keep(): number {
+    this.#held = false;
+    return this.fd;
+  }
+
+  /** Closes it, unless somebody keeps it. */
+  [Symbol.dispose](): void {
+    if (this.#held) closeSync(this.fd);
+    this.#held = false;
+  }
+}
+
+/** What came with one message. */
+export interface Passed {
+  readonly descriptors: readonly PassedDescriptor[];
+  /** There were more than this server takes, or than it may have open. */
+  readonly truncated: boolean;
+}
+
+/** What it takes to deal with descriptors. */
+export interface DescriptorSystem {
+  readonly libc: Libc;
+  readonly poller: Poller;
+}
+
+/** A stream whose messages bring descriptors. */
+export interface DescriptorStream extends Duplex {
+  readonly system: DescriptorSystem;
+  /** Those that came with bytes before `position`, counted from the stream's beginning, and were not taken yet. */
+  takePassed(position: number): Passed;
+}
+
+export function passesDescriptors(stream: Duplex): stream is DescriptorStream {
+  return 'takePassed' in stream;
+}
+
+export const NOTHING_PASSED: Passed = { descriptors: [], truncated: false };

@@ -1,0 +1,129 @@
+/**
+ * Waits for any number of descriptors on one thread: one poll() at a time, on Node's pool, interrupted by an event descriptor when what is
+ * waited for changes. Reads and writes are the watchers', on the main thread, and never wait.
+ */
+import { closeSync, readSync, writeSync } from 'node:fs';
+import { viewOf } from '@remora/uapi';
+import type { Libc } from './libc.js';
+
+export const PollEvent = { IN: 1, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
+
+const POLLFD_BYTES = 8;
+const ONE = new Uint8Array(BigUint64Array.of(1n).buffer);
+
+/** One descriptor that is waited for, until disposed of; it is not closed. */
+export class Watch implements Disposable {
+  readonly fd: number;
+  /** Called with PollEvent bits, one of which was waited for, or says that the descriptor is at its end. */
+  readonly ready: (events: number) => void;
+  readonly #changed: (watch: Watch, over: boolean) => void;
+  #events = 0;
+  #over = false;
+
+  /** Made by Poller. */
+  constructor(fd: number, ready: (events: number) => void, changed: (watch: Watch, over: boolean) => void) {
+    this.fd = fd;
+    this.ready = ready;
+    this.#changed = changed;
+  }
+
+  /** PollEvent bits that are waited for; 0: nothing at all. */
+  get events(): number {
+    return this.#events;
+  }
+
+  set events(events: number) {
+    if (this.#over || this.#events === events) return;
+    this.#events = events;
+    this.#changed(this, false);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#events = 0;
+    this.#changed(this, true);
+  }
+}
+
+export class Poller {
+  readonly #libc: Libc;
+  readonly #watches = new Set<Watch>();
+  /** Interrupts the poll; there while there is something to wait for. */
+  #waker: number | undefined;
+  #polling = false;
+  #woken = false;
+  readonly #atExit = (): void => this.#wake();
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  /** Waits for nothing until `events` is set. */
+  watch(fd: number, ready: (events: number) => void): Watch {
+    const watch = new Watch(fd, ready, (changed, over) => {
+      if (over) this.#watches.delete(changed);
+      this.#again();
+    });
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  /** The poll under way waits for something else than is wanted now. */
+  #again(): void {
+    if (this.#polling) this.#wake();
+    else this.#poll();
+  }
+
+  #wake(): void {
+    if (!this.#polling || this.#woken) return;
+    this.#woken = true;
+    writeSync(this.#waker!, ONE);
+  }
+
+  #poll(): void {
+    const watched = [...this.#watches].filter(({ events }) => events !== 0);
+    if (watched.length === 0) {
+      this.#rest();
+      return;
+    }
+    if (this.#waker === undefined) {
+      this.#waker = this.#libc.eventfd();
+      // A process that ends waits for its threads.
+      process.on('exit', this.#atExit);
+    }
+    const pollfds = new Uint8Array(new ArrayBuffer((watched.length + 1) * POLLFD_BYTES));
+    const view = viewOf(pollfds);
+    const ask = (index: number, fd: number, events: number): void => {
+      view.setInt32(index * POLLFD_BYTES, fd, true);
+      view.setInt16(index * POLLFD_BYTES + 4, events, true);
+    };
+    ask(0, this.#waker, PollEvent.IN);
+    for (const [index, { fd, events }] of watched.entries()) ask(index + 1, fd, events);
+    this.#polling = true;
+    this.#libc.poll(pollfds, watched.length + 1, -1, () => this.#polled(watched, view));
+  }
+
+  /** Watchers may change what is waited for, and end each other. */
+  #polled(watched: readonly Watch[], pollfds: DataView): void {
+    if (this.#woken) readSync(this.#waker!, new Uint8Array(8));
+    this.#woken = false;
+    try {
+      for (const [index, watch] of watched.entries()) {
+        const happened = pollfds.getInt16((index + 1) * POLLFD_BYTES + 6, true);
+        const ended = happened & (PollEvent.ERR | PollEvent.HUP | PollEvent.NVAL);
+        if (watch.events !== 0 && (happened & watch.events) + ended !== 0) watch.ready(happened);
+      }
+    } finally {
+      this.#polling = false;
+      this.#poll();
+    }
+  }
+
+  #rest(): void {
+    if (this.#waker === undefined) return;
+    closeSync(this.#waker);
+    this.#waker = undefined;
+    process.off('exit', this.#atExit);
+  }
+}
