@@ -66,11 +66,11 @@ export class UnitRecorder {
     };
   }
 
-  /** Nothing is recorded any more. */
-  end(): void {
-    if (this.#ended) return;
+  /** Nothing is recorded any more. Returns why the recording was cut off, if it was. */
+  end(): string | undefined {
+    if (!this.#ended) this.#options.write(this.#problem === undefined ? END : TRUNCATED);
     this.#ended = true;
-    this.#options.write(this.#problem === undefined ? END : TRUNCATED);
+    return this.#problem;
   }
 
   /** Takes the unit's operations over: they are the same, but written down. Its class is its maker's business. */
