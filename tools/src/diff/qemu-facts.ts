@@ -1,6 +1,7 @@
 /** What a QEMU says about itself, before anything is compared with it. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { spawnWithUs } from '../leftovers/index.js';
 import { QemuError } from './qemu-error.js';
 
 export interface QemuFacts {
@@ -36,14 +37,14 @@ interface Version {
 
 /** Starts it without a machine, and asks. @throws QemuError if it is no QEMU, says nothing, or lacks what programs need. */
 export async function askQemu(program: string, timeLimit = TIME_LIMIT_MS): Promise<QemuFacts> {
-  const child = spawn(program, ['-M', 'none', '-nodefaults', '-display', 'none', '-S', '-qmp', 'stdio'], {
+  const child = spawnWithUs(program, ['-M', 'none', '-nodefaults', '-display', 'none', '-S', '-qmp', 'stdio'], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let failure: string | undefined;
   let said = '';
   child.once('error', ({ message }) => (failure = message));
-  child.stdin.on('error', () => undefined);
-  child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-SAID_KEPT)));
+  child.stdin!.on('error', () => undefined);
+  child.stderr!.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-SAID_KEPT)));
   const timer = setTimeout(() => {
     failure = `it has said nothing as a QEMU would for ${timeLimit / 1000} s`;
     child.kill('SIGKILL');

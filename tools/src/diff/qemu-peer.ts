@@ -2,13 +2,13 @@
  * A real QEMU. Distributions build it without the qtest accelerator, so its processor runs, but firmware of three instructions halts it
  * for ever; virtual time then jumps from one timer to the next (`-icount sleep=off`), and a transfer of edu takes no time.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { folderWithUs, spawnWithUs } from '../leftovers/index.js';
 import { type DiffConfig, machineArguments } from './configs.js';
 import type { Peer } from './peers.js';
 import type { Line } from './program.js';
@@ -37,7 +37,7 @@ export interface QemuPeerOptions {
 
 export class QemuPeer implements Peer {
   readonly #child: ChildProcess;
-  readonly #folder: string;
+  readonly #folder: Disposable;
   readonly #replies: AsyncIterator<string>;
   readonly #monitor: Socket;
   /** What it wrote to standard error. */
@@ -46,7 +46,7 @@ export class QemuPeer implements Peer {
   readonly #timeLimit: number;
   #hung = false;
 
-  private constructor(child: ChildProcess, folder: string, monitor: Socket, said: () => string, timeLimit: number) {
+  private constructor(child: ChildProcess, folder: Disposable, monitor: Socket, said: () => string, timeLimit: number) {
     this.#said = said;
     this.#child = child;
     this.#folder = folder;
@@ -59,20 +59,20 @@ export class QemuPeer implements Peer {
   /** @throws QemuError */
   static async start(config: DiffConfig, { program, facts, ...more }: QemuPeerOptions): Promise<QemuPeer> {
     const named = { ...config, options: optionsFor(facts, config.options) };
-    const folder = mkdtempSync(join(tmpdir(), 'remora-diff-'));
-    const socket = join(folder, 'monitor');
+    const folder = folderWithUs('remora-diff-');
+    const socket = join(folder.path, 'monitor');
     const firmware = new Uint8Array(FIRMWARE_BYTES);
     firmware.set(HALT, RESET_VECTOR);
-    writeFileSync(join(folder, 'firmware'), firmware);
+    writeFileSync(join(folder.path, 'firmware'), firmware);
     const args = [
       ...machineArguments(named, { testdev: more.testdev ?? facts.testdev }),
-      ...['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-bios', join(folder, 'firmware')],
+      ...['-accel', 'tcg', '-icount', 'shift=0,sleep=off', '-bios', join(folder.path, 'firmware')],
       ...['-qtest', 'stdio', '-qtest-log', 'none', '-qmp', `unix:${socket},server=on,wait=off`],
     ];
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawnWithUs(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     let said = '';
-    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    child.stdin.on('error', () => undefined);
+    child.stderr!.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    child.stdin!.on('error', () => undefined);
     let gone: string | undefined;
     child.once('error', failure => (gone = failure.message));
     child.once('exit', () => (gone ??= said.trim().split('\n').at(-1) ?? 'it ended'));
@@ -89,7 +89,7 @@ export class QemuPeer implements Peer {
       await new Promise(resolve => setTimeout(resolve, CONNECT_MS));
     }
     child.kill('SIGKILL');
-    rmSync(folder, { recursive: true });
+    folder[Symbol.dispose]();
     throw new QemuError(`${program}: ${gone ?? `no monitor within ${START_MS / 1000} s`}`);
   }
 
@@ -169,7 +169,7 @@ export class QemuPeer implements Peer {
       this.#child.kill('SIGKILL');
       await once(this.#child, 'exit');
     }
-    rmSync(this.#folder, { recursive: true, force: true });
+    this.#folder[Symbol.dispose]();
   }
 }
 

@@ -1,7 +1,8 @@
 /** QEMU's half of a live machine: processors, memory, firmware, and a console. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
+import { spawnWithUs } from '../leftovers/index.js';
 import type { LiveModel } from './live-model.js';
 import { SLOTS } from './live-model.js';
 import type { LiveMode } from './modes.js';
@@ -56,7 +57,7 @@ export class LiveQemu implements AsyncDisposable {
       ...(boot === undefined ? [] : ['-acpitable', `file=${comma(boot.dmar)}`, '-kernel', kernel.image]),
       ...(boot === undefined ? [] : ['-initrd', boot.initramfs, '-append', parameters(mode, model)]),
     ];
-    this.#child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.#child = spawnWithUs(program!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child.stderr!.on('data', (text: Buffer) => (this.#errors += text.toString()));
     this.ended = new Promise(resolve => {
       this.#child.once('error', failure => {

@@ -1,11 +1,12 @@
 /** One live run: firmware finds a place for the unit, Linux boots, both sides are asked. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { folderWithUs } from '../leftovers/index.js';
 import { type BootReport, bootReports } from './console.js';
 import { buildInitramfs } from './initramfs.js';
 import { type DiskReport, diskReport } from './live-disk.js';
-import { LiveModel } from './live-model.js';
+import { LiveModel, type UnitsAround } from './live-model.js';
 import { type LiveFiles, LiveQemu } from './live-qemu.js';
 import type { LiveMode } from './modes.js';
 import type { UnitAccount } from './observed-unit.js';
@@ -36,55 +37,58 @@ const SHARED_MEMORY = '/dev/shm';
 /** Tells what is under way, in a few words. */
 export type Stage = (text: string) => void;
 
-/** @throws LiveError if it comes to no boot at all. */
-export async function liveRun(peers: Peers, mode: LiveMode, stage: Stage, report: Stage): Promise<LiveResult> {
+/** `around`: as for LiveModel. @throws LiveError if it comes to no boot at all. */
+export async function liveRun(
+  peers: Peers,
+  mode: LiveMode,
+  stage: Stage,
+  report: Stage,
+  around?: UnitsAround,
+): Promise<LiveResult> {
   const start = performance.now();
-  const folder = mkdtempSync(join(tmpdir(), 'remora-live-'));
-  const fast = mkdtempSync(join(existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir(), 'remora-live-'));
-  const files = { memory: join(fast, 'memory'), console: join(fast, 'console') };
-  try {
-    // That a QEMU goes when it is told to go is no news.
-    let going = true;
-    using model = new LiveModel(mode, folder, files.memory, text => {
-      if (!going) report(text);
-    });
-    await model.listen();
-    const boot = { dmar: join(folder, 'dmar'), initramfs: join(folder, 'initramfs') };
-    stage('firmware');
-    writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, mode, model, files)));
-    rmSync(files.console, { force: true });
-    writeFileSync(boot.initramfs, buildInitramfs(peers.busybox));
-    const before = diskReport(model.disk);
-    stage('Linux');
-    await using qemu = new LiveQemu(peers, mode, model, files, boot);
-    // The disk as each guest left it, before the next one writes.
-    const disks: DiskReport[] = [];
-    const waited = await qemu.until(lines => {
-      const reports = bootReports(lines);
-      if (reports.length > 0) going = false;
-      const finished = reports.filter(({ said }) => said.has('done')).length;
-      while (disks.length < finished) disks.push(diskReport(model.disk));
-      return finished >= mode.boots;
-    }, SILENT_MS);
-    going = true;
-    const console = qemu.lines;
-    const reports = bootReports(console);
-    if (reports.length === 0) {
-      if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
-      throw new LiveError(`Linux has said nothing for ${SILENT_MS / 1000} s`);
-    }
-    const boots = Array.from({ length: Math.max(mode.boots, reports.length) }, (_, index): LiveBootResult => {
-      const account = model.accounts[index];
-      const found = reports[index];
-      const disk = { before, after: disks[index] ?? diskReport(model.disk) };
-      const silent = waited === 'silent' && index === reports.length - 1;
-      return { report: found, account, checks: verdict(mode, model.addresses, found, account, disk, silent) };
-    });
-    return { mode, seconds: (performance.now() - start) / 1000, boots, console };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-    rmSync(fast, { recursive: true, force: true });
+  using work = folderWithUs('remora-live-');
+  using fast = folderWithUs('remora-live-', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
+  const folder = work.path;
+  const files = { memory: join(fast.path, 'memory'), console: join(folder, 'console') };
+  // That a QEMU goes when it is told to go is no news.
+  let going = true;
+  const tell: Stage = text => {
+    if (!going) report(text);
+  };
+  using model = new LiveModel(mode, folder, files.memory, tell, around);
+  await model.listen();
+  const boot = { dmar: join(folder, 'dmar'), initramfs: join(folder, 'initramfs') };
+  stage('firmware');
+  writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, mode, model, files)));
+  rmSync(files.console, { force: true });
+  writeFileSync(boot.initramfs, buildInitramfs(peers.busybox));
+  const before = diskReport(model.disk);
+  stage('Linux');
+  await using qemu = new LiveQemu(peers, mode, model, files, boot);
+  // The disk as each guest left it, before the next one writes.
+  const disks: DiskReport[] = [];
+  const waited = await qemu.until(lines => {
+    const reports = bootReports(lines);
+    if (reports.length > 0) going = false;
+    const finished = reports.filter(({ said }) => said.has('done')).length;
+    while (disks.length < finished) disks.push(diskReport(model.disk));
+    return finished >= mode.boots;
+  }, SILENT_MS);
+  going = true;
+  const console = qemu.lines;
+  const reports = bootReports(console);
+  if (reports.length === 0) {
+    if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
+    throw new LiveError(`Linux has said nothing for ${SILENT_MS / 1000} s`);
   }
+  const boots = Array.from({ length: Math.max(mode.boots, reports.length) }, (_, index): LiveBootResult => {
+    const account = model.accounts[index];
+    const found = reports[index];
+    const disk = { before, after: disks[index] ?? diskReport(model.disk) };
+    const silent = waited === 'silent' && index === reports.length - 1;
+    return { report: found, account, checks: verdict(mode, model.addresses, found, account, disk, silent) };
+  });
+  return { mode, seconds: (performance.now() - start) / 1000, boots, console };
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */

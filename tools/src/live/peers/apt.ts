@@ -1,9 +1,10 @@
 /** Debian's packages, by apt with folders of its own: nothing is installed, no rights are needed, signatures are apt's business. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { spawnWithUs } from '../../leftovers/index.js';
 import { LiveError } from './live-error.js';
 
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -105,7 +106,7 @@ export class Apt {
   }
 
   async #get(args: readonly string[], progress: Progress, cwd: string = this.#folder): Promise<void> {
-    const child = spawn('apt-get', ['-o', `APT::Status-Fd=${STATUS_FD}`, ...args], {
+    const child = spawnWithUs('apt-get', ['-o', `APT::Status-Fd=${STATUS_FD}`, ...args], {
       cwd,
       env: this.#environment,
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],

@@ -1,6 +1,7 @@
 /** The programs of a live machine besides Remora: found in the cache folder, else fetched into it. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { folderWithUs } from '../../leftovers/index.js';
 import { Apt, type Archive, byNumbers, unpack } from './apt.js';
 import { LiveError } from './live-error.js';
 import { BUSYBOX, type Flavour, imagePatterns, isSeries, modulesPackage, QEMU, QEMU_SUITE, SUITES } from './series.js';
@@ -130,9 +131,9 @@ function imageOf(apt: Apt, series: string, flavour: Flavour): string {
 function keep(folder: string, name: string, archives: readonly Archive[], version: string): void {
   const target = join(folder, `${name}_${version.replace(/^\d+:/, '')}`);
   if (!existsSync(target)) {
-    const work = mkdtempSync(join(folder, 'unpacking-'));
-    for (const archive of archives) unpack(archive, work);
-    renameSync(work, target);
+    using work = folderWithUs('unpacking-', folder);
+    for (const archive of archives) unpack(archive, work.path);
+    renameSync(work.path, target);
   }
   for (const { file } of archives) rmSync(file, { force: true });
 }
