@@ -88,6 +88,10 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--mode <name>', 'how Linux uses the unit, or all: see docs/live-linux.md', 'legacy')
     .option('--kernel <series>', "of Debian's, 6.1 or 7.2 or another, or the path of an image", '6.1')
     .option('--keep <folder>', 'write the consoles there')
+    .option(
+      '--record <file>',
+      'write a recording of what Linux did to the unit, for remora replay; gzipped if it ends in .gz',
+    )
     .option('--fetch', 'fetch what is needed, and start nothing')
     .option('--update', 'fetch the newest packages, whatever is there')
     .option('--mirror <url>', "of Debian's packages; default: that of this machine")

@@ -8,6 +8,8 @@ import { type LiveMode, MODES } from './modes.js';
 import { cacheFolder } from './peers/cache-folder.js';
 import { LiveError } from './peers/live-error.js';
 import { type FetchReport, findPeers } from './peers/peers.js';
+import { liveRecorder } from './recorder/live-recorder.js';
+import { RecordingFile } from './recorder/recording-file.js';
 import { jsonReport, textReport } from './report.js';
 
 export interface LiveOptions {
@@ -24,6 +26,8 @@ export interface LiveOptions {
   /** Of Debian's packages. */
   readonly mirror?: string;
   readonly json?: boolean;
+  /** The file of a recording, for remora replay. */
+  readonly record?: string;
 }
 
 /** Returns the exit code: 0 if every boot was as it should be, else 1. @throws LiveError, and ConfigError from a model that cannot be. */
@@ -33,7 +37,10 @@ export async function runLive(options: LiveOptions, streams: CommandStreams): Pr
     throw new LiveError(
       `--mode: "${options.mode}" is not one of ${MODES.map(({ name }) => name).join(', ')}, or all of them: all`,
     );
-  const { kernel, update, mirror } = options;
+  const { kernel, update, mirror, record } = options;
+  if (record !== undefined && modes.length > 1)
+    throw new LiveError('--record: a recording is of one mode: --mode names it');
+  using file = record === undefined ? undefined : new RecordingFile(record);
   const peers = await withBar(streams, report =>
     findPeers({ folder: cacheFolder(), kernel, flavour: 'cloud', ...definedOf({ update, mirror }) }, report),
   );
@@ -42,13 +49,16 @@ export async function runLive(options: LiveOptions, streams: CommandStreams): Pr
   if (options.fetch === true) return 0;
   let failed = false;
   for (const mode of modes) {
-    const result = await liveRun(peers, mode, stageOn(streams, mode), text =>
-      streams.stderr.write(`remora: ${text}\n`),
-    );
+    const complain = (text: string): unknown => streams.stderr.write(`remora: ${text}\n`);
+    const recorder = file && liveRecorder(file, mode, peers);
+    const result = await liveRun(peers, mode, stageOn(streams, mode), complain, make => recorder?.units(make) ?? make);
+    const cutOff = recorder?.end();
+    file?.finish();
+    if (cutOff !== undefined) complain(`${file!.path}: the recording was cut off: ${cutOff}`);
     if (streams.stderr.isTTY === true) streams.stderr.write(ERASE);
     streams.stdout.write(options.json === true ? `${jsonReport(result, peers)}\n` : textReport(result));
     if (options.keep !== undefined) keepConsole(options.keep, result);
-    failed ||= result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
+    failed ||= cutOff !== undefined || result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
   }
   return failed ? 1 : 0;
 }

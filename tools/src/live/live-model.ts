@@ -3,19 +3,19 @@ import { randomFillSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import eduPlugin from '@hw/edu/plugin';
-import type { VtdUnit } from '@hw/intel-iommu';
+import type { UnitFactory } from '@hw/intel-iommu';
 import { intelIommuWith } from '@hw/intel-iommu/plugin';
 import { Reg } from '@hw/intel-iommu/spec';
 import nvmePlugin from '@hw/nvme/plugin';
 import { dmarTable } from '@hw/q35';
 import q35Plugin from '@hw/q35/plugin';
 import { Command, Config, formatBdf } from '@remora/pci';
-import { VfioPciRegion } from '@remora/uapi';
 import { listen } from '@remora/vfio-user';
 import { ServedMachine } from '../serve/index.js';
 import type { LiveMode } from './modes.js';
 import { ObservedUnit, type UnitAccount } from './observed-unit.js';
 import { DISK_BYTES } from './live-disk.js';
+import { placeOfBar } from './place-of-bar.js';
 import type { LiveAddresses } from './verdict.js';
 
 /** Where QEMU plugs what is served, as device numbers of its root bus. */
@@ -27,6 +27,9 @@ const PAGE = 0x1000;
 const IDENTITY = { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 };
 const SECONDARY_BUS = 1;
 
+/** Puts something around the units that are made. */
+export type UnitsAround = (make: UnitFactory) => UnitFactory;
+
 export class LiveModel implements Disposable {
   readonly served: ServedMachine;
   /** Socket by device. */
@@ -37,14 +40,23 @@ export class LiveModel implements Disposable {
   readonly #units: ObservedUnit[] = [];
   readonly #listening: Disposable[] = [];
 
-  /** Files are made in `folder`; the guest's memory will be in the file `memory`. */
-  constructor(mode: LiveMode, folder: string, memory: string, report: (text: string) => void) {
+  /**
+   * Files are made in `folder`; the guest's memory will be in the file `memory`. `around` makes another maker of units of the one that it
+   * is given.
+   */
+  constructor(
+    mode: LiveMode,
+    folder: string,
+    memory: string,
+    report: (text: string) => void,
+    around: UnitsAround = make => make,
+  ) {
     this.disk = join(folder, 'disk');
     this.sockets = { unit: join(folder, 'unit'), disk: join(folder, 'nvme'), edu: join(folder, 'edu-socket') };
     writeFileSync(this.disk, randomFillSync(new Uint8Array(DISK_BYTES)));
     const behindPort = mode.rootPort ? { bus: 'port' } : { addr: slot(SLOTS.disk) };
     this.served = new ServedMachine({
-      plugins: [intelIommuWith((...parameters) => this.#observed(...parameters)), nvmePlugin, eduPlugin, q35Plugin],
+      plugins: [intelIommuWith(around(this.#observed)), nvmePlugin, eduPlugin, q35Plugin],
       devices: [
         { driver: 'intel-iommu', options: { id: 'unit', ...mode.unit } },
         ...(mode.rootPort ? [{ driver: 'pcie-root-port', options: { id: 'port', addr: slot(SLOTS.disk) } }] : []),
@@ -86,13 +98,7 @@ export class LiveModel implements Disposable {
 
   /** Where the guest's firmware has placed the unit's registers; undefined before. */
   get registerBase(): number | undefined {
-    const config = this.served.server('unit').device.regions[VfioPciRegion.CONFIG]!;
-    const word = new Uint8Array(4);
-    config.read(Config.COMMAND, word);
-    if ((word[0]! & Command.MEMORY) === 0) return undefined;
-    config.read(Config.BAR0, word);
-    const base = new DataView(word.buffer).getUint32(0, true) & ~(PAGE - 1);
-    return base === 0 ? undefined : base >>> 0;
+    return placeOfBar(this.served.server('unit').device);
   }
 
   /** The ACPI table that tells of a unit at `base`. */
@@ -106,11 +112,11 @@ export class LiveModel implements Disposable {
     this.served[Symbol.dispose]();
   }
 
-  #observed(...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit {
+  readonly #observed: UnitFactory = (...parameters) => {
     const unit = new ObservedUnit(...parameters);
     this.#units.push(unit);
     return unit;
-  }
+  };
 
   /** The port that the guest sees is QEMU's: ours gets the numbers that firmware gives the only bridge there is. */
   #enumerate(): void {
