@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { compare, type Comparison, DifferentResults, type Row } from './compare.js';
 import { FIRST_REPLY } from './first-reply.js';
+import { LIVE_REGISTERS } from './live/registers.js';
+import { LIVE_DISKS } from './live/disks.js';
 import { WORKS } from './works.js';
 
 export const BENCH_USAGE = '[--json FILE] [--only TEXT] [--rounds N]';
@@ -23,6 +25,8 @@ interface Benchmark {
 const BENCHMARKS: readonly Benchmark[] = [
   ...WORKS.map(work => ({ title: work.title, compare: (rounds?: number) => compare(work, rounds) })),
   FIRST_REPLY,
+  LIVE_REGISTERS,
+  LIVE_DISKS,
 ];
 
 /** Exit code: 0; 1 if the two sides of a comparison computed different results; 2 for bad arguments. A target missed is no error. */

@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { benchText, runBench } from './bench-command.js';
+import { cacheFolder } from '../live/peers/cache-folder.js';
+import { cachedQemu } from '../live/peers/peers.js';
 import { KERNELS } from './kernels/index.js';
+import { byTurns } from './live/by-turns.js';
+import { loopImage } from './live/loop-image.js';
 import { WORKS } from './works.js';
 
 function folderOf(t: ExecutionContext): string {
@@ -79,6 +83,58 @@ test.serial('rows have the agreed fields, in the file and on the screen', async 
   t.deepEqual(Object.keys(rows[0]!), ['work', 'peer', 'ratio', 'target', 'met']);
   t.is(rows[0]!['met'], (rows[0]!['ratio'] as number) <= 2);
   t.regex(out, /^IOTLB hit, 1 K entries +C +\d/m);
+});
+
+test.serial('what is measured in a guest says what it lacks', async t => {
+  const before = process.env['REMORA_CACHE'];
+  t.teardown(() => {
+    if (before === undefined) delete process.env['REMORA_CACHE'];
+    else process.env['REMORA_CACHE'] = before;
+  });
+  process.env['REMORA_CACHE'] = folderOf(t);
+  for (const [title, what] of [
+    ['live: registers', 'no QEMU'],
+    ['live: disks', 'no QEMU and Linux 6.1'],
+  ] as const) {
+    const { code, err } = await bench('--only', title);
+    t.is(code, 0);
+    t.true(
+      err.startsWith(`left out: ${title}: ${what} in ${process.env['REMORA_CACHE']}: "remora live --fetch" gets`),
+      err,
+    );
+  }
+});
+
+const hasQemu = cachedQemu(cacheFolder()) !== undefined;
+(hasQemu ? test.serial : test.serial.skip)(
+  `a register of a served device is read and written by a guest${hasQemu ? '' : ' (skipped: "remora live --fetch" gets the QEMU)'}`,
+  async t => {
+    const { code, out, err } = await bench('--only', 'live: registers', '--rounds', '1');
+    t.is(code, 0, err);
+    for (const work of ['read of a register', 'posted write', 'write that is waited for'])
+      t.regex(out, new RegExp(`^live: ${work} +QEMU +\\d`, 'm'));
+  },
+);
+
+test('sides take turns, the first turn warms up, and what they find must be the same', async t => {
+  const order: string[] = [];
+  const run = (side: string): Promise<{ time: number; checksum: number }> => {
+    order.push(side);
+    return Promise.resolve({ time: order.length, checksum: side === 'c' ? 1 : 0 });
+  };
+  t.deepEqual(await byTurns(2, ['a', 'b'], run), [
+    [3, 5],
+    [4, 6],
+  ]);
+  t.is(order.join(''), 'ababab');
+  await t.throwsAsync(byTurns(2, ['a', 'c'], run), { message: 'a and c: checksums 0 and 1' });
+});
+
+test('the image for -kernel: a Multiboot header with a right sum, all of the file is loaded', t => {
+  const image = loopImage();
+  const words = new Uint32Array(image.slice(0, 32).buffer);
+  t.is((words[0]! + words[1]! + words[2]!) >>> 0, 0);
+  t.is(words[5]! - words[4]!, image.length);
 });
 
 test.serial('the first qtest reply has its bound, and QEMU beside it where there is one', async t => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compilePeer } from './compile.js';
+import { ratioRow, timesNote } from './times.js';
 import { Peer, type Run } from './peer.js';
 import type { Against, Work } from './works.js';
 
@@ -38,13 +39,18 @@ export async function compare(work: Work, rounds = work.rounds): Promise<Compari
   const folder = mkdtempSync(join(tmpdir(), 'remora-bench-'));
   const rows: Row[] = [];
   const skipped: string[] = [];
+  const notes: string[] = [];
+  const take = (against: Against, { ours, theirs }: Times): void => {
+    rows.push(ratioRow(work.title, against.name, against.target, ours, theirs));
+    if (work.times === true) notes.push(timesNote(work.title, 'ns', ['Remora', against.name], [ours, theirs]));
+  };
   try {
     const args = [WORKER, work.kernel, String(work.entries), folder];
     // Our side first: it leaves the tables that the peers read.
     using ours = await Peer.start(work.title, process.execPath, args);
     for (const against of work.against) {
       if (against.limit !== undefined) {
-        rows.push(row(work, against, await ratios(ours, undefined, against, rounds)));
+        take(against, await times(ours, undefined, against, rounds));
         continue;
       }
       const program = compilePeer(against.program!, folder);
@@ -54,16 +60,22 @@ export async function compare(work: Work, rounds = work.rounds): Promise<Compari
       }
       const peerArgs = [folder, String(work.entries), against.mode ?? ''];
       using theirs = await Peer.start(against.name, program.path, peerArgs);
-      rows.push(row(work, against, await ratios(ours, theirs, against, rounds)));
+      take(against, await times(ours, theirs, against, rounds));
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  return { rows, skipped };
+  return { rows, skipped, notes };
 }
 
-async function ratios(ours: Peer, theirs: Peer | undefined, against: Against, rounds: number): Promise<number[]> {
-  const found: number[] = [];
+/** Nanoseconds of an operation, by rounds. */
+interface Times {
+  readonly ours: readonly number[];
+  readonly theirs: readonly number[];
+}
+
+async function times(ours: Peer, theirs: Peer | undefined, against: Against, rounds: number): Promise<Times> {
+  const found: { ours: number[]; theirs: number[] } = { ours: [], theirs: [] };
   const warmUp = Math.ceil(rounds / 3);
   for (let round = -warmUp; round < rounds; round++) {
     const our = await ours.run();
@@ -71,12 +83,9 @@ async function ratios(ours: Peer, theirs: Peer | undefined, against: Against, ro
     if (our.checksum !== their.checksum) {
       throw new DifferentResults(`against ${against.name}: checksums ${our.checksum} and ${their.checksum}`);
     }
-    if (round >= 0) found.push(our.nanoseconds / their.nanoseconds);
+    if (round < 0) continue;
+    found.ours.push(our.nanoseconds);
+    found.theirs.push(their.nanoseconds);
   }
   return found;
-}
-
-function row(work: Work, against: Against, found: readonly number[]): Row {
-  const ratio = [...found].sort((a, b) => a - b)[found.length >> 1]!;
-  return { work: work.title, peer: against.name, ratio, target: against.target, met: ratio <= against.target };
 }

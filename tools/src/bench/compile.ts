@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 const SOURCES = fileURLToPath(new URL('../../src/bench/c/', import.meta.url));
 
-export type PeerProgram = 'translate' | 'iotlb' | 'glib';
+export type PeerProgram = 'translate' | 'iotlb' | 'glib' | 'vfio-user' | 'dma';
 
 /** Compiles a peer into `folder`. Returns the program, or why there is none. @throws Error if our own source does not compile. */
 export function compilePeer(program: PeerProgram, folder: string): { path: string } | { missing: string } {

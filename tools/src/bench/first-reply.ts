@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Comparison, Row } from './compare.js';
+import { median } from './times.js';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/remora-system-x86_64', import.meta.url));
 /** Both understand it. */
@@ -59,10 +60,6 @@ async function firstReply(program: string, args: readonly string[]): Promise<num
   await exited;
   if (!said.includes('OK')) throw new Error(`${program} ended without a reply: "${said}"`);
   return time;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
 }
 
 function ms(values: readonly number[]): string {

@@ -19,6 +19,8 @@ export interface Work {
   /** Runs whose ratios are taken, after a third as many that warm up. */
   readonly rounds: number;
   readonly against: readonly Against[];
+  /** The times themselves are of interest, too. */
+  readonly times?: boolean;
 }
 
 const K = 1024;
@@ -82,6 +84,21 @@ function flushes(kernel: string, title: string, target: number): Work[] {
   }));
 }
 
+/** A served device's DMA ends in a system call, QEMU's own in memory. */
+function served(way: string, title: string, once: string): Work {
+  return {
+    title: `live: DMA of 4 KiB, ${title}`,
+    kernel: `served-dma-${way}`,
+    entries: 2 * K,
+    rounds: 15,
+    times: true,
+    against: [
+      { name: 'C, pwrite', program: 'dma', mode: `file${once}`, target: 2 },
+      { name: 'C, memcpy', program: 'dma', mode: `mapped${once}`, target: 20 },
+    ],
+  };
+}
+
 export const WORKS: readonly Work[] = [
   ...walks('4-level walk', 'walk', 2.5),
   ...walks('nested walk', 'nested-walk', 3),
@@ -107,4 +124,7 @@ export const WORKS: readonly Work[] = [
     rounds: 61,
     against: [{ name: '10 ms', limit: 10e6, target: 1 }],
   },
+  served('untranslated', 'untranslated', ''),
+  served('held', 'translated', ''),
+  served('walked', 'translated, never seen before', '-once'),
 ];

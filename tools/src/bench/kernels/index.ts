@@ -1,6 +1,7 @@
 import { flush, hit, invalidatePages } from './iotlb.js';
 import type { MakeKernel } from './kernel.js';
 import { assemble, descriptors } from './machine.js';
+import { servedDma } from './served-dma.js';
 import { walk } from './translate.js';
 
 /** What a worker can run, by name. */
@@ -22,4 +23,7 @@ export const KERNELS: Readonly<Record<string, MakeKernel>> = {
   'refill-global': flush('global', true),
   descriptors,
   assemble,
+  'served-dma-untranslated': servedDma('untranslated'),
+  'served-dma-held': servedDma('held'),
+  'served-dma-walked': servedDma('walked'),
 };
