@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import test from 'ava';
 import { Fault, faultName } from '@hw/intel-iommu/spec';
-import { shippedRecordings } from '@remora/tools';
+import { guestRecordings, randomRecordings } from '@remora/tools';
 import {
   CONFIGS,
   Coverage,
@@ -33,7 +33,7 @@ function configOf(caching: boolean, scalable: boolean, firstStage: boolean): str
 
 function recordedReasons(): Map<string, Set<number>> {
   const found = new Map<string, Set<number>>();
-  for (const file of shippedRecordings()) {
+  for (const file of [...guestRecordings(), ...randomRecordings()]) {
     const text = gunzipSync(readFileSync(file)).toString('latin1');
     const [, caching, scalable, firstStage] = HEADER.exec(text)!;
     const name = configOf(caching === '1', scalable === '1', firstStage === '1');

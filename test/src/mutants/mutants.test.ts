@@ -5,6 +5,7 @@ import { ATS_MUTANTS } from './ats-mutants.js';
 import { COMPATIBLE_MUTANTS } from './compatible-mutants.js';
 import { DEVICE_TLB_MUTANTS } from './device-tlb-mutants.js';
 import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
+import { LIVE_MUTANTS } from './live-mutants.js';
 import { MUTANTS } from './mutants.js';
 import { SHADOW_MUTANTS } from './shadow-mutants.js';
 import { STATE_MUTANTS } from './state-mutants.js';
@@ -18,6 +19,7 @@ const ALL = [
   ...SHADOW_MUTANTS,
   ...COMPATIBLE_MUTANTS,
   ...STATE_MUTANTS,
+  ...LIVE_MUTANTS,
 ];
 
 test('there are 50 mutants or more', t => {

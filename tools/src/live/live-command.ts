@@ -52,12 +52,12 @@ export async function runLive(options: LiveOptions, streams: CommandStreams): Pr
     const complain = (text: string): unknown => streams.stderr.write(`remora: ${text}\n`);
     const recorder = file && liveRecorder(file, mode, peers);
     const result = await liveRun(peers, mode, stageOn(streams, mode), complain, make => recorder?.units(make) ?? make);
-    const cutOff = recorder?.end();
-    file?.finish();
-    if (cutOff !== undefined) complain(`${file!.path}: the recording was cut off: ${cutOff}`);
     if (streams.stderr.isTTY === true) streams.stderr.write(ERASE);
     streams.stdout.write(options.json === true ? `${jsonReport(result, peers)}\n` : textReport(result));
     if (options.keep !== undefined) keepConsole(options.keep, result);
+    const cutOff = recorder?.end();
+    file?.finish();
+    if (cutOff !== undefined) complain(`${file!.path}: the recording was cut off: ${cutOff}`);
     failed ||= cutOff !== undefined || result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
   }
   return failed ? 1 : 0;

@@ -1,4 +1,4 @@
-export { guestRecordings, randomRecordings, shippedRecordings } from './recordings.js';
+export { guestRecordings, liveRecordings, randomRecordings, shippedRecordings } from './recordings.js';
 export { REPLAY_USAGE, runReplay, type CommandStreams } from './replay-command.js';
 export { replayConfig } from './replay-config.js';
 export { ReplayEngine } from './replay-engine.js';
