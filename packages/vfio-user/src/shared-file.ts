@@ -8,14 +8,17 @@ import { ConfigError, MemTx } from '@remora/core';
 export class SharedFile implements Disposable {
   readonly path: string;
   readonly #fd: number;
+  readonly #close: () => void;
 
   /**
-   * Without `fd`, which is closed with it, the file is opened. @throws ConfigError if it cannot be opened for reading and writing, or is no
-   * regular file.
+   * Without `opened`, which is closed with it, the file is opened. @throws ConfigError if it cannot be opened for reading and writing, or is
+   * no regular file.
    */
-  constructor(path: string, fd = openShared(path)) {
+  constructor(path: string, opened?: { readonly fd: number; close(): void }) {
     this.path = path;
+    const fd = opened?.fd ?? openShared(path);
     this.#fd = fd;
+    this.#close = opened === undefined ? () => closeSync(fd) : () => opened.close();
   }
 
   /** Its size now, in bytes. */
@@ -34,7 +37,7 @@ export class SharedFile implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#fd);
+    this.#close();
   }
 }
 

@@ -1,5 +1,4 @@
 /** A connected UNIX socket as a stream that keeps the descriptors which come with its bytes: Node's own sockets drop them. */
-import { closeSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { Boundaries } from './boundaries.js';
 import { type DescriptorStream, type DescriptorSystem, type Passed, PassedDescriptor } from './passed.js';
@@ -74,7 +73,7 @@ export class DescriptorSocket extends Duplex implements DescriptorStream {
     this.#watch[Symbol.dispose]();
     for (const { descriptors } of this.#arrivals) for (const each of descriptors) each[Symbol.dispose]();
     this.#arrivals.length = 0;
-    closeSync(this.#fd);
+    this.system.libc.close(this.#fd);
     done(failure);
   }
 
@@ -109,7 +108,7 @@ export class DescriptorSocket extends Duplex implements DescriptorStream {
         if (got === undefined) return;
         const { bytes, descriptors, truncated } = got;
         if (descriptors.length > 0 || truncated) {
-          const held = descriptors.map(fd => new PassedDescriptor(fd));
+          const held = descriptors.map(fd => new PassedDescriptor(this.system.libc, fd));
           this.#arrivals.push({ descriptors: held, truncated, position: this.#position });
         }
         if (bytes.length === 0) {

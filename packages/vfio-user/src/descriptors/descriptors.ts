@@ -1,5 +1,5 @@
 /** Serving clients that pass descriptors: their guest's memory with DMA_MAP, and event descriptors for interrupts with SET_IRQS. */
-import { closeSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { claimSocketPath } from '../listen.js';
 import { DescriptorSocket } from './descriptor-socket.js';
@@ -29,7 +29,7 @@ export class Descriptors implements DescriptorSystem {
     return {
       [Symbol.dispose]: () => {
         watch[Symbol.dispose]();
-        closeSync(fd);
+        this.libc.close(fd);
         rmSync(path, { force: true });
       },
     };

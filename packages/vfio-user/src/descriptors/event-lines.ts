@@ -5,7 +5,7 @@
  * signalled, and is signalled again if the device still asserts it when the mask is lifted. MSI-X vectors are masked in the device's own
  * table as long as they have no descriptor, so that its pending bits say what waits.
  */
-import { closeSync, readlinkSync, readSync, writeSync } from 'node:fs';
+import { readlinkSync, readSync, writeSync } from 'node:fs';
 import { Errno } from '@remora/core';
 import { VfioIrqSetFlag, VfioPciIrq } from '@remora/uapi';
 import type { ServedDevice } from '../served-device.js';
@@ -18,7 +18,7 @@ const EVENTFD = 'anon_inode:[eventfd]';
 interface Line {
   readonly index: number;
   readonly vector: number;
-  fd: number | undefined;
+  event: PassedDescriptor | undefined;
   masked: boolean;
   /** Signalled while it was masked. */
   pending: boolean;
@@ -39,7 +39,7 @@ export class EventLines implements Disposable {
   /** By kind and vector; those that a client never spoke of are not there. */
   readonly #lines = new Map<string, Line>();
   /** Signalled by the client to lift the mask of INTx. */
-  #resample: Watch | undefined;
+  #resample: { readonly event: PassedDescriptor; readonly watch: Watch } | undefined;
 
   constructor(device: ServedDevice, system: DescriptorSystem) {
     this.#device = device;
@@ -67,9 +67,9 @@ export class EventLines implements Disposable {
   /** Signals a vector, now or when its mask is lifted. False if it has no descriptor. */
   signal(index: number, vector: number): boolean {
     const line = this.#lines.get(keyOf(index, vector));
-    if (line?.fd === undefined) return false;
+    if (line?.event === undefined) return false;
     if (line.masked) line.pending = true;
-    else this.#write(line.fd);
+    else signal(line.event);
     return true;
   }
 
@@ -87,9 +87,9 @@ export class EventLines implements Disposable {
   /** The device has asserted its interrupt pin, or let go of it. */
   pinChanged(): void {
     const line = this.#lines.get(keyOf(VfioPciIrq.INTX, 0));
-    if (line?.fd === undefined || line.masked || this.#device.asserted !== true) return;
+    if (line?.event === undefined || line.masked || this.#device.asserted !== true) return;
     line.masked = true;
-    this.#write(line.fd);
+    signal(line.event);
   }
 
   /** Closes all. */
@@ -100,15 +100,15 @@ export class EventLines implements Disposable {
 
   #line(index: number, vector: number): Line {
     const key = keyOf(index, vector);
-    const line = this.#lines.get(key) ?? { index, vector, fd: undefined, masked: false, pending: false };
+    const line = this.#lines.get(key) ?? { index, vector, event: undefined, masked: false, pending: false };
     this.#lines.set(key, line);
     return line;
   }
 
   #assignOne(index: number, vector: number, passed: PassedDescriptor | undefined): void {
     const line = this.#line(index, vector);
-    if (line.fd !== undefined) closeSync(line.fd);
-    line.fd = passed?.keep();
+    line.event?.close();
+    line.event = passed?.keep();
     if (index === VfioPciIrq.INTX) line.masked = false;
     this.#tell(line);
     if (index === VfioPciIrq.INTX) this.pinChanged();
@@ -116,26 +116,25 @@ export class EventLines implements Disposable {
 
   #remove(line: Line): void {
     this.#lines.delete(keyOf(line.index, line.vector));
-    if (line.fd !== undefined) closeSync(line.fd);
-    line.fd = undefined;
+    line.event?.close();
+    line.event = undefined;
     this.#tell(line);
   }
 
   /** MSI-X: the device's own table masks what the client does not take. */
-  #tell({ index, vector, fd, masked }: Line): void {
-    if (index === VfioPciIrq.MSIX) this.#device.takes?.(vector, fd !== undefined && !masked);
+  #tell({ index, vector, event, masked }: Line): void {
+    if (index === VfioPciIrq.MSIX) this.#device.takes?.(vector, event !== undefined && !masked);
   }
 
   #resampleBy(passed: PassedDescriptor | undefined): void {
-    if (this.#resample !== undefined) {
-      this.#resample[Symbol.dispose]();
-      closeSync(this.#resample.fd);
-      this.#resample = undefined;
-    }
+    this.#resample?.watch[Symbol.dispose]();
+    this.#resample?.event.close();
+    this.#resample = undefined;
     if (passed === undefined) return;
-    const fd = passed.keep();
-    this.#resample = this.#system.poller.watch(fd, () => this.#resampled(fd));
-    this.#resample.events = PollEvent.IN;
+    const event = passed.keep();
+    const watch = this.#system.poller.watch(event.fd, () => this.#resampled(event.fd));
+    watch.events = PollEvent.IN;
+    this.#resample = { event, watch };
   }
 
   #resampled(fd: number): void {
@@ -146,13 +145,13 @@ export class EventLines implements Disposable {
     }
     this.mask(VfioPciIrq.INTX, 0, false);
   }
+}
 
-  #write(fd: number): void {
-    try {
-      writeSync(fd, ONE);
-    } catch {
-      // It is full: the client has been told often enough.
-    }
+function signal({ fd }: PassedDescriptor): void {
+  try {
+    writeSync(fd, ONE);
+  } catch {
+    // It is full: the client has been told often enough.
   }
 }
 

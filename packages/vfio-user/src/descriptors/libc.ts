@@ -1,5 +1,4 @@
 /** The system calls that Node has not: sockets that pass descriptors, poll, eventfd. Structures are those of 64-bit Linux. */
-import { closeSync } from 'node:fs';
 import { ConfigError } from '@remora/core';
 import { viewOf } from '@remora/uapi';
 import { type CFunction, type Koffi, loadKoffi } from './koffi.js';
@@ -84,7 +83,7 @@ export class Libc {
       this.#check('listen', this.#calls.listen(fd, BACKLOG));
       return fd;
     } catch (cause) {
-      closeSync(fd);
+      this.close(fd);
       throw new ConfigError('socket', `${path}: ${(cause as Error).message}`, { cause });
     }
   }
@@ -101,7 +100,7 @@ export class Libc {
       this.#check('connect', this.#calls.connect(fd, socketAddress(path), ADDRESS_BYTES));
       return fd;
     } catch (failure) {
-      closeSync(fd);
+      this.close(fd);
       throw failure;
     }
   }
@@ -170,6 +169,11 @@ export class Libc {
     if ((flags & O_NONBLOCK) === 0) this.#check('fcntl', this.#calls.fcntl(fd, F_SETFL, flags | O_NONBLOCK));
   }
 
+  /** Node warns of descriptors that are closed by it and were not opened by it. */
+  close(fd: number): void {
+    this.#calls.close(fd);
+  }
+
   #check(call: string, result: number): number {
     if (result < 0) throw new SystemCallError(call, this.#koffi.errno());
     return result;
@@ -197,6 +201,7 @@ const PROTOTYPES = {
   shutdown: 'int shutdown(int, int)',
   poll: 'int poll(void *, unsigned long, int)',
   eventfd: 'int eventfd(unsigned int, int)',
+  close: 'int close(int)',
   fcntl: 'int fcntl(int, int, long)',
 } as const;
 type CallName = keyof typeof PROTOTYPES;

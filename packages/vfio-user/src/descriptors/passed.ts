@@ -1,5 +1,4 @@
 /** Descriptors that came with a message. */
-import { closeSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import type { Libc } from './libc.js';
 import type { Poller } from './poller.js';
@@ -7,22 +6,28 @@ import type { Poller } from './poller.js';
 /** One descriptor, until somebody keeps it. */
 export class PassedDescriptor implements Disposable {
   readonly fd: number;
-  #held = true;
+  readonly #libc: Libc;
+  #kept = false;
 
-  constructor(fd: number) {
+  constructor(libc: Libc, fd: number) {
+    this.#libc = libc;
     this.fd = fd;
   }
 
-  /** The descriptor, which the caller closes from now on. */
-  keep(): number {
-    this.#held = false;
-    return this.fd;
+  /** The caller closes it from now on. */
+  keep(): this {
+    this.#kept = true;
+    return this;
+  }
+
+  /** Once, by whoever keeps it. */
+  close(): void {
+    this.#libc.close(this.fd);
   }
 
   /** Closes it, unless somebody keeps it. */
   [Symbol.dispose](): void {
-    if (this.#held) closeSync(this.fd);
-    this.#held = false;
+    if (!this.#kept) this.keep().close();
   }
 }
 

@@ -2,7 +2,7 @@
  * Waits for any number of descriptors on one thread: one poll() at a time, on Node's pool, interrupted by an event descriptor when what is
  * waited for changes. Reads and writes are the watchers', on the main thread, and never wait.
  */
-import { closeSync, readSync, writeSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { viewOf } from '@remora/uapi';
 import type { Libc } from './libc.js';
 
@@ -122,7 +122,7 @@ export class Poller {
 
   #rest(): void {
     if (this.#waker === undefined) return;
-    closeSync(this.#waker);
+    this.#libc.close(this.#waker);
     this.#waker = undefined;
     process.off('exit', this.#atExit);
   }
