@@ -49,13 +49,18 @@ export function judgeTogether(workshop: Workshop, judges: readonly Judge[]): Pro
 async function replay(workshop: Workshop, recording: string): Promise<Judgement> {
   const file = shippedRecordings().find(each => basename(each) === `${recording}.trace.gz`);
   if (file === undefined) throw new Error(`no recording ${recording} is shipped`);
+  return replayOn(workshop, file);
+}
+
+/** Replays the recording `file`. @throws Error if the workshop's model does not load. */
+export async function replayOn(workshop: Workshop, file: string): Promise<Judgement> {
   const replayer = pathToFileURL(join(workshop.folder, 'tools/dist/replay/replay-file.js')).href;
   const script = `
     const { replayFile } = await import(${JSON.stringify(replayer)});
     const { compared, mismatches, differences } = await replayFile(${JSON.stringify(file)});
     console.log(JSON.stringify({ compared, mismatches, first: differences[0] }));`;
   const { stdout, stderr } = await child(workshop, ['--input-type=module', '--eval', script]);
-  if (stdout === '') throw new Error(`the replay of ${recording} ended early: ${stderr}`);
+  if (stdout === '') throw new Error(`the replay of ${basename(file)} ended early: ${stderr}`);
   const { compared, mismatches, first } = JSON.parse(stdout) as {
     compared: number;
     mismatches: number;

@@ -51,7 +51,7 @@ test('run vsva: the table tells the way from the guest to DMA, and all recording
   for (const call of calls) t.true(stdout.includes(call), call);
   t.regex(stdout, /FAULT 0x59/);
   t.regex(stdout, /REFUSED/);
-  t.is(stdout.match(/ 0 mismatches/g)?.length, 19);
+  t.is(stdout.match(/ 0 mismatches/g)?.length, 21);
 });
 
 test('run shadow: what the guest reports becomes MAP_DMA and UNMAP_DMA, and DMA follows', async t => {
@@ -181,4 +181,18 @@ test('help names the commands and the machines', async t => {
   t.is(exitCode, 0);
   for (const word of ['run', 'replay', 'info', 'walk', 'vsva', 'q35-testdev'])
     t.regex(stdout, new RegExp(`^ +${word} `, 'm'));
+});
+
+test('live --record: mistakes are told before anything is fetched or started', async t => {
+  await mistake(
+    t,
+    ['live', '--mode', 'all', '--record', 'boot.trace'],
+    /^--record: a recording is of one mode: --mode/,
+  );
+  await mistake(
+    t,
+    ['live', '--record', '/nowhere/boot.trace'],
+    /^--record: \/nowhere\/boot\.trace: no such file or folder$/,
+  );
+  await mistake(t, ['live', '--record', '/'], /^--record: \/ is there, and is no file$/);
 });
