@@ -1,3 +1,4 @@
+export * from '../leftovers/index.js';
 export * from './console.js';
 export * from './live-command.js';
 export * from './live-disk.js';
