@@ -1,6 +1,7 @@
 /** One client over a stream: messages out of bytes, the version first, replies in the order of commands, and no more than it reads. */
 import type { Duplex } from 'node:stream';
 import { Errno } from '@remora/core';
+import { viewOf } from '@remora/uapi';
 import { VfioPciIrq } from '@remora/uapi';
 import { type Agreed, negotiate } from './capabilities.js';
 import { EventLines } from './descriptors/event-lines.js';
@@ -8,6 +9,7 @@ import { MAX_MSG_FDS } from './descriptors/libc.js';
 import { type DescriptorStream, NOTHING_PASSED, type Passed, passesDescriptors } from './descriptors/passed.js';
 import type { ClientMemory } from './guest-memory.js';
 import { encodeCommand, encodeError, encodeReply, type Message } from './message.js';
+import { piece } from './piece.js';
 import { DmaAccess, HeaderFlag, HeaderType, VfioUserCommand } from './protocol.js';
 import type { ServedDevice } from './served-device.js';
 import { type Answer, Session } from './session.js';
@@ -74,8 +76,8 @@ export class Connection implements Disposable {
     // An MSI-X message goes to an address that only this server knows.
     if (own?.index === VfioPciIrq.MSIX) return false;
     if (this.#over || this.#agreed === undefined || this.#agreed.clientTakes < 4) return false;
-    const access = new Uint8Array(DmaAccess.size + 4);
-    const view = new DataView(access.buffer);
+    const access = piece(DmaAccess.size + 4);
+    const view = viewOf(access);
     DmaAccess.fields.address.set(view, hi, lo);
     DmaAccess.fields.count.set(view, 0, 4);
     view.setUint32(DmaAccess.size, data, true);

@@ -1,5 +1,6 @@
 /** One message on the wire: made, and taken apart. */
 import { viewOf } from '@remora/uapi';
+import { piece } from './piece.js';
 import { Header, HEADER_TYPE_MASK, HeaderFlag, HeaderType } from './protocol.js';
 
 const { fields } = Header;
@@ -38,8 +39,8 @@ export class Message {
 /** A command with the payload that `parts` make up, one after the other. */
 export function encodeCommand(id: number, command: number, flags: number, ...parts: readonly Uint8Array[]): Uint8Array {
   const size = parts.reduce((sum, part) => sum + part.length, Header.size);
-  const bytes = new Uint8Array(size);
-  Header.write(viewOf(bytes), { id, command, size, flags: HeaderType.COMMAND | flags });
+  const bytes = piece(size);
+  writeHeader(bytes, id, command, HeaderType.COMMAND | flags);
   let at: number = Header.size;
   for (const part of parts) {
     bytes.set(part, at);
@@ -50,12 +51,8 @@ export function encodeCommand(id: number, command: number, flags: number, ...par
 
 /** The reply to `to`. */
 export function encodeReply(to: Pick<Message, 'id' | 'command'>, payload: Uint8Array = NOTHING): Uint8Array {
-  const bytes = new Uint8Array(Header.size + payload.length);
-  const view = viewOf(bytes);
-  fields.id.set(view, to.id);
-  fields.command.set(view, to.command);
-  fields.size.set(view, bytes.length);
-  fields.flags.set(view, HeaderType.REPLY);
+  const bytes = piece(Header.size + payload.length);
+  writeHeader(bytes, to.id, to.command, HeaderType.REPLY);
   bytes.set(payload, Header.size);
   return bytes;
 }
@@ -65,4 +62,13 @@ export function encodeError(to: Pick<Message, 'id' | 'command'>, error: number):
   const { id, command } = to;
   const flags = HeaderType.REPLY | HeaderFlag.ERROR;
   return Header.encode({ id, command, size: Header.size, flags, error });
+}
+
+/** Fills in the header of the message that `bytes` are. */
+function writeHeader(bytes: Uint8Array, id: number, command: number, flags: number): void {
+  const view = viewOf(bytes);
+  fields.id.set(view, id);
+  fields.command.set(view, command);
+  fields.size.set(view, bytes.length);
+  fields.flags.set(view, flags);
 }

@@ -17,11 +17,12 @@ import {
   WriteMulti,
   WriteMultiOne,
 } from './protocol.js';
+import { piece } from './piece.js';
 import type { ServedDevice, ServedRegion } from './served-device.js';
 
 const NOTHING = new Uint8Array(0);
 
-/** The reply's payload, or a Linux error number. */
+/** The reply's payload, which may be a part of the command's, or a Linux error number. */
 export type Answer = Uint8Array | number;
 
 export interface SessionOptions {
@@ -156,7 +157,7 @@ export class Session {
     const offset = RegionAccess.fields.offset.number(view);
     const region = this.#inside(RegionAccess.fields.region.get(view), offset, count);
     if (region === undefined) return Errno.EINVAL;
-    const reply = new Uint8Array(RegionAccess.size + count);
+    const reply = piece(RegionAccess.size + count);
     reply.set(payload);
     region.read(offset, reply.subarray(RegionAccess.size));
     return reply;
@@ -170,7 +171,7 @@ export class Session {
     const region = this.#inside(RegionAccess.fields.region.get(view), offset, count);
     if (region === undefined || payload.length !== RegionAccess.size + count) return Errno.EINVAL;
     region.write(offset, payload.subarray(RegionAccess.size));
-    return payload.slice(0, RegionAccess.size);
+    return payload.subarray(0, RegionAccess.size);
   }
 
   /** Ends at the first write that cannot be; the reply counts those before it. */
