@@ -12,7 +12,7 @@ test('pieces are zero, as long as asked for, and share nothing, whatever was wri
     return bytes.fill(1 + (i % 255));
   });
   for (const [i, bytes] of given.entries()) {
-    t.is(bytes.length, lengths[i % lengths.length]);
+    t.is(bytes.length, lengths[i % lengths.length]!);
     t.is(bytes.byteOffset % 8, 0);
     t.true(
       bytes.every(byte => byte === 1 + (i % 255)),
