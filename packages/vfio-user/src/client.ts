@@ -4,7 +4,8 @@
  */
 import { createConnection } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { VfioIrqInfo, VfioIrqSet, VfioRegionInfo, viewOf } from '@remora/uapi';
+import { VfioIrqInfo, VfioIrqSet, VfioIrqSetFlag, VfioRegionInfo, viewOf } from '@remora/uapi';
+import { DescriptorSocket } from './descriptors/descriptor-socket.js';
 import { encodeCommand, type Message } from './message.js';
 import {
   DeviceInfo,
@@ -51,6 +52,8 @@ export interface DmaWindow {
   readonly size: bigint | number;
   readonly offset?: bigint | number;
   readonly flags?: number;
+  /** Of the file that it is in. */
+  readonly fd?: number;
 }
 
 export class VfioUserClient implements Disposable {
@@ -83,24 +86,36 @@ export class VfioUserClient implements Disposable {
   static async connect(path: string, capabilities?: object): Promise<VfioUserClient> {
     const socket = createConnection(path);
     await new Promise<void>((resolve, reject) => void socket.once('connect', resolve).once('error', reject));
-    const client = new VfioUserClient(socket);
+    return VfioUserClient.over(socket, capabilities);
+  }
+
+  /** Agrees on a version with the server at the other end of `stream`. */
+  static async over(stream: Duplex, capabilities?: object): Promise<VfioUserClient> {
+    const client = new VfioUserClient(stream);
     await client.version(capabilities);
     return client;
   }
 
-  /** Raw bytes. */
-  send(bytes: Uint8Array): void {
-    this.stream.write(bytes);
+  /** Raw bytes. @throws TypeError for descriptors that the stream cannot pass. */
+  send(bytes: Uint8Array, descriptors: readonly number[] = []): void {
+    if (descriptors.length === 0) this.stream.write(bytes);
+    else if (this.stream instanceof DescriptorSocket) this.stream.writeWith(bytes, descriptors);
+    else throw new TypeError('this stream passes no descriptors');
   }
 
-  /** One command; resolves to its reply, or to undefined if the connection ends first. */
-  request(command: number, payload: Uint8Array = new Uint8Array(0), flags = 0): Promise<ClientReply | undefined> {
+  /** One command; resolves to its reply, or to undefined if the connection ends first. `descriptors` stay open here. */
+  request(
+    command: number,
+    payload: Uint8Array = new Uint8Array(0),
+    flags = 0,
+    descriptors: readonly number[] = [],
+  ): Promise<ClientReply | undefined> {
     if (this.#over) return Promise.resolve(undefined);
     const id = this.#nextId;
     this.#nextId = (id % 0xffff) + 1;
     return new Promise(resolve => {
       this.#waiting.set(id, resolve);
-      this.send(encodeCommand(id, command, flags, payload));
+      this.send(encodeCommand(id, command, flags, payload), descriptors);
     });
   }
 
@@ -110,8 +125,8 @@ export class VfioUserClient implements Disposable {
   }
 
   /** The payload of the reply. @throws RemoteError for an error; Error if the connection ended. */
-  async ask(command: number, payload?: Uint8Array): Promise<Uint8Array> {
-    const reply = await this.request(command, payload);
+  async ask(command: number, payload?: Uint8Array, descriptors?: readonly number[]): Promise<Uint8Array> {
+    const reply = await this.request(command, payload, 0, descriptors);
     if (reply === undefined) throw new Error(`the connection ended at command ${command}`);
     if (reply.error !== 0) throw new RemoteError(command, reply.error);
     return reply.payload;
@@ -125,10 +140,10 @@ export class VfioUserClient implements Disposable {
     return (JSON.parse(json) as { capabilities: Record<string, unknown> }).capabilities;
   }
 
-  async dmaMap({ address, size, offset = address, flags }: DmaWindow): Promise<void> {
+  async dmaMap({ address, size, offset = address, flags, fd }: DmaWindow): Promise<void> {
     const both = DmaMapFlag.READABLE | DmaMapFlag.WRITEABLE;
     const map = DmaMap.encode({ argsz: DmaMap.size, flags: flags ?? both, offset, address, size });
-    await this.ask(VfioUserCommand.DMA_MAP, map);
+    await this.ask(VfioUserCommand.DMA_MAP, map, fd === undefined ? [] : [fd]);
   }
 
   async dmaUnmap(address: bigint | number, size: bigint | number, flags = 0): Promise<void> {
@@ -158,6 +173,19 @@ export class VfioUserClient implements Disposable {
     const argsz = VfioIrqSet.size + data.length;
     const request = concat(VfioIrqSet.encode({ argsz, flags, index, start, count }), data);
     await this.ask(VfioUserCommand.DEVICE_SET_IRQS, request);
+  }
+
+  /** Event descriptors for vectors from `start` on; with none of them, `count` vectors lose theirs. */
+  async setEvents(
+    action: number,
+    index: number,
+    start: number,
+    events: readonly number[],
+    count: number = events.length,
+  ): Promise<void> {
+    const flags = VfioIrqSetFlag.DATA_EVENTFD | action;
+    const request = VfioIrqSet.encode({ argsz: VfioIrqSet.size, flags, index, start, count });
+    await this.ask(VfioUserCommand.DEVICE_SET_IRQS, request, events);
   }
 
   async read(region: number, offset: number, count: number): Promise<Uint8Array> {

@@ -2,11 +2,13 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { Ledger, MemTx, type MmioOps, Ram, Region, VirtualClock } from '@remora/core';
 import { Command, Config, PciFunction } from '@remora/pci';
 import { VfioPciRegion } from '@remora/uapi';
 import { ServedBoard } from './board.js';
 import { VfioUserClient } from './client.js';
+import type { Descriptors } from './descriptors/index.js';
 import { DeviceServer } from './device-server.js';
 import { GuestMemory } from './guest-memory.js';
 import { routeInterrupts } from './interrupts.js';
@@ -19,7 +21,8 @@ export const BUFFER = 0x800;
 export const BUFFER_BYTES = 0x800;
 /** Registers of the device in the tests. */
 export const Reg = { ID: 0, ADDRESS: 8, LENGTH: 0x10, DOORBELL: 0x14, RESULT: 0x18, FAIL: 0x1c } as const;
-export const Doorbell = { FROM_MEMORY: 1, TO_MEMORY: 2, INTERRUPT: 3 } as const;
+/** ASSERT and RELEASE: the interrupt pin. */
+export const Doorbell = { FROM_MEMORY: 1, TO_MEMORY: 2, INTERRUPT: 3, ASSERT: 4, RELEASE: 5 } as const;
 export const ID = 0xfeed_0001;
 
 /** Copies between a buffer in its BAR and memory, and raises interrupts, when told; its other registers keep what they are given. */
@@ -29,9 +32,14 @@ export class Copier {
   readonly #buffer = new Uint8Array(BUFFER_BYTES);
   resets = 0;
 
-  constructor(options: { readonly msi?: number; readonly msix?: number; readonly pcie?: boolean } = {}) {
-    const { msi = 4, msix, pcie = false } = options;
-    this.fn = new PciFunction('copier', { vendor: VENDOR, device: 0x10, classCode: 0xff0000, pcie });
+  constructor(
+    options: { readonly msi?: number; readonly msix?: number; readonly pin?: number; readonly pcie?: boolean } = {},
+  ) {
+    const { msi = 4, msix, pin = 0, pcie = false } = options;
+    this.fn = new PciFunction('copier', {
+      ...{ vendor: VENDOR, device: 0x10, classCode: 0xff0000 },
+      ...{ interruptPin: pin, pcie },
+    });
     this.fn.addCapability(0x09, Uint8Array.of(4, 0));
     if (msix !== undefined) this.fn.enableMsix(msix, 4);
     if (msi > 0) this.fn.enableMsi(msi);
@@ -74,6 +82,10 @@ export class Copier {
       case Doorbell.INTERRUPT:
         this.fn.msi(doorbell >>> 8);
         return MemTx.OK;
+      case Doorbell.ASSERT:
+      case Doorbell.RELEASE:
+        this.fn.intx.set((doorbell & 0xff) === Doorbell.ASSERT);
+        return MemTx.OK;
       default:
         return 0xff;
     }
@@ -96,29 +108,35 @@ export class Rig implements AsyncDisposable {
   readonly file = join(this.folder, 'ram');
   readonly socket = join(this.folder, 'socket');
   readonly #open: Disposable[] = [];
+  /** Clients pass descriptors. */
+  readonly #descriptors: Descriptors | undefined;
 
-  constructor(device = new Copier(), before = pattern()) {
+  constructor(device = new Copier(), before = pattern(), descriptors?: Descriptors) {
     this.device = device;
+    this.#descriptors = descriptors;
     writeFileSync(this.file, before);
     const report = (text: string): unknown => this.reports.push(text);
-    this.memory = new GuestMemory({ file: this.file, report });
+    this.memory = new GuestMemory({ ...(descriptors === undefined ? { file: this.file } : {}), report });
     const services = { name: 'vm', ram: Ram.allocate(4096), clock: new VirtualClock(), ledger: new Ledger() };
-    this.board = new ServedBoard(services, this.memory);
+    this.board = new ServedBoard(services, this.memory, () => this.server.pinChanged());
+    const served = servedFunction('copier', device.fn, device, { descriptors: descriptors !== undefined });
+    this.server = new DeviceServer(served, { memory: this.memory, report });
     this.board.rootBus.plug(device.fn, 0x18);
-    this.server = new DeviceServer(servedFunction('copier', device.fn, device), { memory: this.memory, report });
     this.#open.push(routeInterrupts(this.board.messages, [{ from: device.fn, to: this.server }]), this.server);
   }
 
-  static async start(device?: Copier, before?: Uint8Array): Promise<Rig> {
-    const rig = new Rig(device, before);
-    rig.#open.push(await listen(rig.socket, stream => rig.server.accept(stream)));
+  static async start(device?: Copier, before?: Uint8Array, descriptors?: Descriptors): Promise<Rig> {
+    const rig = new Rig(device, before, descriptors);
+    const take = (stream: Duplex): void => rig.server.accept(stream);
+    rig.#open.push(await (descriptors?.listen(rig.socket, take) ?? listen(rig.socket, take)));
     return rig;
   }
 
   /** A client that has agreed on the version; the one before must be gone. */
   async connect(): Promise<VfioUserClient> {
     while (this.server.busy) await new Promise(resolve => setImmediate(resolve));
-    return VfioUserClient.connect(this.socket);
+    if (this.#descriptors === undefined) return VfioUserClient.connect(this.socket);
+    return VfioUserClient.over(this.#descriptors.connect(this.socket), { max_msg_fds: 16, write_multiple: true });
   }
 
   /** What the file has at `offset`. */

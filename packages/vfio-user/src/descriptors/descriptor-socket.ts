@@ -24,8 +24,8 @@ export class DescriptorSocket extends Duplex implements DescriptorStream {
   readonly #watch: Watch;
   readonly #boundaries = new Boundaries();
   readonly #arrivals: Arrival[] = [];
-  /** For the next write. */
-  #attached: readonly number[] = [];
+  /** What goes with a chunk that is to be written. */
+  readonly #attached = new WeakMap<Uint8Array, readonly number[]>();
   #position = 0;
   #reading = false;
   #sending: Sending | undefined;
@@ -38,9 +38,12 @@ export class DescriptorSocket extends Duplex implements DescriptorStream {
     this.#watch = system.poller.watch(fd, events => this.#ready(events));
   }
 
-  /** Descriptors go with the next write, which takes place at once if the socket takes it; the caller closes them after it. */
-  attach(descriptors: readonly number[]): void {
-    this.#attached = descriptors;
+  /** Writes `bytes`; `descriptors` go with the first of them. They are the caller's, who closes them when they were sent. */
+  writeWith(bytes: Uint8Array, descriptors: readonly number[]): void {
+    // A Buffer is written as it is, not as another one.
+    const chunk = Buffer.from(bytes);
+    this.#attached.set(chunk, descriptors);
+    this.write(chunk);
   }
 
   takePassed(position: number): Passed {
@@ -59,8 +62,7 @@ export class DescriptorSocket extends Duplex implements DescriptorStream {
   }
 
   override _write(chunk: Uint8Array, _encoding: string, done: (failure?: Error | null) => void): void {
-    this.#sending = { bytes: chunk, descriptors: this.#attached, done };
-    this.#attached = [];
+    this.#sending = { bytes: chunk, descriptors: this.#attached.get(chunk) ?? [], done };
     this.#send();
   }
 
