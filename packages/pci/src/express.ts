@@ -6,6 +6,8 @@ import { Capability, ExpressType } from './registers.js';
 export interface ExpressOptions {
   /** Port number, for root and downstream ports. */
   readonly port?: number;
+  /** It sends a TLP prefix, as a function with PASIDs does: software looks for that before it enables them (PCIe 7.5.3.15). */
+  readonly endToEndPrefixes?: boolean;
 }
 
 /** 2.5 GT/s, one lane: what a virtual link claims. */
@@ -32,6 +34,8 @@ export function addExpress(fn: PciFunction, type: ExpressType, options: ExpressO
     port: options.port ?? 0,
     currentSpeed: link ? LINK.speed : 0,
     currentWidth: link ? LINK.width : 0,
+    endToEndPrefixes: options.endToEndPrefixes === true ? 1 : 0,
+    maxEndToEndPrefixes: options.endToEndPrefixes === true ? 1 : 0,
   });
   const writable = ExpressLayout.encode({
     controlErrors: 0xf,

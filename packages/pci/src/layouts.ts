@@ -65,6 +65,9 @@ export const ExpressLayout = record('pci.express', 'PCIe 7.5.3', 60, {
   port: bits(127, 120),
   currentSpeed: bits(147, 144),
   currentWidth: bits(153, 148),
+  /** Device Capabilities 2: TLP prefixes pass from end to end, as requests with PASID have them; and how many. */
+  endToEndPrefixes: bit(309),
+  maxEndToEndPrefixes: bits(311, 310),
 });
 
 /** PASID extended capability. */

@@ -58,7 +58,7 @@ export class Dsa implements Device {
       classCode: CLASS,
       pcie: true,
     });
-    this.fn.enableExpress(ExpressType.INTEGRATED_ENDPOINT);
+    this.fn.enableExpress(ExpressType.INTEGRATED_ENDPOINT, { endToEndPrefixes: config.pasid });
     this.fn.enableMsix(config['work-queues'] + 1, MSIX_BAR);
     const pasidAt = config.pasid ? this.fn.enablePasid(PASID_BITS, { privileged: true }) : undefined;
     if (config.ats) {
