@@ -8,11 +8,13 @@ import type { ExecutionContext } from 'ava';
 import { type UnitFactory, vtdConfig, type VtdConfig, type VtdEnvironment, VtdUnit } from '@hw/intel-iommu';
 import {
   FrameAllocator,
+  legacyContext,
   MemoryMappedRegisters,
   PageTable,
   VtdDriver,
   type VtdDriverOptions,
 } from '@hw/intel-iommu/driver';
+import { Granularity } from '@hw/intel-iommu/spec';
 import { hiOf, loOf, type Wide } from '@remora/bits';
 import { Access, AddressSpace, NO_PASID, Ram, Region, Translation } from '@remora/core';
 import { RemappedInterrupt } from '@remora/iommu';
@@ -24,6 +26,11 @@ const TABLES_END = 0x2000;
 export const REGISTERS = 0xfed9_0000;
 /** Device 00:03.0. */
 export const DEVICE = 0x18;
+
+const DOMAIN = 5;
+const { READ, WRITE, READ_WRITE } = Access;
+/** Where the units' own messages go. */
+export const MESSAGE = { hi: 0, lo: 0xfee0_1000 | 0, data: 0x4041 };
 
 export const ordinary: UnitFactory = (...parameters) => new VtdUnit(...parameters);
 
@@ -121,4 +128,32 @@ export class RecordedGuest {
 export function recordedLines(path: string): string[] {
   const bytes = readFileSync(path);
   return (path.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('latin1').trimEnd().split('\n');
+}
+
+/** Maps, unmaps, faults, resets: what a driver of legacy mode does. */
+export async function legacyGuest(t: ExecutionContext, options: RecordedGuestOptions = {}): Promise<RecordedGuest> {
+  const guest = await RecordedGuest.start(t, options);
+  t.is(guest.request(0x1_2345), 0x1_2345n);
+  for (let boot = 0; boot < 2; boot++) {
+    const driver = guest.drive();
+    const table = guest.table('second');
+    driver.start(MESSAGE, () => driver.attach(DEVICE, legacyContext(table, DOMAIN)));
+    table.map(0x40000, 0x3100, 8, READ_WRITE);
+    table.map(0x41000, 0x3200, 1, READ);
+    for (const page of [0, 3, 7, 3]) guest.request(0x4000_0010 + page * 0x1000, WRITE);
+    guest.request(0x4000_0010, 0);
+    guest.request(0x4100_0ff8, WRITE);
+    driver.handleFaults();
+    table.unmap(0x40000, 8);
+    guest.request(0x4000_0010, WRITE);
+    driver.iotlbInvalidate(Granularity.PAGE, DOMAIN, { hi: 0, lo: 0x4000_0000, addressMask: 3 });
+    guest.request(0x4000_0010, WRITE);
+    driver.handleFaults();
+    // The same tables say something else now.
+    table.map(0x40000, 0x3300, 8, READ_WRITE);
+    guest.request(0x4000_0010, WRITE);
+    driver.stop();
+    guest.unit.reset();
+  }
+  return guest;
 }

@@ -44,6 +44,7 @@ export class RecordingFile implements Disposable {
 
   /** All lines have come. @throws LiveError if they could not all be written. */
   finish(): void {
+    if (this.#fd === undefined) return;
     this.#flush();
     if (this.#failure !== undefined) throw this.#failure;
     this.#close();
