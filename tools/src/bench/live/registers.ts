@@ -4,6 +4,7 @@
  */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ConfigError } from '@remora/core';
 import eduPlugin from '@hw/edu/plugin';
 import { cacheFolder } from '../../live/peers/cache-folder.js';
 import { cachedQemu } from '../../live/peers/peers.js';
@@ -22,7 +23,7 @@ const ROUNDS = 7;
 export const LIVE_REGISTERS = { title: TITLE, compare: compareRegisters };
 
 /** Device numbers on the root bus. */
-const SLOTS = { ours: 4, waiting: 5, c: 6, cWaiting: 7, qemu: 8 } as const;
+const SLOTS = { ours: 4, waiting: 5, c: 6, cWaiting: 7, qemu: 8, passed: 9 } as const;
 type Device = keyof typeof SLOTS;
 /** For QEMU: each write is answered before the guest goes on. */
 const WAITS = { 'x-no-posted-writes': true };
@@ -44,6 +45,7 @@ const LOOPS: readonly Loop[] = [
     shift: 13,
     device: 'ours',
     peers: [
+      { device: 'passed', name: 'Remora, koffi', target: 2 },
       { device: 'c', name: 'C server', target: 2 },
       { device: 'qemu', name: 'QEMU', target: 200 },
     ],
@@ -54,6 +56,7 @@ const LOOPS: readonly Loop[] = [
     shift: 16,
     device: 'ours',
     peers: [
+      { device: 'passed', name: 'Remora, koffi', target: 2 },
       { device: 'c', name: 'C server', target: 2 },
       { device: 'qemu', name: 'QEMU', target: 10 },
     ],
@@ -89,23 +92,40 @@ async function measure(qemu: readonly string[], folder: string, rounds: number):
   const image = join(folder, 'image');
   const socket = (device: Device): string => join(folder, device);
   writeFileSync(image, loopImage());
-  const ours = ['ours', 'waiting'] as const;
-  const devices = ours.map(id => `edu,id=${id},addr=${SLOTS[id]}`);
-  using served = new ServedMachine({ plugins: [eduPlugin], devices, memory });
   using open = new Opened();
-  for (const id of ours) open.add(await served.listen(id, socket(id)));
+  const skipped: string[] = [];
+  const served: Device[] = [];
+  const serve = async (ids: readonly Device[], how: { memory: string } | { descriptors: true }): Promise<void> => {
+    const devices = ids.map(id => `edu,id=${id},addr=${SLOTS[id]}`);
+    const machine = new ServedMachine({ plugins: [eduPlugin], devices, ...how });
+    open.add(machine);
+    for (const id of ids) open.add(await machine.listen(id, socket(id)));
+    served.push(...ids);
+  };
+  await serve(['ours', 'waiting'], { memory });
+  try {
+    await serve(['passed'], { descriptors: true });
+  } catch (failure) {
+    if (!(failure instanceof ConfigError)) throw failure;
+    skipped.push(`${TITLE}: Remora with descriptors: ${failure.message}`);
+  }
   const program = compilePeer('vfio-user', folder);
-  const inC = 'missing' in program ? [] : (['c', 'cWaiting'] as const);
-  for (const id of inC) open.add(await Peer.start('C server', (program as { path: string }).path, [socket(id)]));
+  if ('missing' in program) skipped.push(`${TITLE}: C server: ${program.missing}`);
+  else {
+    for (const id of ['c', 'cWaiting'] as const) {
+      open.add(await Peer.start('C server', program.path, [socket(id)]));
+      served.push(id);
+    }
+  }
   await using vm = new BenchVm(qemu, memory, [
     ...['-kernel', image, '-device', `edu,addr=${SLOTS.qemu}`],
-    ...[...ours, ...inC].flatMap(id => servedDevice(socket(id), SLOTS[id], /aiting/.test(id) ? WAITS : {})),
+    ...served.flatMap(id => servedDevice(socket(id), SLOTS[id], /aiting/.test(id) ? WAITS : {})),
   ]);
   await vm.bytes(1);
   const rows: Row[] = [];
   const notes: string[] = [];
   for (const { title, device, direction, shift, peers } of LOOPS) {
-    const there = peers.filter(peer => peer.device === 'qemu' || inC.length > 0);
+    const there = peers.filter(peer => peer.device === 'qemu' || served.includes(peer.device));
     const times = await byTurns(rounds, [device, ...there.map(peer => peer.device)], async each => {
       const start = performance.now();
       vm.send(Uint8Array.of(SLOTS[each] | direction, shift));
@@ -116,5 +136,5 @@ async function measure(qemu: readonly string[], folder: string, rounds: number):
       rows.push(ratioRow(title, name, target, times[0]!, times[index + 1]!));
     notes.push(timesNote(title, 'us', ['Remora', ...there.map(({ name }) => name)], times));
   }
-  return { rows, skipped: 'missing' in program ? [`${TITLE}: C server: ${program.missing}`] : [], notes };
+  return { rows, skipped, notes };
 }
