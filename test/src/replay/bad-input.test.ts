@@ -132,6 +132,25 @@ test('a width that the recorded version does not have', async t => {
   await refused(t, await textFile(t, lines), /:1: recorded options\.aw-bits: 57 is not one of 39, 48/);
 });
 
+const OWN = '# vtd-trace 1 remora 0.1.0 cap=80d2008c222f0606 ecap=0000000000000f42 aw=48 cm=0 sm=0 flts=0 pasid=0';
+
+test("options that this project's unit does not have, or whose capabilities are others", async t => {
+  for (const [options, problem] of [
+    ['speed=7', /:2: recorded options\.speed: /],
+    ['aw-bits=50', /:2: recorded options\.aw-bits: "50" is not one of 39, 48, 57/],
+    ['intremap=on', /:1: expected ecap=0000000000f00f4a, which the recorded options give, found ecap=0000000000000f42/],
+  ] as const)
+    await refused(t, await textFile(t, [OWN, `# cmd a test -device intel-iommu,${options}`, '# end']), problem);
+});
+
+test("a header that names nobody's unit", async t => {
+  await refused(
+    t,
+    await textFile(t, [OWN.replace('remora', 'bochs'), '# end']),
+    /:1: expected "# vtd-trace 1 qemu\|remora VERSION /,
+  );
+});
+
 test('no file, and an unknown option', async t => {
   t.deepEqual(await run(), {
     code: 2,

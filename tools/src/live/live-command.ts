@@ -1,5 +1,5 @@
 /** `remora live`: Linux, unmodified, on this project's devices. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import type { CommandStreams } from '../replay/replay-command.js';
@@ -7,6 +7,7 @@ import { type LiveResult, liveRun } from './live-run.js';
 import { type LiveMode, MODES } from './modes.js';
 import { cacheFolder } from './peers/cache-folder.js';
 import { LiveError } from './peers/live-error.js';
+import { makeFolder } from './peers/make-folder.js';
 import { type FetchReport, findPeers } from './peers/peers.js';
 import { liveRecorder } from './recorder/live-recorder.js';
 import { RecordingFile } from './recorder/recording-file.js';
@@ -32,6 +33,17 @@ export interface LiveOptions {
 
 /** Returns the exit code: 0 if every boot was as it should be, else 1. @throws LiveError, and ConfigError from a model that cannot be. */
 export async function runLive(options: LiveOptions, streams: CommandStreams): Promise<number> {
+  try {
+    return await run(options, streams);
+  } catch (failure) {
+    // Of the file system: it says which file, and why.
+    const { code, syscall, message } = failure as NodeJS.ErrnoException;
+    if (code === undefined || syscall === undefined) throw failure;
+    throw new LiveError(message, { cause: failure });
+  }
+}
+
+async function run(options: LiveOptions, streams: CommandStreams): Promise<number> {
   const modes = MODES.filter(({ name }) => options.mode === 'all' || options.mode === name);
   if (modes.length === 0)
     throw new LiveError(
@@ -40,6 +52,7 @@ export async function runLive(options: LiveOptions, streams: CommandStreams): Pr
   const { kernel, update, mirror, record } = options;
   if (record !== undefined && modes.length > 1)
     throw new LiveError('--record: a recording is of one mode: --mode names it');
+  if (options.keep !== undefined) makeFolder(options.keep, '--keep');
   using file = record === undefined ? undefined : new RecordingFile(record);
   const peers = await withBar(streams, report =>
     findPeers({ folder: cacheFolder(), kernel, flavour: 'cloud', ...definedOf({ update, mirror }) }, report),
@@ -58,6 +71,7 @@ export async function runLive(options: LiveOptions, streams: CommandStreams): Pr
     const cutOff = recorder?.end();
     file?.finish();
     if (cutOff !== undefined) complain(`${file!.path}: the recording was cut off: ${cutOff}`);
+    else if (file !== undefined) say(`  recorded: remora replay ${file.path}\n`);
     failed ||= cutOff !== undefined || result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
   }
   return failed ? 1 : 0;
@@ -92,7 +106,6 @@ async function withBar<T>({ stderr }: CommandStreams, work: (report: FetchReport
 }
 
 function keepConsole(folder: string, { mode, console }: LiveResult): void {
-  mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${mode.name}.console`), console.map(line => `${line}\n`).join(''));
 }
 

@@ -51,11 +51,12 @@ export function optionsOf(config: VtdConfig): Record<string, string> {
 }
 
 function configOf(file: string, header: TraceHeader): VtdConfig {
-  const options = header.recorder === 'remora' ? Object.fromEntries(header.options) : optionsOfQemu(header);
+  const own = header.recorder === 'remora';
+  const options = own ? Object.fromEntries(header.options) : optionsOfQemu(header);
   try {
     return vtdConfig(options, 'recorded options');
   } catch (error) {
-    if (error instanceof ConfigError) throw new TraceError(file, 1, error.message, { cause: error });
+    if (error instanceof ConfigError) throw new TraceError(file, own ? 2 : 1, error.message, { cause: error });
     throw error;
   }
 }

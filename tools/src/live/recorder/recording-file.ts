@@ -1,32 +1,35 @@
-import { closeSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { appendFileSync, renameSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { fileProblem } from '../../cli/file-problem.js';
+import { folderWithUs } from '../../leftovers/index.js';
 import { LiveError } from '../peers/live-error.js';
 
 /** Characters that are kept until they are written together. */
 const CHUNK = 2 ** 20;
 
 /**
- * The file of a recording, gzipped if its name ends in `.gz`: written as lines come, in a file beside it, and in its place when it is
- * complete. An older file stays there until then.
+ * The file of a recording, gzipped if its name ends in `.gz`: written as lines come, in a folder beside it, and in its place when it is
+ * complete. An older file stays there until then; of one that is never complete nothing is left.
  */
 export class RecordingFile implements Disposable {
   readonly path: string;
+  readonly #folder: ReturnType<typeof folderWithUs>;
   readonly #part: string;
   readonly #gzipped: boolean;
-  #fd: number | undefined;
   #lines: string[] = [];
   #length = 0;
+  #finished = false;
   #failure: LiveError | undefined;
 
   /** @throws LiveError if it cannot be written. */
   constructor(path: string) {
     this.path = path;
-    this.#part = `${path}.part`;
     this.#gzipped = path.endsWith('.gz');
     const older = this.#told(() => statSync(path, { throwIfNoEntry: false }));
     if (older?.isFile() === false) throw new LiveError(`--record: ${path} is there, and is no file`);
-    this.#fd = this.#told(() => openSync(this.#part, 'w'));
+    this.#folder = this.#told(() => folderWithUs(`${basename(path)}.`, dirname(path)));
+    this.#part = join(this.#folder.path, 'part');
   }
 
   /** One line. What goes wrong is told when the recording is put in its place: the machine that is recorded goes on. */
@@ -42,38 +45,29 @@ export class RecordingFile implements Disposable {
     }
   }
 
-  /** All lines have come. @throws LiveError if they could not all be written. */
+  /** All lines have come; what comes later is not written. @throws LiveError if they could not all be written. */
   finish(): void {
-    if (this.#fd === undefined) return;
+    if (this.#finished) return;
     this.#flush();
     if (this.#failure !== undefined) throw this.#failure;
-    this.#close();
+    this.#finished = true;
     this.#told(() => renameSync(this.#part, this.path));
+    this.#folder[Symbol.dispose]();
   }
 
-  /** Without finish, nothing is left. */
   [Symbol.dispose](): void {
-    if (this.#fd === undefined) return;
-    this.#close();
-    rmSync(this.#part, { force: true });
+    this.#finished = true;
+    this.#folder[Symbol.dispose]();
   }
 
   #flush(): void {
     const text = this.#lines.map(line => `${line}\n`).join('');
     this.#lines = [];
     this.#length = 0;
-    if (text === '' || this.#failure !== undefined || this.#fd === undefined) return;
+    if (this.#failure !== undefined || this.#finished) return;
     // Several gzipped pieces, one after the other, are a gzipped file.
-    const bytes = this.#gzipped ? gzipSync(text) : Buffer.from(text);
-    const fd = this.#fd;
-    this.#told(() => {
-      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
-    });
-  }
-
-  #close(): void {
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
+    const bytes = this.#gzipped ? gzipSync(text) : text;
+    this.#told(() => appendFileSync(this.#part, bytes));
   }
 
   #told<T>(act: () => T): T {
