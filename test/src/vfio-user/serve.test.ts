@@ -1,19 +1,22 @@
 // `remora serve` as a person starts it: what it prints, whom it serves, how it ends, and what it says of mistakes.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Descriptors } from '@remora/vfio-user';
 import { VfioUserClient } from '@remora/vfio-user/client';
 import { IDENTIFICATION, Reg } from '@hw/edu';
 import test, { type ExecutionContext } from 'ava';
+import { koffiMissing } from './koffi.js';
 
 const REMORA = fileURLToPath(new URL('../../../tools/bin/remora.js', import.meta.url));
 const TUTORIAL = fileURLToPath(new URL('../../../docs/tutorials/device-in-a-real-guest.md', import.meta.url));
 /** Where people work in a clone. */
 const MY_VMS = fileURLToPath(new URL('../../../my-vms/', import.meta.url));
 const CONFIG = 7;
+const MSIX = 2;
 
 interface Ended {
   readonly code: number | null;
@@ -26,8 +29,9 @@ class Serving {
   stdout = '';
   stderr = '';
 
-  constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, [REMORA, 'serve', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  /** `node`: options of Node's. */
+  constructor(args: readonly string[], node: readonly string[] = []) {
+    this.#child = spawn(process.execPath, [...node, REMORA, 'serve', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout!.on('data', (chunk: Buffer) => (this.stdout += chunk.toString()));
     this.#child.stderr!.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
   }
@@ -114,6 +118,90 @@ test('several devices in a folder, each on its socket; without memory that is sa
   const { code, stderr } = await both.end();
   t.is(code, 0);
   t.is(stderr, 'remora: no --memory: what a device reads or writes in memory is refused\n');
+});
+
+const noKoffi = koffiMissing();
+const withKoffi = noKoffi === undefined ? test : test.skip;
+const because = noKoffi === undefined ? '' : ` (skipped: ${noKoffi})`;
+
+/** What QEMU passes: its guest's memory. Returns what the device copied from its beginning to `to`. */
+async function copied(t: ExecutionContext, socket: string, memory: string, to: number): Promise<string> {
+  using client = await VfioUserClient.over(new Descriptors().connect(socket), { max_msg_fds: 8 });
+  const fd = openSync(memory, 'r+');
+  t.teardown(() => closeSync(fd));
+  await client.write(CONFIG, 4, Uint8Array.of(6, 0));
+  await client.dmaMap({ address: 0x10_0000, size: 0x2000, offset: 0, fd });
+  const quad = (value: number): Uint8Array => new Uint8Array(BigUint64Array.of(BigInt(value)).buffer);
+  for (const [source, target, command] of [
+    [0x10_0000, 0x4_0000, 1],
+    [0x4_0000, 0x10_0000 + to, 3],
+  ] as const) {
+    await client.write(0, Reg.DMA_SRC, quad(source));
+    await client.write(0, Reg.DMA_DST, quad(target));
+    await client.write(0, Reg.DMA_COUNT, quad(12));
+    await client.write(0, Reg.DMA_CMD, quad(command));
+    while (((await client.read(0, Reg.DMA_CMD, 8))[0]! & 1) !== 0) await new Promise(resolve => setTimeout(resolve, 5));
+  }
+  return readFileSync(memory).toString('latin1', to, to + 12);
+}
+
+withKoffi(`--fds: memory comes with the client, and no file needs to be named${because}`, async t => {
+  const at = folder(t);
+  const [socket, memory] = [join(at, 'edu.sock'), join(at, 'ram')];
+  writeFileSync(memory, 'guest memory'.padEnd(0x2000, '\0'));
+  const edu = serving(t, 'edu', '--socket', socket, '--fds');
+  await edu.ready();
+  t.is(await copied(t, socket, memory, 0x1000), 'guest memory');
+  const { code, stdout, stderr } = await edu.end();
+  t.deepEqual([code, stderr], [0, '']);
+  t.true(stdout.includes('-machine q35,memory-backend=ram -m 512M'));
+  t.true(stdout.includes('-object memory-backend-memfd,id=ram,size=512M,share=on'));
+  t.false(existsSync(socket));
+});
+
+withKoffi(`a device that needs descriptors gets them, beside one that does not${because}`, async t => {
+  const at = folder(t);
+  const memory = join(at, 'ram');
+  writeFileSync(memory, 'guest memory'.padEnd(0x2000, '\0'));
+  const both = serving(t, 'nvme,msi=false', 'edu', '--socket', at, '--memory', memory);
+  await both.ready();
+  using disk = await VfioUserClient.over(new Descriptors().connect(join(at, 'nvme.sock')));
+  t.is((await disk.irqInfo(MSIX)).count, 65);
+  using edu = await VfioUserClient.connect(join(at, 'edu.sock'));
+  t.is((await edu.irqInfo(MSIX)).count, 0);
+  const { code, stderr } = await both.end();
+  t.is(code, 0);
+  t.regex(stderr, /^(remora: .*: the client is lost: .*\n)*$/);
+});
+
+test('without koffi: what needs it says so, and everything else is as it is', async t => {
+  const at = folder(t);
+  const without = join(at, 'without.cjs');
+  const absent = `Object.assign(new Error('Cannot find module'), { code: 'MODULE_NOT_FOUND' })`;
+  writeFileSync(
+    without,
+    `const Module = require('node:module');
+    const load = Module._load;
+    Module._load = (name, ...more) => { if (name === 'koffi') throw ${absent}; return load(name, ...more); };`,
+  );
+  const start = (...args: string[]): Serving => {
+    const started = new Serving(args, ['--require', without]);
+    t.teardown(() => started.end());
+    return started;
+  };
+  for (const [device, needs] of [
+    ['nvme,msi=false', 'devices[0]: MSI-X, which takes event descriptors,'],
+    ['nvme,msi=false,msix=false', 'devices[0]: INTx, which takes event descriptors,'],
+    ['edu', 'descriptors: to be passed descriptors'],
+  ] as const) {
+    const fds = device === 'edu' ? ['--fds'] : [];
+    const { code, stderr } = await start(device, '--socket', join(at, 's'), ...fds).ended();
+    t.is(code, 2);
+    t.is(stderr, `remora: ${needs} needs koffi, which is not installed here: npm install koffi\n`);
+  }
+  const nvme = start('nvme', '--socket', join(at, 's'), '--memory', join(at, 'ram'));
+  await nvme.ready();
+  t.is((await nvme.end()).code, 0);
 });
 
 test("a person's own device, from a TypeScript file: that of the tutorial", async t => {
