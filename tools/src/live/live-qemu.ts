@@ -8,7 +8,9 @@ import { SLOTS } from './live-model.js';
 import type { LiveMode } from './modes.js';
 import type { Peers } from './peers/peers.js';
 
-const MEMORY = '256M';
+/** Of the guest, in bytes. */
+export const MEMORY_BYTES = 2 ** 28;
+const MIB = 2 ** 20;
 
 /** What a guest boots; without it the firmware runs, and nothing else. */
 export interface LiveBoot {
@@ -41,12 +43,8 @@ export class LiveQemu implements AsyncDisposable {
     const args = [
       ...first,
       ...['-machine', 'q35,memory-backend=ram', '-accel', 'tcg', '-cpu', 'max', '-smp', String(mode.cpus)],
-      ...[
-        '-m',
-        MEMORY,
-        '-object',
-        `memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${comma(files.memory)}`,
-      ],
+      ...['-m', `${MEMORY_BYTES / MIB}M`, '-object'],
+      `memory-backend-file,id=ram,size=${MEMORY_BYTES},share=on,mem-path=${comma(files.memory)}`,
       ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-serial', 'chardev:console'],
       ...['-chardev', `file,id=console,path=${comma(files.console)}`],
       ...(mode.boots > 1 ? [] : ['-no-reboot']),
@@ -75,7 +73,8 @@ export class LiveQemu implements AsyncDisposable {
 
   /** What QEMU itself said last. */
   get complaint(): string {
-    return this.#errors.trim().split('\n').at(-1) || 'it said nothing';
+    const { signalCode } = this.#child;
+    return this.#errors.trim().split('\n').at(-1) || (signalCode === null ? 'it said nothing' : `by ${signalCode}`);
   }
 
   /**

@@ -1,5 +1,5 @@
 /** One live run: firmware finds a place for the unit, Linux boots, both sides are asked. */
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { folderWithUs } from '../leftovers/index.js';
@@ -7,7 +7,7 @@ import { type BootReport, bootReports } from './console.js';
 import { buildInitramfs } from './initramfs.js';
 import { type DiskReport, diskReport } from './live-disk.js';
 import { LiveModel, type UnitsAround } from './live-model.js';
-import { type LiveFiles, LiveQemu } from './live-qemu.js';
+import { type LiveFiles, LiveQemu, MEMORY_BYTES } from './live-qemu.js';
 import type { LiveMode } from './modes.js';
 import type { UnitAccount } from './observed-unit.js';
 import { LiveError } from './peers/live-error.js';
@@ -47,7 +47,7 @@ export async function liveRun(
 ): Promise<LiveResult> {
   const start = performance.now();
   using work = folderWithUs('remora-live-');
-  using fast = folderWithUs('remora-live-', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
+  using fast = folderWithUs('remora-live-', placeOfMemory());
   const folder = work.path;
   const files = { memory: join(fast.path, 'memory'), console: join(folder, 'console') };
   // That a QEMU goes when it is told to go is no news.
@@ -89,6 +89,17 @@ export async function liveRun(
     return { report: found, account, checks: verdict(mode, model.addresses, found, account, disk, silent) };
   });
   return { mode, seconds: (performance.now() - start) / 1000, boots, console };
+}
+
+/** Shared memory, if it is there and has room: a guest whose memory runs out of it is killed. */
+function placeOfMemory(): string {
+  try {
+    const { bavail, bsize } = statfsSync(SHARED_MEMORY);
+    if (bavail * bsize >= 2 * MEMORY_BYTES) return SHARED_MEMORY;
+  } catch {
+    // It is not there.
+  }
+  return tmpdir();
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { spawnWithUs } from '../../leftovers/index.js';
 import { LiveError } from './live-error.js';
+import { makeFolder } from './make-folder.js';
 
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const NEEDED = ['apt-get', 'apt-cache', 'dpkg-deb'];
@@ -27,16 +28,17 @@ export class Apt {
   readonly #environment: NodeJS.ProcessEnv;
 
   /** @throws LiveError where there is no apt, no key ring, or no mirror is known. */
-  constructor(folder: string, suites: readonly string[], mirror: string = machineMirror()) {
+  constructor(folder: string, suites: readonly string[], mirror?: string) {
     for (const program of NEEDED) {
       if (spawnSync(program, ['--version']).error !== undefined)
         throw new LiveError(`${program} is not there: packages are fetched by Debian's apt`);
     }
     if (!existsSync(KEYRING)) throw new LiveError("Debian's keys are not there: install debian-archive-keyring");
+    const site = mirror ?? machineMirror();
     this.#folder = folder;
-    for (const each of ['lists/partial', 'archives/partial']) mkdirSync(join(folder, each), { recursive: true });
+    for (const each of ['lists/partial', 'archives/partial']) makeFolder(join(folder, each), 'the cache folder');
     const configuration = join(folder, 'apt.conf');
-    this.#write('sources.list', suites.map(suite => `deb [signed-by=${KEYRING}] ${mirror} ${suite} main\n`).join(''));
+    this.#write('sources.list', suites.map(suite => `deb [signed-by=${KEYRING}] ${site} ${suite} main\n`).join(''));
     // No package counts as installed: what is fetched is complete.
     this.#write('status', '');
     this.#write('apt.conf', settings(folder));

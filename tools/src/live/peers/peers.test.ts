@@ -23,7 +23,14 @@ function options(cache: { path: string }, more: Partial<PeerOptions> = {}): Peer
   return { folder: cache.path, kernel: '6.1', flavour: 'cloud', mirror: NO_MIRROR, ...more };
 }
 
-const TOOLS = ['qemu_11.1.3+ds-1/usr/bin/qemu-system-x86_64', 'busybox_1.37.0-6/usr/bin/busybox'];
+const QEMU = 'qemu_11.1.3+ds-1/usr';
+const TOOLS = [
+  `${QEMU}/bin/qemu-system-x86_64`,
+  `${QEMU}/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2`,
+  `${QEMU}/share/qemu/bios-256k.bin`,
+  `${QEMU}/share/seabios/bios.bin`,
+  'busybox_1.37.0-6/usr/bin/busybox',
+];
 const LINUX_6_1 = [
   'linux-image-6.1.0-9-cloud-amd64_6.1.170-1/boot/vmlinuz-6.1.0-9-cloud-amd64',
   'linux-image-6.1.0-9-cloud-amd64_6.1.170-1/lib/modules/6.1.0-9-cloud-amd64/modules.dep',
@@ -77,11 +84,28 @@ test('what is missing and cannot be fetched is said, and nothing half done is le
 });
 
 test('a damaged cache says what to remove', async t => {
-  using cache = cacheWith(...TOOLS, 'linux-image-6.1.0-50-cloud-amd64_6.1.176-1/boot/config');
-  await t.throwsAsync(
-    findPeers(options(cache), () => undefined),
-    { instanceOf: LiveError, message: /linux-image-6\.1\.0-50-cloud-amd64_6\.1\.176-1 has no .*: remove the folder/ },
-  );
+  const kernel = 'linux-image-6.1.0-50-cloud-amd64_6.1.176-1';
+  for (const [files, damaged] of [
+    [[...TOOLS, `${kernel}/boot/config`], kernel],
+    [[...TOOLS.slice(1), ...LINUX_6_1], 'qemu_11.1.3+ds-1'],
+  ] as const) {
+    using cache = cacheWith(...files);
+    const failure = await t.throwsAsync(
+      findPeers(options(cache), () => undefined),
+      { instanceOf: LiveError },
+    );
+    t.true(failure.message.startsWith(`${join(cache.path, damaged)} has no `), failure.message);
+    t.true(failure.message.endsWith(': remove the folder, it is fetched again'), failure.message);
+  }
+});
+
+test('what cannot be the cache folder is named', async t => {
+  using cache = cacheWith('file');
+  for (const folder of [join(cache.path, 'file'), join(cache.path, 'file/below'), '/proc/nowhere/below'])
+    await t.throwsAsync(
+      findPeers({ ...options(cache), folder }, () => undefined),
+      { instanceOf: LiveError, message: new RegExp(`^the cache folder: ${folder} cannot be used as a folder: E`) },
+    );
 });
 
 test('packages of kernels by series and flavour', t => {

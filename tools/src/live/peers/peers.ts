@@ -1,9 +1,10 @@
 /** The programs of a live machine besides Remora: found in the cache folder, else fetched into it. */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { folderWithUs } from '../../leftovers/index.js';
 import { Apt, type Archive, byNumbers, unpack } from './apt.js';
 import { LiveError } from './live-error.js';
+import { makeFolder } from './make-folder.js';
 import { BUSYBOX, type Flavour, imagePatterns, isSeries, modulesPackage, QEMU, QEMU_SUITE, SUITES } from './series.js';
 
 export interface PeerOptions {
@@ -48,7 +49,7 @@ export async function findPeers(options: PeerOptions, report: FetchReport): Prom
   const { folder, kernel } = options;
   if (!isSeries(kernel) && !existsSync(kernel))
     throw new LiveError(`--kernel: ${kernel} is neither a series, as 6.1, nor a file`);
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder, 'the cache folder');
   const missing = options.update === true ? wanted(options) : missingIn(options);
   if (missing.length > 0) await fetchPeers(options, missing, report);
   return peersIn(options);
@@ -79,7 +80,7 @@ function peersIn({ folder, kernel, flavour }: PeerOptions): Peers {
 
 /** Through its own loader, with its own libraries: it may be of another release than this machine. */
 function commandIn(qemu: string): readonly string[] {
-  const at = (path: string): string => join(qemu, path);
+  const at = (path: string): string => firstExisting(qemu, [path]);
   return [at(LOADER), '--library-path', at(LIBRARIES), at(QEMU.program), ...DATA.flatMap(each => ['-L', at(each)])];
 }
 
