@@ -1,5 +1,6 @@
 export * from '../leftovers/index.js';
 export * from './console.js';
+export * from './dsa/index.js';
 export * from './initramfs.js';
 export * from './live-command.js';
 export * from './live-disk.js';

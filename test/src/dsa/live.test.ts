@@ -1,0 +1,25 @@
+// Linux's own driver of the accelerator, in an unmodified kernel: it binds, has a work queue of its own, and lends one to a process, whose
+// addresses the device then uses.
+import { cachedPeers, cacheFolder, dsaRun } from '@remora/tools/live';
+import test from 'ava';
+
+const CONSOLE_LINES = 60;
+
+for (const kernel of ['6.1', '7.2'] as const) {
+  const peers = cachedPeers({ folder: cacheFolder(), kernel, flavour: 'generic' });
+  const missing = ` (skipped: "remora live --mode dsa --fetch --kernel ${kernel}" gets what it boots)`;
+  const booted = peers === undefined ? test.serial.skip : test.serial;
+  booted(`Linux ${kernel}, idxd${peers === undefined ? missing : ''}`, async t => {
+    const told: string[] = [];
+    const result = await dsaRun(
+      peers!,
+      () => undefined,
+      text => told.push(text),
+    );
+    const failed = result.checks.filter(({ ok }) => !ok);
+    if (failed.length > 0) t.log(result.console.slice(-CONSOLE_LINES).join('\n'));
+    t.log(`${result.seconds.toFixed(1)} s`);
+    t.deepEqual(failed, []);
+    t.deepEqual(told, []);
+  });
+}

@@ -1,0 +1,76 @@
+/** Remora's half of a live machine with a Data Streaming Accelerator: it and the unit before it, each at a socket of its own. */
+import { join } from 'node:path';
+import dsaPlugin from '@hw/dsa/plugin';
+import type { VtdUnit } from '@hw/intel-iommu';
+import { intelIommuWith } from '@hw/intel-iommu/plugin';
+import { dmarTable } from '@hw/q35';
+import q35Plugin from '@hw/q35/plugin';
+import { formatBdf } from '@remora/pci';
+import { ServedMachine } from '../../serve/index.js';
+import { ObservedUnit, type UnitAccount } from '../observed-unit.js';
+import { placeOfBar } from '../place-of-bar.js';
+
+/** Device numbers on QEMU's root bus. */
+export const DSA_SLOTS = { unit: 3, dsa: 4 } as const;
+/** As Linux names it. */
+export const DSA_FUNCTION = formatBdf(0, DSA_SLOTS.dsa << 3);
+const IDENTITY = { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 };
+const PAGE = 0x1000;
+
+/**
+ * What Linux asks of a unit before it shares address spaces: PASIDs, first-stage tables, device TLBs, page requests, and walks that snoop
+ * the processor's caches.
+ */
+const UNIT = { 'x-scalable-mode': 'on', nesting: true, 'device-iotlb': true, svm: true, 'x-smpwcs': true };
+
+export class DsaModel implements Disposable {
+  readonly sockets: Readonly<Record<keyof typeof DSA_SLOTS, string>>;
+  readonly #served: ServedMachine;
+  readonly #units: ObservedUnit[] = [];
+  readonly #listening: Disposable[] = [];
+
+  /** Sockets are made in `folder`; the guest's memory will be in the file `memory`. */
+  constructor(folder: string, memory: string, report: (text: string) => void) {
+    this.sockets = { unit: join(folder, 'unit'), dsa: join(folder, 'dsa') };
+    const observed = (...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit => {
+      const unit = new ObservedUnit(...parameters);
+      this.#units.push(unit);
+      return unit;
+    };
+    this.#served = new ServedMachine({
+      plugins: [intelIommuWith(observed), dsaPlugin, q35Plugin],
+      devices: [
+        { driver: 'intel-iommu', options: { id: 'unit', ...UNIT } },
+        { driver: 'dsa', options: { id: 'dsa', addr: `0${DSA_SLOTS.dsa}.0`, ats: true, pri: true } },
+      ],
+      memory,
+      iommu: { identity: IDENTITY, bytes: PAGE },
+      report,
+    });
+  }
+
+  async listen(): Promise<void> {
+    for (const [id, path] of Object.entries(this.sockets)) this.#listening.push(await this.#served.listen(id, path));
+  }
+
+  /** What the guest did to the unit. */
+  get accounts(): readonly UnitAccount[] {
+    return this.#units.flatMap(unit => unit.accounts.filter(({ used }) => used));
+  }
+
+  /** Where the guest's firmware has placed the unit's registers; undefined before. */
+  get registerBase(): number | undefined {
+    return placeOfBar(this.#served.server('unit').device);
+  }
+
+  /** The ACPI table that tells of a unit at `base`. */
+  dmar(base: number): Uint8Array {
+    const { rootBus } = this.#served.machine.board;
+    return dmarTable({ ...rootBus.iommu!.facts!, registerBase: base }, rootBus);
+  }
+
+  [Symbol.dispose](): void {
+    for (const each of this.#listening) each[Symbol.dispose]();
+    this.#served[Symbol.dispose]();
+  }
+}

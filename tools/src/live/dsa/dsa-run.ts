@@ -1,0 +1,86 @@
+/** One live run with a Data Streaming Accelerator, which Linux's own driver idxd drives. */
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { folderWithUs } from '../../leftovers/index.js';
+import { bootReports } from '../console.js';
+import { buildInitramfs } from '../initramfs.js';
+import type { LiveFiles } from '../live-qemu.js';
+import type { Stage } from '../live-run.js';
+import { LiveError } from '../peers/live-error.js';
+import type { Peers } from '../peers/peers.js';
+import type { Check } from '../verdict.js';
+import { copyProgram } from './copy-program.js';
+import { DsaModel } from './dsa-model.js';
+import { dsaQemu } from './dsa-qemu.js';
+import { type DsaAccount, dsaVerdict } from './dsa-verdict.js';
+import { QemuProcess } from './qemu-process.js';
+
+export interface DsaResult {
+  readonly seconds: number;
+  readonly checks: readonly Check[];
+  readonly console: readonly string[];
+  readonly account: DsaAccount | undefined;
+}
+
+const INIT = fileURLToPath(new URL('../../../live/dsa.sh', import.meta.url));
+const SHARED_MEMORY = '/dev/shm';
+const FIRMWARE_MS = 30_000;
+const SILENT_MS = 30_000;
+const DRIVERS = 'kernel/drivers/dma/idxd';
+const MODULE = /^idxd(_bus)?\.ko(\.xz)?$/;
+
+/** `peers` have a kernel of the generic flavour: others have no idxd. @throws LiveError if it comes to no boot at all. */
+export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise<DsaResult> {
+  const start = performance.now();
+  using work = folderWithUs('remora-dsa-');
+  using fast = folderWithUs('remora-dsa-', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
+  const files = { memory: join(fast.path, 'memory'), console: join(work.path, 'console') };
+  // That a QEMU goes when it is told to go is no news.
+  let going = true;
+  using model = new DsaModel(work.path, files.memory, text => {
+    if (!going) report(text);
+  });
+  await model.listen();
+  stage('firmware');
+  const boot = { dmar: join(work.path, 'dmar'), initramfs: join(work.path, 'initramfs') };
+  writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, model, files)));
+  rmSync(files.console, { force: true });
+  const copy = join(work.path, 'copy');
+  writeFileSync(copy, copyProgram());
+  writeFileSync(boot.initramfs, buildInitramfs(peers.busybox, { init: INIT, copy, ...driverFiles(peers) }));
+  stage('Linux');
+  await using qemu = new QemuProcess(peers.qemu, dsaQemu(peers, model, files, boot), files.console);
+  const waited = await qemu.until(lines => {
+    const boots = bootReports(lines);
+    if (boots.length > 0) going = false;
+    return boots[0]?.said.has('done') === true;
+  }, SILENT_MS);
+  going = true;
+  const console = qemu.lines;
+  const [first] = bootReports(console);
+  if (first === undefined)
+    throw new LiveError(waited === 'ended' ? `QEMU ended: ${qemu.complaint}` : 'Linux has said nothing');
+  const account = model.accounts[0];
+  const checks = dsaVerdict(first, console, account);
+  return { seconds: (performance.now() - start) / 1000, checks, console, account };
+}
+
+/** The modules of the driver, by their paths in the guest. @throws LiveError if the kernel has none. */
+function driverFiles({ kernel }: Peers): Record<string, string> {
+  const folder = join(kernel.modules ?? '', DRIVERS);
+  const names = kernel.modules !== undefined && existsSync(folder) ? readdirSync(folder) : [];
+  const modules = names.filter(name => MODULE.test(name));
+  if (modules.length !== 2) throw new LiveError(`Linux ${kernel.version} has no idxd: its generic flavour has`);
+  return Object.fromEntries(modules.map(name => [name, join(folder, name)]));
+}
+
+/** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */
+async function placeOfRegisters(peers: Peers, model: DsaModel, files: LiveFiles): Promise<number> {
+  await using qemu = new QemuProcess(peers.qemu, dsaQemu(peers, model, files), files.console);
+  const waited = await qemu.until(() => model.registerBase !== undefined, FIRMWARE_MS);
+  if (waited === 'came') return model.registerBase!;
+  if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
+  throw new LiveError("the guest's firmware gave the unit's registers no place");
+}
