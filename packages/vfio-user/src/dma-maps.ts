@@ -1,7 +1,7 @@
 /** What one client lets its device reach: ranges of guest physical addresses, each at a place of the file that guest memory is in. */
 import { Errno } from '@remora/core';
 import { DmaMapFlag, MAX_DMA_MAPS, PAGE_SIZE } from './protocol.js';
-import type { SharedFile } from './shared-file.js';
+import type { GuestFile } from './shared-file.js';
 
 /** No bus carries a memory address with more bits than this. */
 const ADDRESS_LIMIT = 2n ** 52n;
@@ -18,7 +18,7 @@ export interface DmaMapRequest {
   /** DmaMapFlag bits. */
   readonly flags: number;
   /** The file that the client passed, or 'none' if it passed none. Absent: who cannot be passed any has to infer it. */
-  readonly backing?: SharedFile | 'none' | undefined;
+  readonly backing?: GuestFile | 'none' | undefined;
 }
 
 export interface DmaRange {
@@ -28,7 +28,7 @@ export interface DmaRange {
   /** Added to an address, gives the place in the file; undefined if the range is memory that is not in the file. */
   readonly delta: number | undefined;
   /** The file, if the client passed it; undefined: the one that all share. */
-  readonly file: SharedFile | undefined;
+  readonly file: GuestFile | undefined;
   readonly readable: boolean;
   readonly writeable: boolean;
 }

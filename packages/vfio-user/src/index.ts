@@ -10,4 +10,4 @@ export * from './protocol.js';
 export * from './real-time.js';
 export * from './served-device.js';
 export * from './served-function.js';
-export { SharedFile } from './shared-file.js';
+export { type GuestFile, SharedFile } from './shared-file.js';

@@ -1,11 +1,19 @@
 /**
  * The file that a VMM keeps its guest's memory in (`memory-backend-file`, `share=on`): read and written in place, synchronously. It is not
- * mapped: whoever cuts a mapped file short kills those who look beyond its end, and Node can do nothing about it.
+ * mapped into memory: whoever cuts a file short kills those who look beyond its end, and Node can do nothing about it.
  */
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { ConfigError, MemTx } from '@remora/core';
 
-export class SharedFile implements Disposable {
+/** Memory of a guest, by positions in the file that it is in. */
+export interface GuestFile extends Disposable {
+  /** Fills `out` from byte `position` on. ERROR if the file ends before, or cannot be read. */
+  read(position: number, out: Uint8Array): MemTx;
+  /** Writes all of `from`. ERROR if it cannot be written. */
+  write(position: number, from: Uint8Array): MemTx;
+}
+
+export class SharedFile implements GuestFile {
   readonly path: string;
   readonly #fd: number;
   readonly #close: () => void;
@@ -26,12 +34,11 @@ export class SharedFile implements Disposable {
     return fstatSync(this.#fd).size;
   }
 
-  /** Fills `out` from byte `position` on. ERROR if the file ends before, or cannot be read. */
   read(position: number, out: Uint8Array): MemTx {
     return transfer(readSync, this.#fd, position, out);
   }
 
-  /** Writes all of `from`. What is mapped was inside the file when it was mapped. */
+  /** What is mapped was inside the file when it was mapped. */
   write(position: number, from: Uint8Array): MemTx {
     return transfer(writeSync, this.#fd, position, from);
   }

@@ -7,7 +7,7 @@ import { ConfigError } from '@remora/core';
 
 /** A function of the C library; `async` runs it on a thread of Node's pool. Integers and pointers in, an integer out. */
 export interface CFunction {
-  (...parameters: readonly (number | Uint8Array | null)[]): number;
+  (...parameters: readonly (number | bigint | Uint8Array | null)[]): number;
   readonly async: (...parameters: readonly (number | Uint8Array | null | AsyncResult)[]) => void;
 }
 export type AsyncResult = (failure: unknown, result: number) => void;
@@ -17,6 +17,8 @@ export interface Koffi {
   readonly load: (library: string) => { readonly func: (prototype: string) => CFunction };
   /** Where the bytes are; they do not move as long as they are in an ArrayBuffer of their own. */
   readonly address: (bytes: Uint8Array) => bigint;
+  /** The memory at a pointer. */
+  readonly view: (pointer: bigint, length: number) => ArrayBuffer;
   /** Of the last call. */
   readonly errno: () => number;
 }

@@ -16,6 +16,13 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
 const F_GETFL = 3;
+const F_GET_SEALS = 1034;
+const F_SEAL_SHRINK = 2;
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+/** What mmap gives for nothing. */
+const MAP_FAILED = 2n ** 64n - 1n;
 const F_SETFL = 4;
 const SHUT_WR = 1;
 const BACKLOG = 8;
@@ -52,6 +59,12 @@ export interface Received {
   readonly descriptors: readonly number[];
   /** There were more, which are gone. */
   readonly truncated: boolean;
+}
+
+/** A file in memory, until it is unmapped: nobody may look there afterwards. */
+export interface Mapping {
+  readonly memory: ArrayBuffer;
+  readonly unmap: () => void;
 }
 
 export class Libc {
@@ -169,6 +182,20 @@ export class Libc {
     if ((flags & O_NONBLOCK) === 0) this.#check('fcntl', this.#calls.fcntl(fd, F_SETFL, flags | O_NONBLOCK));
   }
 
+  /** Whether a file can never become shorter: it is a memfd with that seal. */
+  neverShrinks(fd: number): boolean {
+    const seals = this.#calls.fcntl(fd, F_GET_SEALS, 0);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
+  }
+
+  /** The first `length` bytes of a file; undefined if they cannot be mapped. */
+  map(fd: number, length: number, writable: boolean): Mapping | undefined {
+    const protection = PROT_READ | (writable ? PROT_WRITE : 0);
+    const address = BigInt.asUintN(64, BigInt(this.#calls.mmap(0, length, protection, MAP_SHARED, fd, 0)));
+    if (address === MAP_FAILED) return undefined;
+    return { memory: this.#koffi.view(address, length), unmap: () => void this.#calls.munmap(address, length) };
+  }
+
   /** Node warns of descriptors that are closed by it and were not opened by it. */
   close(fd: number): void {
     this.#calls.close(fd);
@@ -202,6 +229,9 @@ const PROTOTYPES = {
   poll: 'int poll(void *, unsigned long, int)',
   eventfd: 'int eventfd(unsigned int, int)',
   close: 'int close(int)',
+  // An address as a number: it may be one that no number of JavaScript's can be.
+  mmap: 'int64_t mmap(int64_t, uint64_t, int, int, int, int64_t)',
+  munmap: 'int munmap(uint64_t, uint64_t)',
   fcntl: 'int fcntl(int, int, long)',
 } as const;
 type CallName = keyof typeof PROTOTYPES;

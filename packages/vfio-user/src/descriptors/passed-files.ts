@@ -3,7 +3,8 @@ import { fstatSync } from 'node:fs';
 import { Errno } from '@remora/core';
 import type { DmaMapRequest } from '../dma-maps.js';
 import { DmaMapFlag } from '../protocol.js';
-import { SharedFile } from '../shared-file.js';
+import { type GuestFile, SharedFile } from '../shared-file.js';
+import { MappedFile } from './mapped-file.js';
 import type { DescriptorSystem, PassedDescriptor } from './passed.js';
 
 /** A machine's memory is in a few files. */
@@ -18,7 +19,7 @@ const O_PATH = 0o10000000;
 
 interface Kept {
   readonly name: string;
-  readonly file: SharedFile;
+  readonly file: GuestFile;
   ranges: number;
 }
 
@@ -26,7 +27,7 @@ export class PassedFiles {
   readonly #system: DescriptorSystem;
   readonly #report: (text: string) => void;
   readonly #byName = new Map<string, Kept>();
-  readonly #byFile = new Map<SharedFile, Kept>();
+  readonly #byFile = new Map<GuestFile, Kept>();
 
   constructor(system: DescriptorSystem, report: (text: string) => void) {
     this.#system = system;
@@ -37,7 +38,7 @@ export class PassedFiles {
    * The file that a range will be in, until it is released as often as it was taken. A Linux error number: EINVAL if it is no regular file,
    * or ends before the range; EACCES if it was not opened for what the range allows; ENOSPC for too many files.
    */
-  take(passed: PassedDescriptor, { offset, size, flags }: Omit<DmaMapRequest, 'backing'>): SharedFile | number {
+  take(passed: PassedDescriptor, { offset, size, flags }: Omit<DmaMapRequest, 'backing'>): GuestFile | number {
     const stat = fstatSync(passed.fd, { bigint: true });
     if (!stat.isFile()) return Errno.EINVAL;
     const opened = this.#system.libc.flags(passed.fd);
@@ -51,15 +52,15 @@ export class PassedFiles {
       this.#report(`memory: the client passed a file of ${stat.size} bytes, and maps up to ${offset + size}`);
       return Errno.EINVAL;
     }
-    const name = `${stat.dev}:${stat.ino}:${opened}`;
-    const kept = this.#byName.get(name) ?? this.#keep(name, passed);
+    const name = `${stat.dev}:${stat.ino}:${opened}:${stat.size}`;
+    const kept = this.#byName.get(name) ?? this.#keep(name, passed, stat.size, access);
     if (kept === undefined) return Errno.ENOSPC;
     kept.ranges++;
     return kept.file;
   }
 
   /** A range is no more, which `file` was taken for. */
-  release(file: SharedFile): void {
+  release(file: GuestFile): void {
     const kept = this.#byFile.get(file)!;
     if (--kept.ranges > 0) return;
     this.#byFile.delete(file);
@@ -67,9 +68,12 @@ export class PassedFiles {
     file[Symbol.dispose]();
   }
 
-  #keep(name: string, passed: PassedDescriptor): Kept | undefined {
+  #keep(name: string, passed: PassedDescriptor, size: bigint, access: number): Kept | undefined {
     if (this.#byFile.size >= MAX_FILES) return undefined;
-    const kept = { name, file: new SharedFile(`descriptor ${name}`, passed.keep()), ranges: 0 };
+    const mapped =
+      access === O_WRONLY ? undefined : MappedFile.open(this.#system.libc, passed, size, access !== O_RDONLY);
+    const file = mapped ?? new SharedFile(`descriptor ${name}`, passed.keep());
+    const kept = { name, file, ranges: 0 };
     this.#byName.set(name, kept);
     this.#byFile.set(kept.file, kept);
     return kept;
