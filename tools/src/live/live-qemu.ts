@@ -71,10 +71,17 @@ export class LiveQemu implements AsyncDisposable {
     return existsSync(this.#console) ? readFileSync(this.#console, 'latin1').split('\n').slice(0, -1) : [];
   }
 
-  /** What QEMU itself said last. */
+  /** It ended, and not in order. */
+  get failed(): boolean {
+    return this.#child.signalCode !== null || (this.#child.exitCode ?? 0) !== 0;
+  }
+
+  /** How QEMU ended, or what it said last. */
   get complaint(): string {
     const { signalCode } = this.#child;
-    return this.#errors.trim().split('\n').at(-1) || (signalCode === null ? 'it said nothing' : `by ${signalCode}`);
+    if (signalCode !== null) return `by ${signalCode}`;
+    const lines = this.#errors.trim().split('\n');
+    return lines.filter(line => !line.includes('warning: ')).at(-1) || 'it said nothing';
   }
 
   /**

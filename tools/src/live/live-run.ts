@@ -77,10 +77,9 @@ export async function liveRun(
   going = true;
   const console = qemu.lines;
   const reports = bootReports(console);
-  if (reports.length === 0) {
-    if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
-    throw new LiveError(`Linux has said nothing for ${SILENT_MS / 1000} s`);
-  }
+  // One that ends in order does so because Linux told it to.
+  if (waited === 'ended' && (reports.length === 0 || qemu.failed)) throw new LiveError(`QEMU ended: ${qemu.complaint}`);
+  if (reports.length === 0) throw new LiveError(`Linux has said nothing for ${SILENT_MS / 1000} s`);
   const boots = Array.from({ length: Math.max(mode.boots, reports.length) }, (_, index): LiveBootResult => {
     const account = model.accounts[index];
     const found = reports[index];
