@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The only program of a guest whose disks are measured. It takes lines over the second serial port: a PCI function, the size of a block, and how
-# many of them are to be read past the page cache; it answers with a line before it reads and one after. A fourth word asks for the sum of what was read.
+# many of them are to be read past the page cache; it answers with a line before it reads and one after. A fourth word asks for the sum of what
+# was read, and for the kind of the function's IOMMU domain.
 export PATH=/bin
 busybox mkdir -p /bin /proc /sys /dev
 busybox mount -t proc proc /proc
@@ -21,7 +22,8 @@ while read -r function bs count sum; do
   disk=$(disk_of "$function")
   echo reading
   if [ -n "$sum" ]; then
-    dd if="$disk" bs="$bs" count="$count" iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1
+    domain=$(cat /sys/bus/pci/devices/"$function"/iommu_group/type 2>/dev/null || echo none)
+    echo "$(dd if="$disk" bs="$bs" count="$count" iflag=direct 2>/dev/null | md5sum | cut -d ' ' -f 1) $domain"
   else
     dd if="$disk" of=/dev/null bs="$bs" count="$count" iflag=direct 2>&1 | head -n 1
   fi
