@@ -41,12 +41,13 @@ export class Descriptors implements DescriptorSystem {
   }
 
   #accept(watch: Watch, take: (stream: Duplex) => void): void {
+    let client: number | undefined;
     try {
-      const client = this.libc.accept(watch.fd);
-      if (client !== undefined) take(new DescriptorSocket(this, client));
+      client = this.libc.accept(watch.fd);
     } catch {
       watch.events = 0;
       setTimeout(() => (watch.events = PollEvent.IN), PAUSE_MS);
     }
+    if (client !== undefined) take(new DescriptorSocket(this, client));
   }
 }

@@ -73,6 +73,7 @@ export class Libc {
   readonly #chunk = bytes(CHUNK_BYTES);
   readonly #control = bytes(CONTROL_BYTES);
   readonly #message = bytes(MSGHDR_BYTES + IOVEC_BYTES);
+  readonly #view = viewOf(this.#message);
 
   /** @throws ConfigError at `path`, about the `purpose`, if koffi is not there. */
   constructor(path: string, purpose: string) {
@@ -81,7 +82,7 @@ export class Libc {
     const calls = Object.entries(PROTOTYPES).map(([name, prototype]) => [name, library.func(prototype)]);
     this.#calls = Object.fromEntries(calls) as Record<CallName, CFunction>;
     const { address } = this.#koffi;
-    const message = viewOf(this.#message);
+    const message = this.#view;
     message.setBigUint64(MSGHDR.IOV, address(this.#message) + BigInt(MSGHDR_BYTES), true);
     message.setBigUint64(MSGHDR.IOVLEN, 1n, true);
     message.setBigUint64(MSGHDR.CONTROL, address(this.#control), true);
@@ -120,21 +121,25 @@ export class Libc {
 
   /** Up to `length` bytes, none at the end of the stream; undefined if there are none yet. @throws SystemCallError */
   receive(fd: number, length: number): Received | undefined {
-    const message = viewOf(this.#message);
-    message.setBigUint64(MSGHDR_BYTES + 8, BigInt(Math.min(length, CHUNK_BYTES)), true);
-    message.setBigUint64(MSGHDR.CONTROLLEN, BigInt(CONTROL_BYTES), true);
+    const message = this.#view;
+    // Lengths have their upper halves clear.
+    message.setUint32(MSGHDR_BYTES + 8, Math.min(length, CHUNK_BYTES), true);
+    message.setUint32(MSGHDR.CONTROLLEN, CONTROL_BYTES, true);
     message.setInt32(MSGHDR.FLAGS, 0, true);
     const got = this.#nowOrLater('recvmsg', this.#calls.recvmsg(fd, this.#message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
     if (got === undefined) return undefined;
+    const control = message.getUint32(MSGHDR.CONTROLLEN, true);
     return {
       bytes: this.#chunk.subarray(0, got),
-      descriptors: passedIn(viewOf(this.#control), Number(message.getBigUint64(MSGHDR.CONTROLLEN, true))),
+      descriptors: control === 0 ? NONE : passedIn(viewOf(this.#control), control),
       truncated: (message.getInt32(MSGHDR.FLAGS, true) & MSG_CTRUNC) !== 0,
     };
   }
 
   /** Sends what the socket takes now, with all `descriptors`. Returns how many bytes that were. @throws SystemCallError */
-  send(fd: number, data: Uint8Array, descriptors: readonly number[] = []): number {
+  send(fd: number, data: Uint8Array, descriptors: readonly number[] = NONE): number {
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    if (descriptors.length === 0) return this.#nowOrLater('send', this.#calls.send(fd, data, data.length, flags)) ?? 0;
     const control = bytes(CMSGHDR_BYTES + ((descriptors.length * 4 + 7) & ~7));
     const header = viewOf(control);
     header.setBigUint64(0, BigInt(CMSGHDR_BYTES + 4 * descriptors.length), true);
@@ -149,11 +154,9 @@ export class Libc {
     message.setBigUint64(MSGHDR.IOVLEN, 1n, true);
     message.setBigUint64(MSGHDR_BYTES, this.#koffi.address(body), true);
     message.setBigUint64(MSGHDR_BYTES + 8, BigInt(body.length), true);
-    if (descriptors.length > 0) {
-      message.setBigUint64(MSGHDR.CONTROL, this.#koffi.address(control), true);
-      message.setBigUint64(MSGHDR.CONTROLLEN, BigInt(control.length), true);
-    }
-    return this.#nowOrLater('sendmsg', this.#calls.sendmsg(fd, block, MSG_DONTWAIT | MSG_NOSIGNAL)) ?? 0;
+    message.setBigUint64(MSGHDR.CONTROL, this.#koffi.address(control), true);
+    message.setBigUint64(MSGHDR.CONTROLLEN, BigInt(control.length), true);
+    return this.#nowOrLater('sendmsg', this.#calls.sendmsg(fd, block, flags)) ?? 0;
   }
 
   /** Nothing more will be sent. */
@@ -214,6 +217,7 @@ export class Libc {
   }
 }
 
+const NONE: readonly number[] = [];
 const EINTR = 4;
 const EAGAIN = 11;
 
@@ -225,6 +229,7 @@ const PROTOTYPES = {
   connect: 'int connect(int, const void *, unsigned int)',
   recvmsg: 'long recvmsg(int, void *, int)',
   sendmsg: 'long sendmsg(int, const void *, int)',
+  send: 'long send(int, const void *, unsigned long, int)',
   shutdown: 'int shutdown(int, int)',
   poll: 'int poll(void *, unsigned long, int)',
   eventfd: 'int eventfd(unsigned int, int)',

@@ -46,12 +46,22 @@ export class Watch implements Disposable {
   }
 }
 
+/** The structures of one poll(): first #waker's, then those of `watched`. */
+interface Asked {
+  readonly watched: readonly Watch[];
+  readonly pollfds: Uint8Array;
+  readonly view: DataView;
+}
+
 export class Poller {
   readonly #libc: Libc;
   readonly #watches = new Set<Watch>();
   /** Interrupts the poll; there while there is something to wait for. */
   #waker: number | undefined;
-  #polling = false;
+  /** 'watchers': they are told of what happened. */
+  #state: 'idle' | 'polling' | 'watchers' = 'idle';
+  /** What is waited for, as long as that does not change. */
+  #asked: Asked | undefined;
   #woken = false;
   readonly #atExit = (): void => this.#wake();
 
@@ -69,24 +79,34 @@ export class Poller {
     return watch;
   }
 
-  /** The poll under way waits for something else than is wanted now. */
+  /** What is waited for is not what was asked for. */
   #again(): void {
-    if (this.#polling) this.#wake();
-    else this.#poll();
+    this.#asked = undefined;
+    if (this.#state === 'polling') this.#wake();
+    else if (this.#state === 'idle') this.#poll();
   }
 
   #wake(): void {
-    if (!this.#polling || this.#woken) return;
+    if (this.#state !== 'polling' || this.#woken) return;
     this.#woken = true;
     writeSync(this.#waker!, ONE);
   }
 
   #poll(): void {
-    const watched = [...this.#watches].filter(({ events }) => events !== 0);
-    if (watched.length === 0) {
+    this.#asked ??= this.#ask();
+    if (this.#asked === undefined) {
       this.#rest();
       return;
     }
+    this.#state = 'polling';
+    const asked = this.#asked;
+    this.#libc.poll(asked.pollfds, asked.watched.length + 1, -1, () => this.#polled(asked));
+  }
+
+  /** What is to be waited for; undefined: nothing. */
+  #ask(): Asked | undefined {
+    const watched = [...this.#watches].filter(({ events }) => events !== 0);
+    if (watched.length === 0) return undefined;
     if (this.#waker === undefined) {
       this.#waker = this.#libc.eventfd();
       // A process that ends waits for its threads.
@@ -100,27 +120,27 @@ export class Poller {
     };
     ask(0, this.#waker, PollEvent.IN);
     for (const [index, { fd, events }] of watched.entries()) ask(index + 1, fd, events);
-    this.#polling = true;
-    this.#libc.poll(pollfds, watched.length + 1, -1, () => this.#polled(watched, view));
+    return { watched, pollfds, view };
   }
 
   /** Watchers may change what is waited for, and end each other. */
-  #polled(watched: readonly Watch[], pollfds: DataView): void {
+  #polled({ watched, view }: Asked): void {
+    this.#state = 'watchers';
     if (this.#woken) readSync(this.#waker!, new Uint8Array(8));
     this.#woken = false;
     try {
       for (const [index, watch] of watched.entries()) {
-        const happened = pollfds.getInt16((index + 1) * POLLFD_BYTES + 6, true);
+        const happened = view.getInt16((index + 1) * POLLFD_BYTES + 6, true);
         const ended = happened & (PollEvent.ERR | PollEvent.HUP | PollEvent.NVAL);
         if (watch.events !== 0 && (happened & watch.events) + ended !== 0) watch.ready(happened);
       }
     } finally {
-      this.#polling = false;
       this.#poll();
     }
   }
 
   #rest(): void {
+    this.#state = 'idle';
     if (this.#waker === undefined) return;
     this.#libc.close(this.#waker);
     this.#waker = undefined;
