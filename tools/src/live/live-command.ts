@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import type { CommandStreams } from '../replay/replay-command.js';
+import { dsaRun } from './dsa/index.js';
 import { type LiveResult, liveRun } from './live-run.js';
 import { type LiveMode, MODES } from './modes.js';
 import { cacheFolder } from './peers/cache-folder.js';
@@ -16,7 +17,7 @@ import { jsonReport, textReport } from './report.js';
 export interface LiveOptions {
   /** A series, as `6.1`, or the path of a kernel image. */
   readonly kernel: string;
-  /** Of MODES; `all` for each of them. */
+  /** Of MODES; `all` for each of them; or `dsa`. */
   readonly mode: string;
   /** A folder for the consoles, which are not kept otherwise. */
   readonly keep?: string;
@@ -44,42 +45,52 @@ export async function runLive(options: LiveOptions, streams: CommandStreams): Pr
 }
 
 async function run(options: LiveOptions, streams: CommandStreams): Promise<number> {
+  const dsa = options.mode === 'dsa';
   const modes = MODES.filter(({ name }) => options.mode === 'all' || options.mode === name);
-  if (modes.length === 0)
+  if (modes.length === 0 && !dsa)
     throw new LiveError(
-      `--mode: "${options.mode}" is not one of ${MODES.map(({ name }) => name).join(', ')}, or all of them: all`,
+      `--mode: "${options.mode}" is not one of ${MODES.map(({ name }) => name).join(', ')}, or all of them: all; or dsa`,
     );
   const { kernel, update, mirror, record } = options;
   if (record !== undefined && modes.length > 1)
     throw new LiveError('--record: a recording is of one mode: --mode names it');
+  if (record !== undefined && dsa) throw new LiveError('--record: what Linux does in mode dsa is not recorded');
   if (options.keep !== undefined) makeFolder(options.keep, '--keep');
   using file = record === undefined ? undefined : new RecordingFile(record);
   const peers = await withBar(streams, report =>
-    findPeers({ folder: cacheFolder(), kernel, flavour: 'cloud', ...definedOf({ update, mirror }) }, report),
+    findPeers(
+      { folder: cacheFolder(), kernel, flavour: dsa ? 'generic' : 'cloud', ...definedOf({ update, mirror }) },
+      report,
+    ),
   );
   const say = (text: string): unknown => options.json === true || streams.stdout.write(text);
   say(`QEMU ${peers.qemuVersion}, Linux ${peers.kernel.version}\n`);
   if (options.fetch === true) return 0;
   let failed = false;
-  for (const mode of modes) {
-    const complain = (text: string): unknown => streams.stderr.write(`remora: ${text}\n`);
-    const recorder = file && liveRecorder(file, mode, peers);
-    const result = await liveRun(peers, mode, stageOn(streams, mode), complain, make => recorder?.units(make) ?? make);
+  const complain = (text: string): unknown => streams.stderr.write(`remora: ${text}\n`);
+  const show = (result: LiveResult): void => {
     if (streams.stderr.isTTY === true) streams.stderr.write(ERASE);
     streams.stdout.write(options.json === true ? `${jsonReport(result, peers)}\n` : textReport(result));
     if (options.keep !== undefined) keepConsole(options.keep, result);
+    failed ||= result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
+  };
+  if (dsa) show(await dsaRun(peers, stageOn(streams, { name: 'dsa' }), complain));
+  for (const mode of modes) {
+    const recorder = file && liveRecorder(file, mode, peers);
+    const result = await liveRun(peers, mode, stageOn(streams, mode), complain, make => recorder?.units(make) ?? make);
+    show(result);
     const cutOff = recorder?.end();
     file?.finish();
     if (cutOff !== undefined) complain(`${file!.path}: the recording was cut off: ${cutOff}`);
     else if (file !== undefined) say(`  recorded: remora replay ${file.path}\n`);
-    failed ||= cutOff !== undefined || result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
+    failed ||= cutOff !== undefined;
   }
   return failed ? 1 : 0;
 }
 
 const ERASE = '\r\x1b[K';
 
-function stageOn({ stderr }: CommandStreams, { name }: LiveMode): (text: string) => void {
+function stageOn({ stderr }: CommandStreams, { name }: Pick<LiveMode, 'name'>): (text: string) => void {
   return text => {
     if (stderr.isTTY === true) stderr.write(`${ERASE}${name}: ${text} ...`);
   };

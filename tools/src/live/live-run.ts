@@ -15,7 +15,7 @@ import type { Peers } from './peers/peers.js';
 import { type Check, verdict } from './verdict.js';
 
 export interface LiveResult {
-  readonly mode: LiveMode;
+  readonly mode: Pick<LiveMode, 'name'>;
   readonly seconds: number;
   /** One a boot. */
   readonly boots: readonly LiveBootResult[];

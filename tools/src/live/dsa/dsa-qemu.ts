@@ -1,6 +1,7 @@
 /** QEMU with a Data Streaming Accelerator. */
 import type { LiveBoot, LiveFiles } from '../live-qemu.js';
 import type { Peers } from '../peers/peers.js';
+import { comma, served } from '../qemu-process.js';
 import { DSA_FUNCTION, DSA_SLOTS, type DsaModel } from './dsa-model.js';
 
 /**
@@ -12,14 +13,14 @@ const MEMORY = '512M';
 
 /** Arguments; without `boot` the firmware runs, and nothing else. */
 export function dsaQemu({ kernel }: Peers, model: DsaModel, files: LiveFiles, boot?: LiveBoot): string[] {
-  const memory = `memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${files.memory}`;
+  const memory = `memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${comma(files.memory)}`;
   return [
     ...['-machine', 'q35,memory-backend=ram', '-accel', 'tcg', '-cpu', PROCESSOR, '-m', MEMORY, '-object', memory],
     ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-no-reboot', '-serial', 'chardev:console'],
-    ...['-chardev', `file,id=console,path=${files.console}`],
+    ...['-chardev', `file,id=console,path=${comma(files.console)}`],
     ...served(model.sockets.unit, DSA_SLOTS.unit),
     ...served(model.sockets.dsa, DSA_SLOTS.dsa),
-    ...(boot === undefined ? [] : ['-acpitable', `file=${boot.dmar}`, '-kernel', kernel.image]),
+    ...(boot === undefined ? [] : ['-acpitable', `file=${comma(boot.dmar)}`, '-kernel', kernel.image]),
     ...(boot === undefined ? [] : ['-initrd', boot.initramfs, '-append', PARAMETERS.join(' ')]),
   ];
 }
@@ -29,8 +30,3 @@ const PARAMETERS = [
   ...['console=ttyS0', 'intel_iommu=on,sm_on', 'intremap=off', 'no5lvl', 'panic=-1', 'printk.devkmsg=on'],
   `DSA=${DSA_FUNCTION}`,
 ];
-
-function served(path: string, device: number): string[] {
-  const socket = { type: 'unix', path };
-  return ['-device', JSON.stringify({ driver: 'vfio-user-pci', addr: device.toString(16), socket })];
-}

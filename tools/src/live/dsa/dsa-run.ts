@@ -7,22 +7,14 @@ import { folderWithUs } from '../../leftovers/index.js';
 import { bootReports } from '../console.js';
 import { buildInitramfs } from '../initramfs.js';
 import type { LiveFiles } from '../live-qemu.js';
-import type { Stage } from '../live-run.js';
+import type { LiveResult, Stage } from '../live-run.js';
 import { LiveError } from '../peers/live-error.js';
 import type { Peers } from '../peers/peers.js';
-import type { Check } from '../verdict.js';
+import { QemuProcess } from '../qemu-process.js';
 import { copyProgram } from './copy-program.js';
 import { DsaModel } from './dsa-model.js';
 import { dsaQemu } from './dsa-qemu.js';
-import { type DsaAccount, dsaVerdict } from './dsa-verdict.js';
-import { QemuProcess } from './qemu-process.js';
-
-export interface DsaResult {
-  readonly seconds: number;
-  readonly checks: readonly Check[];
-  readonly console: readonly string[];
-  readonly account: DsaAccount | undefined;
-}
+import { dsaVerdict } from './dsa-verdict.js';
 
 const INIT = fileURLToPath(new URL('../../../live/dsa.sh', import.meta.url));
 const SHARED_MEMORY = '/dev/shm';
@@ -32,7 +24,7 @@ const DRIVERS = 'kernel/drivers/dma/idxd';
 const MODULE = /^idxd(_bus)?\.ko(\.xz)?$/;
 
 /** `peers` have a kernel of the generic flavour: others have no idxd. @throws LiveError if it comes to no boot at all. */
-export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise<DsaResult> {
+export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise<LiveResult> {
   const start = performance.now();
   using work = folderWithUs('remora-dsa-');
   using fast = folderWithUs('remora-dsa-', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
@@ -64,7 +56,8 @@ export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise
     throw new LiveError(waited === 'ended' ? `QEMU ended: ${qemu.complaint}` : 'Linux has said nothing');
   const account = model.accounts[0];
   const checks = dsaVerdict(first, console, account);
-  return { seconds: (performance.now() - start) / 1000, checks, console, account };
+  const seconds = (performance.now() - start) / 1000;
+  return { mode: { name: 'dsa' }, seconds, boots: [{ checks, report: first, account }], console };
 }
 
 /** The modules of the driver, by their paths in the guest. @throws LiveError if the kernel has none. */
