@@ -10,14 +10,18 @@ import { Poller, PollEvent, type Watch } from './poller.js';
 /** A server that may open no more files waits until others have closed some. */
 const PAUSE_MS = 100;
 
+/** One for all: a poll occupies a thread. */
+let common: DescriptorSystem | undefined;
+
 export class Descriptors implements DescriptorSystem {
   readonly libc: Libc;
   readonly poller: Poller;
 
   /** @throws ConfigError at `path`, about what they are for, if koffi is not installed, or this system cannot. */
   constructor(path = 'descriptors', purpose = 'to be passed descriptors') {
-    this.libc = new Libc(path, purpose);
-    this.poller = new Poller(this.libc);
+    common ??= systemOf(new Libc(path, purpose));
+    this.libc = common.libc;
+    this.poller = common.poller;
   }
 
   /** As `listen`, and the streams bring descriptors. @throws ConfigError */
@@ -50,4 +54,8 @@ export class Descriptors implements DescriptorSystem {
     }
     if (client !== undefined) take(new DescriptorSocket(this, client));
   }
+}
+
+function systemOf(libc: Libc): DescriptorSystem {
+  return { libc, poller: new Poller(libc) };
 }

@@ -9,6 +9,8 @@ import type { Libc } from './libc.js';
 export const PollEvent = { IN: 1, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
 
 const POLLFD_BYTES = 8;
+/** Then the thread is free for a moment: Node has four for all that asks for one, the pollers of its worker threads included. */
+const AT_ONCE_MS = 50;
 const ONE = new Uint8Array(BigUint64Array.of(1n).buffer);
 
 /** One descriptor that is waited for, until disposed of; it is not closed. */
@@ -100,7 +102,7 @@ export class Poller {
     }
     this.#state = 'polling';
     const asked = this.#asked;
-    this.#libc.poll(asked.pollfds, asked.watched.length + 1, -1, () => this.#polled(asked));
+    this.#libc.poll(asked.pollfds, asked.watched.length + 1, AT_ONCE_MS, () => this.#polled(asked));
   }
 
   /** What is to be waited for; undefined: nothing. */
