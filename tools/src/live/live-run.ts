@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { folderWithUs } from '../leftovers/index.js';
 import { type BootReport, bootReports } from './console.js';
 import { buildInitramfs } from './initramfs.js';
-import { type DiskReport, diskReport } from './live-disk.js';
+import { DISK_BYTES, type DiskReport, diskReport } from './live-disk.js';
 import { LiveModel, type UnitsAround } from './live-model.js';
 import { type LiveFiles, LiveQemu, MEMORY_BYTES } from './live-qemu.js';
 import type { LiveMode } from './modes.js';
@@ -33,6 +33,9 @@ const FIRMWARE_MS = 30_000;
 const SILENT_MS = 30_000;
 /** Memory of the guest is here, if it can be: a file system in memory. */
 const SHARED_MEMORY = '/dev/shm';
+const MIB = 2 ** 20;
+/** Of its file system: a guest's memory, its disk and some more. */
+const ROOM_BYTES = MEMORY_BYTES + DISK_BYTES + 24 * MIB;
 
 /** Tells what is under way, in a few words. */
 export type Stage = (text: string) => void;
@@ -90,15 +93,22 @@ export async function liveRun(
   return { mode, seconds: (performance.now() - start) / 1000, boots, console };
 }
 
-/** Shared memory, if it is there and has room: a guest whose memory runs out of it is killed. */
+/** Where there is room for the guest's memory: one that runs out of it is killed. @throws LiveError */
 function placeOfMemory(): string {
+  const places = [SHARED_MEMORY, tmpdir()];
+  const place = places.find(each => roomIn(each) >= ROOM_BYTES);
+  if (place !== undefined) return place;
+  throw new LiveError(`a guest needs ${ROOM_BYTES / MIB} MiB of room in ${places.join(' or ')}`);
+}
+
+/** In bytes; 0 of what is not there. */
+function roomIn(folder: string): number {
   try {
-    const { bavail, bsize } = statfsSync(SHARED_MEMORY);
-    if (bavail * bsize >= 2 * MEMORY_BYTES) return SHARED_MEMORY;
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
   } catch {
-    // It is not there.
+    return 0;
   }
-  return tmpdir();
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */
