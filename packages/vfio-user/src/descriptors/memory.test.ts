@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { Errno, MemTx } from '@remora/core';
-import { type VfioUserClient, RemoteError } from '../client.js';
+import { RemoteError, VfioUserClient } from '../client.js';
+import { DeviceServer } from '../device-server.js';
 import { DmaMap, DmaUnmapFlag, VfioUserCommand } from '../protocol.js';
-import { BUFFER, Doorbell, enable, FILE_BYTES, pattern, same, transfer } from '../rig.test.helper.js';
+import { BUFFER, Copier, Doorbell, enable, FILE_BYTES, pattern, same, transfer } from '../rig.test.helper.js';
+import { servedFunction } from '../served-function.js';
 import { opened, start, timesOpen, withDescriptors } from './descriptors.test.helper.js';
 
 const GPA = 0x10_0000;
@@ -155,6 +157,30 @@ withDescriptors('a client that leaves takes its memory with it', async (t, syste
   await enable(next);
   t.not(await transfer(next, Doorbell.FROM_MEMORY, GPA, 4), MemTx.OK);
 });
+
+withDescriptors(
+  'clients of one guest: what one maps, the device of the other reaches, as long as it is there',
+  async (t, system) => {
+    await using rig = await start(system);
+    const device = new Copier();
+    const server = new DeviceServer(servedFunction('other', device.fn, device, { descriptors: true }), rig);
+    const path = join(folder(t), 'other');
+    const listening = await system.listen(path, stream => server.accept(stream));
+  t.teardown(() => listening[Symbol.dispose]());
+    const other = await VfioUserClient.over(system.connect(path));
+    using client = await rig.connect();
+    await enable(client);
+    await other.dmaMap({ address: GPA, size: 0x1000, offset: 0x2000, fd: opened(t, rig.file) });
+    t.true(same(await fetched(client, GPA, 16), pattern().subarray(0x2000, 0x2010)));
+    await client.dmaMap({ address: 2 * GPA, size: 0x1000, offset: 0, fd: opened(t, rig.file) });
+    t.is(timesOpen(rig.file), 4);
+    other[Symbol.dispose]();
+    while (server.busy) await new Promise(resolve => setImmediate(resolve));
+    t.is(timesOpen(rig.file), 3);
+    t.not(await transfer(client, Doorbell.FROM_MEMORY, GPA, 4), MemTx.OK);
+    t.true(same(await fetched(client, 2 * GPA, 16), pattern().subarray(0, 16)));
+  },
+);
 
 withDescriptors('a descriptor belongs to its message, however the bytes arrive', async (t, system) => {
   await using rig = await start(system);
