@@ -5,6 +5,7 @@ import { checkPlugin, type Plugin } from '@remora/core';
 import { hostScope, Kinds } from '@remora/machine/assembly';
 import { type AnyDeviceKind, DeviceKinds } from '@remora/pci';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
+import dsaPlugin from '@hw/dsa/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import nvmePlugin from '@hw/nvme/plugin';
 import { qemuCommand, ServedMachine } from '../serve/index.js';
@@ -13,7 +14,7 @@ import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
 
 /** Devices that have something to offer to a guest that runs elsewhere. */
-const plugins: readonly Plugin[] = [eduPlugin, nvmePlugin, dmaEnginePlugin];
+const plugins: readonly Plugin[] = [eduPlugin, nvmePlugin, dmaEnginePlugin, dsaPlugin];
 
 export interface ServeOptions {
   /** One for each device, or a folder for all. */
