@@ -44,10 +44,12 @@ export async function serve(devices: readonly string[], options: ServeOptions, s
     const passed = served.parts.some(({ descriptors }) => descriptors);
     if (memory === undefined && !served.parts.every(({ descriptors }) => descriptors))
       report('no --memory: what a device reads or writes in memory is refused');
+    // Who reads what follows may already tell us to end.
+    const end = options.until ?? toldToEnd();
     const places = names.map((id, index) => ({ socket: sockets[index]!, devfn: machine.functions(id)[0]!.devfn }));
     streams.stdout.write(`\nQEMU 10.1 or later, with this on its command line:\n\n`);
     streams.stdout.write(`  ${qemuCommand(places, memory ?? passed).join(' \\\n    ')}\n\n`);
-    await (options.until ?? toldToEnd());
+    await end;
   } finally {
     for (const each of listening) each[Symbol.dispose]();
   }
