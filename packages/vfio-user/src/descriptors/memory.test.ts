@@ -166,7 +166,7 @@ withDescriptors(
     const server = new DeviceServer(servedFunction('other', device.fn, device, { descriptors: true }), rig);
     const path = join(folder(t), 'other');
     const listening = await system.listen(path, stream => server.accept(stream));
-  t.teardown(() => listening[Symbol.dispose]());
+    t.teardown(() => listening[Symbol.dispose]());
     const other = await VfioUserClient.over(system.connect(path));
     using client = await rig.connect();
     await enable(client);
