@@ -47,7 +47,9 @@ export class LiveQemu extends QemuProcess {
 function parameters(mode: LiveMode, { addresses }: LiveModel): string {
   const { disk, edu, fault } = addresses;
   return [
-    ...['console=ttyS0', 'intel_iommu=on', 'panic=-1', 'printk.devkmsg=on', ...mode.parameters],
+    ...['console=ttyS0', 'intel_iommu=on', 'panic=-1', 'printk.devkmsg=on'],
+    // The driver complains of a disk that does not answer before the console counts as silent.
+    ...['nvme_core.admin_timeout=15', 'nvme_core.io_timeout=20', ...mode.parameters],
     ...[`DISK=${disk}`, `EDU=${edu}`, ...(mode.fault === undefined ? [] : [`FAULT=0x${fault.toString(16)}`])],
   ].join(' ');
 }
