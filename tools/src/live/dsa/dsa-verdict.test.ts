@@ -26,7 +26,11 @@ function failing(
   more: Partial<DsaAccount> = {},
   extra: string[] = [],
 ): string[] {
-  const lines = ['[    0.000000] Linux version 7.2.12', ...said.map(words => `[    4.000000] remora: ${words}`), ...extra];
+  const lines = [
+    '[    0.000000] Linux version 7.2.12',
+    ...said.map(words => `[    4.000000] remora: ${words}`),
+    ...extra,
+  ];
   const account = { descriptors: new Map([['page-group-response', requested]]), faults: [], ...more };
   return dsaVerdict(bootReports(lines)[0], lines, account)
     .filter(({ ok }) => !ok)
