@@ -429,7 +429,6 @@ export class Translator {
     return reads && this.#behaviour.readHidesWrite ? granted & ~Access.WRITE : granted;
   }
 
-  /** The page of the request, as it is. A device is not told that it may execute there (vtd.md 4.9). */
   /** A request that passes through: `beyond` is the reason for one whose address does not fit `width` bits. */
   #passThrough(width: number, beyond: number, fpd: boolean, out: Translation): number {
     const passing = this.#passing;
@@ -440,6 +439,7 @@ export class Translator {
     return this.#identity(out);
   }
 
+  /** The page of the request, as it is. A device is not told that it may execute there (vtd.md 4.9). */
   #identity(out: Translation): number {
     out.hi = this.#hi >>> 0;
     out.lo = (this.#lo & ~0xfff) >>> 0;
