@@ -11,6 +11,7 @@ export * from './config-space.js';
 export * from './device-kind.js';
 export { DeviceTlb, type DeviceTlbOptions } from './device-tlb.js';
 export * from './device-tlb-channel.js';
+export * from './device-tlb-options.js';
 export * from './dma.js';
 export * from './express.js';
 export * from './function.js';
