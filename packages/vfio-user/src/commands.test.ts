@@ -27,21 +27,11 @@ import {
   transfer,
   VENDOR,
   word,
+  errno,
 } from './rig.test.helper.js';
 
 const { CONFIG } = VfioPciRegion;
 const MSI = 0x44;
-
-/** The Linux error number that `asked` ends with; 0 if it ends well. */
-async function errno(asked: Promise<unknown>): Promise<number> {
-  try {
-    await asked;
-    return 0;
-  } catch (failure) {
-    if (failure instanceof RemoteError) return failure.errno;
-    throw failure;
-  }
-}
 
 test('VERSION: the answer speaks of what was proposed only, and of what this server has', async t => {
   await using rig = await Rig.start();

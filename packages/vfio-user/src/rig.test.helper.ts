@@ -7,7 +7,7 @@ import { Ledger, MemTx, type MmioOps, Ram, Region, VirtualClock } from '@remora/
 import { Command, Config, PciFunction } from '@remora/pci';
 import { VfioPciRegion } from '@remora/uapi';
 import { ServedBoard } from './board.js';
-import { VfioUserClient } from './client.js';
+import { RemoteError, VfioUserClient } from './client.js';
 import type { Descriptors } from './descriptors/index.js';
 import { DeviceServer } from './device-server.js';
 import { GuestMemory } from './guest-memory.js';
@@ -185,4 +185,15 @@ export async function transfer(
 /** As deepEqual, which takes seconds for as many bytes. */
 export function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
+}
+
+/** The Linux error number that `asked` ends with; 0 if it ends well. */
+export async function errno(asked: Promise<unknown>): Promise<number> {
+  try {
+    await asked;
+    return 0;
+  } catch (failure) {
+    if (failure instanceof RemoteError) return failure.errno;
+    throw failure;
+  }
 }

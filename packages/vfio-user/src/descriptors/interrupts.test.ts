@@ -4,8 +4,8 @@ import type { ExecutionContext } from 'ava';
 import { Errno } from '@remora/core';
 import { Capability, Config } from '@remora/pci';
 import { VfioIrqInfoFlag, VfioIrqSetFlag, VfioPciIrq, VfioPciRegion } from '@remora/uapi';
-import { RemoteError, type VfioUserClient } from '../client.js';
-import { Doorbell, enable, Reg, type Rig, word } from '../rig.test.helper.js';
+import type { VfioUserClient } from '../client.js';
+import { Doorbell, enable, errno, Reg, type Rig, word } from '../rig.test.helper.js';
 import type { Descriptors } from './descriptors.js';
 import { Event, opened, start, withDescriptors } from './descriptors.test.helper.js';
 
@@ -16,16 +16,6 @@ const MSIX_ENABLE = 0x8000;
 /** The table comes first, the pending bits after it. */
 const MSIX_BAR = 4;
 const PENDING = 0x800;
-
-async function errno(asked: Promise<unknown>): Promise<number> {
-  try {
-    await asked;
-    return 0;
-  } catch (failure) {
-    if (failure instanceof RemoteError) return failure.errno;
-    throw failure;
-  }
-}
 
 function events(t: ExecutionContext, system: Descriptors, count: number): Event[] {
   const made = Array.from({ length: count }, () => new Event(system));

@@ -5,25 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { Errno, MemTx } from '@remora/core';
-import { RemoteError, VfioUserClient } from '../client.js';
+import { VfioUserClient } from '../client.js';
 import { DeviceServer } from '../device-server.js';
 import { DmaMap, DmaUnmapFlag, VfioUserCommand } from '../protocol.js';
-import { BUFFER, Copier, Doorbell, enable, FILE_BYTES, pattern, same, transfer } from '../rig.test.helper.js';
+import { BUFFER, Copier, Doorbell, enable, errno, FILE_BYTES, pattern, same, transfer } from '../rig.test.helper.js';
 import { servedFunction } from '../served-function.js';
 import { opened, start, timesOpen, withDescriptors } from './descriptors.test.helper.js';
 
 const GPA = 0x10_0000;
 const O_PATH = 0o10000000;
-
-async function errno(asked: Promise<unknown>): Promise<number> {
-  try {
-    await asked;
-    return 0;
-  } catch (failure) {
-    if (failure instanceof RemoteError) return failure.errno;
-    throw failure;
-  }
-}
 
 /** Bytes that the device got from `address`. */
 async function fetched(client: VfioUserClient, address: number, length: number): Promise<Uint8Array> {
