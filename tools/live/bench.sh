@@ -2,12 +2,7 @@
 # The only program of a guest whose disks are measured. It takes lines over the second serial port: a PCI function, the size of a block, and how
 # many of them are to be read past the page cache; it answers with a line before it reads and one after. A fourth word asks for the sum of what
 # was read, and for the kind of the function's IOMMU domain.
-export PATH=/bin
-busybox mkdir -p /bin /proc /sys /dev
-busybox mount -t proc proc /proc
-busybox --install -s /bin
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
+. /lib/guest.sh
 
 exec </dev/ttyS1 >/dev/ttyS1
 stty raw -echo

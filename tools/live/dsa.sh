@@ -1,18 +1,11 @@
 #!/bin/busybox sh
 # The only program of a live guest with a Data Streaming Accelerator. DSA is its PCI function. First a work queue of the kernel's, then one
 # of a process, whose own addresses the device uses. What it finds goes to the kernel's log.
-export PATH=/bin
-busybox mkdir -p /bin /proc /sys /dev /tmp
-busybox mount -t proc proc /proc
-busybox --install -s /bin
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs tmpfs /tmp
+. /lib/guest.sh
 
 bus=/sys/bus/dsa
 queue=$bus/devices/wq0.0
 
-say() { echo "remora: $*" >/dev/kmsg; }
 set_to() { echo "$1" >"$2" 2>/dev/null; }
 
 # start TYPE DRIVER: configures the work queue, and enables device and queue.

@@ -1,19 +1,11 @@
 #!/bin/busybox sh
 # The only program of a live guest. The kernel hands it what its command line names in capitals: DISK and EDU, the PCI functions that Remora
 # serves, and FAULT, an address that is mapped for nobody. What it finds goes to the kernel's log, which needs no interrupt to be printed.
-export PATH=/bin
-busybox mkdir -p /bin /proc /sys /dev /tmp
-busybox mount -t proc proc /proc
-busybox --install -s /bin
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs tmpfs /tmp
+. /lib/guest.sh
 
 device=/dev/nvme0n1
 functions=/sys/bus/pci/devices
 
-say() { echo "remora: $*" >/dev/kmsg; }
-sum() { md5sum | cut -d ' ' -f 1; }
 # sum_of COUNT SKIP: of 64 KiB blocks of the disk, past the page cache.
 sum_of() { dd if=$device bs=64k count="$1" skip="$2" iflag=direct 2>/dev/null | sum; }
 

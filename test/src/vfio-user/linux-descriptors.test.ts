@@ -22,15 +22,7 @@ const SLOTS = { messages: 4, pin: 5 } as const;
 
 /** Reads the first half of each disk, writes a part of the other, reads that back. */
 const INIT = `#!/bin/busybox sh
-export PATH=/bin
-busybox mkdir -p /bin /proc /sys /dev /tmp
-busybox mount -t proc proc /proc
-busybox --install -s /bin
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs tmpfs /tmp
-say() { echo "remora: $*" >/dev/kmsg; }
-sum() { md5sum | cut -d ' ' -f 1; }
+. /lib/guest.sh
 dd if=/dev/urandom of=/tmp/written bs=64k count=32 2>/dev/null
 for slot in 04 05; do
   controller=
