@@ -58,10 +58,7 @@ async function run(options: LiveOptions, streams: CommandStreams): Promise<numbe
   if (options.keep !== undefined) makeFolder(options.keep, '--keep');
   using file = record === undefined ? undefined : new RecordingFile(record);
   const peers = await withBar(streams, report =>
-    findPeers(
-      { folder: cacheFolder(), kernel, flavour: dsa ? 'generic' : 'cloud', ...definedOf({ update, mirror }) },
-      report,
-    ),
+    findPeers({ folder: cacheFolder(), kernel, flavour: dsa ? 'generic' : 'cloud', update, mirror }, report),
   );
   const say = (text: string): unknown => options.json === true || streams.stdout.write(text);
   say(`QEMU ${peers.qemuVersion}, Linux ${peers.kernel.version}\n`);
@@ -118,9 +115,4 @@ async function withBar<T>({ stderr }: CommandStreams, work: (report: FetchReport
 
 function keepConsole(folder: string, { mode, console }: LiveResult): void {
   writeFileSync(join(folder, `${mode.name}.console`), console.map(line => `${line}\n`).join(''));
-}
-
-/** Without what is undefined. */
-function definedOf<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
 }

@@ -14,9 +14,9 @@ export interface PeerOptions {
   readonly kernel: string;
   readonly flavour: Flavour;
   /** Fetch the newest, whatever is there. */
-  readonly update?: boolean;
+  readonly update?: boolean | undefined;
   /** Of Debian's packages; default: that of this machine. */
-  readonly mirror?: string;
+  readonly mirror?: string | undefined;
 }
 
 export interface Kernel {
