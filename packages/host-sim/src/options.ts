@@ -23,7 +23,16 @@ export interface HostIommuPlatform {
   /** Where a message of the unit itself goes. */
   readonly sendMsi: (hi: number, lo: number, data: number) => void;
   /** What the unit's driver programs as the fault message: the host then takes the faults and keeps them. */
-  readonly faultMessage: { readonly hi: number; readonly lo: number; readonly data: number };
+  readonly faultMessage: UnitMessage;
+  /** The same for its page-request message: the host then takes the requests. */
+  readonly pageRequestMessage: UnitMessage;
+}
+
+/** Address and data of a message that a unit sends. */
+export interface UnitMessage {
+  readonly hi: number;
+  readonly lo: number;
+  readonly data: number;
 }
 
 /** A unit and the driver that programs it, plugged into the host. */

@@ -29,7 +29,7 @@ import { PASID_LIMIT, PasidSpace } from './kernel/pasid-space.js';
 import { Frames } from './memory/frames.js';
 import { KernelPages } from './memory/kernel-pages.js';
 import { ProcessMemory } from './memory/process-memory.js';
-import type { HostDevice, HostIommuPlatform, PhysicalIommu, SimulatedHostOptions } from './options.js';
+import type { HostDevice, HostIommuPlatform, PhysicalIommu, SimulatedHostOptions, UnitMessage } from './options.js';
 import { HostProcess } from './process.js';
 
 const MiB = 0x10_0000;
@@ -216,7 +216,11 @@ export class SimulatedHost implements Disposable {
   }
 
   #platform(): HostIommuPlatform {
-    const vector = this.#kernel.interrupts.allocate(1, () => this.#takeFaults())!;
+    // A block has room for both.
+    const vectors = this.#kernel.interrupts.allocate(2, vector =>
+      vector === 0 ? this.#takeFaults() : this.#kernel.takePageRequests(),
+    )!;
+    const message = (vector: number): UnitMessage => ({ hi: 0, lo: vectors.address, data: vectors.data + vector });
     return {
       memory: this.memory,
       addressSpace: this.addressSpace,
@@ -227,7 +231,8 @@ export class SimulatedHost implements Disposable {
       functionAt: requesterId => this.#functionAt(requesterId),
       mapMmio: (base, region) => this.#root.add(base, region, 1),
       sendMsi: (hi, lo, data) => this.#kernel.interrupts.deliver(-1, hi, lo, data),
-      faultMessage: { hi: 0, lo: vector.address, data: vector.data },
+      faultMessage: message(0),
+      pageRequestMessage: message(1),
     };
   }
 

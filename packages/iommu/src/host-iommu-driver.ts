@@ -2,6 +2,7 @@
  * HostIommuDriver: how a host kernel drives a physical IOMMU. The simulated kernel knows no vendor; a vendor's bare-metal driver
  * implements this on its unit's registers and queues. Results are 0 or a negated errno; when negative, nothing has changed.
  */
+import type { HostIommuUserOps } from './host-iommu-user.js';
 import type { Stage1Config, Stage1Flush } from './stage1.js';
 
 export interface HostIommuDriver extends Disposable {
@@ -19,11 +20,22 @@ export interface HostIommuDriver extends Disposable {
   createDomain(): HostIommuDomain | number;
   /** Faults that the unit recorded since the last call, oldest first; reading them clears them in the unit. */
   takeFaults(): HostIommuFault[];
+  /** Page tables that user space owns; absent if the driver offers none. A function is lent one way or the other, not both. */
+  readonly user?: HostIommuUserOps;
 }
 
-export interface HostIommuDomain extends Disposable {
+/** What a kernel maps in a page table of the unit. */
+export interface HostMappings extends Disposable {
   /** The tag under which the unit caches this domain's translations (VT-d: domain id). */
   readonly id: number;
+  /**
+   * Takes `tag` in place of the one that the driver chose; two domains may have one tag if `sharing` is a domain that has it. -EINVAL if the
+   * unit has no such tag (0 is none), -EBUSY if another domain has it and does not share it, -EPERM once a function was attached (Linux
+   * says finalised). Absent where a driver's tags cannot be chosen (vsva.md 5.2, B01, B07).
+   *
+   * What the unit caches under a tag serves every function behind it: whoever shares one maps the same memory in all of its domains.
+   */
+  setTag?(tag: number, sharing?: HostIommuDomain): number;
   /**
    * Maps `pages` 4 KiB pages from page frame `iovaFrame` to `hostFrame`, contiguous on both sides, with Access bits.
    * -EEXIST if any of them is mapped.
@@ -36,6 +48,9 @@ export interface HostIommuDomain extends Disposable {
   mapFrames(iovaFrame: number, hostFrames: Int32Array, access: number): number;
   /** Removes mappings and flushes what the unit cached of them. Pages that are not mapped are passed over. */
   unmap(iovaFrame: number, pages: number): number;
+}
+
+export interface HostIommuDomain extends HostMappings {
   /** Puts the function with this requester id behind this domain for requests without PASID. */
   attach(requesterId: number): number;
   /** Blocks the function; its PASIDs must be unbound before (-EBUSY). */

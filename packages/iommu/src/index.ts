@@ -1,6 +1,7 @@
 export * from './ats.js';
 export * from './host-iommu-context.js';
 export * from './host-iommu-driver.js';
+export * from './host-iommu-user.js';
 export * from './invalidation.js';
 export * from './iotlb.js';
 export * from './paging-structure-cache.js';

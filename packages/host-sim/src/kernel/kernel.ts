@@ -1,6 +1,6 @@
 /** What the parts of the simulated kernel share: memory, the PASID space, groups, interrupts, and the injected IOMMU. */
 import type { Ledger } from '@remora/core';
-import type { HostIommuDriver } from '@remora/iommu';
+import { type HostIommuDriver, type PageRequest, PageResponse } from '@remora/iommu';
 import type { PhysicalDevice } from '../devices/physical-device.js';
 import type { Frames } from '../memory/frames.js';
 import type { HostInterrupts } from './interrupts.js';
@@ -27,6 +27,8 @@ export class Kernel {
   /** By address: `0000:3f:00.0`. */
   readonly devices = new Map<string, PhysicalDevice>();
   iommu: { readonly driver: HostIommuDriver } | undefined;
+  /** Who takes a page request of a lent device: false if nobody waits for it. */
+  pageRequested: (request: PageRequest) => boolean = () => false;
 
   constructor(parts: KernelParts) {
     this.frames = parts.frames;
@@ -40,6 +42,16 @@ export class Kernel {
   get stage1Format(): number {
     const format = this.iommu?.driver.stage1Format ?? 0;
     return format === 0 ? 0 : (this.knobs.stage1Format ?? format);
+  }
+
+  /** What the unit's page-request interrupt does: hands on what is queued, and refuses what nobody waits for. */
+  takePageRequests(): void {
+    const user = this.iommu?.driver.user;
+    for (const request of user?.takePageRequests() ?? []) {
+      const taken = this.pageRequested(request);
+      if (this.ledger.on) this.note('page-request', { ...request, taken });
+      if (!taken && request.last) user?.respond(request, PageResponse.INVALID_REQUEST);
+    }
   }
 
   /** Puts what the kernel did into the ledger. */
