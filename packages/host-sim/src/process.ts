@@ -4,7 +4,7 @@ import { Errno, trackDisposable, untrackDisposable } from '@remora/core';
 import type { HostSyscalls, IoctlArgument, MappedMemory } from '@remora/host';
 import { EventFd } from './files/eventfd.js';
 import type { HostFile } from './files/host-file.js';
-import { openPath, readLink } from './kernel/paths.js';
+import { openPath, readDirectory, readLink } from './kernel/paths.js';
 import type { Kernel } from './kernel/kernel.js';
 import type { ProcessMemory } from './memory/process-memory.js';
 
@@ -37,6 +37,10 @@ export class HostProcess implements HostSyscalls, Disposable {
     return readLink(this.#kernel, path);
   }
 
+  readdir(path: string): readonly string[] | number {
+    return readDirectory(this.#kernel, path);
+  }
+
   close(fd: number): number {
     const file = this.#files.get(fd);
     if (file === undefined) return -Errno.EBADF;
@@ -60,6 +64,19 @@ export class HostProcess implements HostSyscalls, Disposable {
     return file === undefined ? -Errno.EBADF : (file.pwrite?.(buffer, offset) ?? -Errno.EINVAL);
   }
 
+  /** Of a file that has positions, it is a read of its beginning: nobody here reads those one piece after the other. */
+  read(fd: number, buffer: Uint8Array): number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return -Errno.EBADF;
+    return file.read?.(buffer) ?? file.pread?.(buffer, 0) ?? -Errno.EINVAL;
+  }
+
+  write(fd: number, buffer: Uint8Array): number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return -Errno.EBADF;
+    return file.write?.(buffer) ?? file.pwrite?.(buffer, 0) ?? -Errno.EINVAL;
+  }
+
   mmap(length: number): MappedMemory | number {
     return this.memory.map(length);
   }
@@ -72,11 +89,11 @@ export class HostProcess implements HostSyscalls, Disposable {
     return this.addFile(new EventFd());
   }
 
-  /** @throws Error if `fd` is not an eventfd: an event loop that waits for nothing is a mistake in our own code. */
+  /** @throws Error if `fd` never becomes readable: an event loop that waits for nothing is a mistake in our own code. */
   onReadable(fd: number, ready: () => void): Disposable {
-    const file = this.#files.get(fd);
-    if (!(file instanceof EventFd)) throw new Error(`fd ${fd} of ${this.name} is not an eventfd`);
-    return file.onReadable(ready);
+    const registration = this.#files.get(fd)?.onReadable?.(ready);
+    if (registration === undefined) throw new Error(`fd ${fd} of ${this.name} is nothing that could be waited for`);
+    return registration;
   }
 
   /** The open file behind a descriptor; for the kernel. */

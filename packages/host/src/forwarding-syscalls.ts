@@ -17,6 +17,10 @@ export class ForwardingSyscalls implements HostSyscalls {
     return this.next.readlink(path);
   }
 
+  readdir(path: string): readonly string[] | number {
+    return this.next.readdir(path);
+  }
+
   close(fd: number): number {
     return this.next.close(fd);
   }
@@ -31,6 +35,14 @@ export class ForwardingSyscalls implements HostSyscalls {
 
   pwrite(fd: number, buffer: Uint8Array, offset: number): number {
     return this.next.pwrite(fd, buffer, offset);
+  }
+
+  read(fd: number, buffer: Uint8Array): number {
+    return this.next.read(fd, buffer);
+  }
+
+  write(fd: number, buffer: Uint8Array): number {
+    return this.next.write(fd, buffer);
   }
 
   mmap(length: number): MappedMemory | number {

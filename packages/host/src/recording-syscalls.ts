@@ -57,6 +57,19 @@ export class RecordingSyscalls extends ForwardingSyscalls {
     return this.#recorded('pwrite', { fd, offset, bytes: buffer.slice() }, () => super.pwrite(fd, buffer, offset));
   }
 
+  /** `bytes` are what was read. */
+  override read(fd: number, buffer: Uint8Array): number {
+    if (!this.#ledger.on) return super.read(fd, buffer);
+    const id = this.#ledger.open(this.#source, 'syscall', { name: 'read', fd, length: buffer.length });
+    const result = super.read(fd, buffer);
+    this.#ledger.close(id, result > 0 ? { result, bytes: buffer.slice(0, result) } : { result });
+    return result;
+  }
+
+  override write(fd: number, buffer: Uint8Array): number {
+    return this.#recorded('write', { fd, bytes: buffer.slice() }, () => super.write(fd, buffer));
+  }
+
   override mmap(length: number): MappedMemory | number {
     if (!this.#ledger.on) return super.mmap(length);
     const id = this.#ledger.open(this.#source, 'syscall', { name: 'mmap', length });

@@ -17,6 +17,10 @@ export class ScriptedSyscalls implements HostSyscalls {
   readonly ioctls: SeenIoctl[] = [];
   /** `open <path>`, `close <fd>` ... in order. */
   readonly calls: string[] = [];
+  /** What directories hold. */
+  readonly directories = new Map<string, readonly string[]>();
+  /** What comes out of descriptors, one read after the other. */
+  readonly readable = new Map<number, Uint8Array[]>();
   readonly answers = new Map<number, Answer>();
   #next = 3;
 
@@ -47,6 +51,11 @@ export class ScriptedSyscalls implements HostSyscalls {
     return -Errno.ENOENT;
   }
 
+  readdir(path: string): readonly string[] | number {
+    this.calls.push(`readdir ${path}`);
+    return this.directories.get(path) ?? -Errno.ENOENT;
+  }
+
   close(fd: number): number {
     this.calls.push(`close ${fd}`);
     return 0;
@@ -59,6 +68,20 @@ export class ScriptedSyscalls implements HostSyscalls {
 
   pwrite(fd: number, buffer: Uint8Array, offset: number): number {
     this.calls.push(`pwrite ${fd} ${buffer.length} ${offset}`);
+    return buffer.length;
+  }
+
+  /** Gives what `readable` has for the descriptor, then -EAGAIN. */
+  read(fd: number, buffer: Uint8Array): number {
+    const bytes = this.readable.get(fd)?.shift();
+    this.calls.push(`read ${fd} ${buffer.length}`);
+    if (bytes === undefined) return -Errno.EAGAIN;
+    buffer.set(bytes);
+    return bytes.length;
+  }
+
+  write(fd: number, buffer: Uint8Array): number {
+    this.calls.push(`write ${fd} ${Buffer.from(buffer).toString('hex')}`);
     return buffer.length;
   }
 

@@ -20,12 +20,18 @@ export interface HostSyscalls {
   open(path: string): number;
   /** readlink(2): what the symbolic link at `path` says, or -errno. */
   readlink(path: string): string | number;
+  /** What opendir(3) and readdir(3) list in the directory at `path`, without `.` and `..`; or -errno. */
+  readdir(path: string): readonly string[] | number;
   close(fd: number): number;
   ioctl(fd: number, request: number, argument?: IoctlArgument): number;
   /** pread(2). Returns the count of bytes. */
   pread(fd: number, buffer: Uint8Array, offset: number): number;
   /** pwrite(2). Returns the count of bytes. */
   pwrite(fd: number, buffer: Uint8Array, offset: number): number;
+  /** read(2), of a file without positions: an eventfd, a queue of faults. pread of such is -ESPIPE on Linux. Returns the count of bytes. */
+  read(fd: number, buffer: Uint8Array): number;
+  /** write(2), to a file without positions. Returns the count of bytes. */
+  write(fd: number, buffer: Uint8Array): number;
   /** Anonymous shared memory of `length` bytes (a multiple of 4096), zero-filled; or -errno. */
   mmap(length: number): MappedMemory | number;
   munmap(address: Hva, length: number): number;

@@ -9,6 +9,11 @@ export interface HostFile {
   /** The count of bytes or a negated errno. */
   pread?(buffer: Uint8Array, offset: number): number;
   pwrite?(buffer: Uint8Array, offset: number): number;
+  /** read(2) and write(2), of files without positions. The count of bytes or a negated errno. */
+  read?(buffer: Uint8Array): number;
+  write?(buffer: Uint8Array): number;
+  /** Calls `ready` whenever it becomes readable. */
+  onReadable?(ready: () => void): Disposable;
   /** The descriptor is closed. */
   release(): void;
   /** JSON-able, for dumps. */

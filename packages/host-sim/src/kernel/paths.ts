@@ -8,6 +8,7 @@ import type { Kernel } from './kernel.js';
 
 const CONTAINER = '/dev/vfio/vfio';
 const GROUP = /^\/dev\/vfio\/(0|[1-9][0-9]*)$/;
+const DEVICE_CDEV = /^\/sys\/bus\/pci\/devices\/([^/]+)\/vfio-dev$/;
 const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
 
 /** The file at `path`, opened by `process`, or -errno. A group that nobody may have yet does not exist: -ENOENT. */
@@ -18,6 +19,21 @@ export function openPath(kernel: Kernel, process: HostProcess, path: string): Ho
   if (group === undefined || !group.offered) return -Errno.ENOENT;
   const error = group.open();
   return error === 0 ? new VfioGroupFile(kernel, process, group) : error;
+}
+
+/** Names in a directory of sysfs: a device that vfio-pci has, and that an IOMMU fences in, has one in `vfio-dev`. */
+export function readDirectory(kernel: Kernel, path: string): readonly string[] | number {
+  const bdf = DEVICE_CDEV.exec(path)?.[1];
+  const name = bdf === undefined ? undefined : vfioCdevs(kernel).get(bdf);
+  return name === undefined ? -Errno.ENOENT : [name];
+}
+
+/** The names below /dev/vfio/devices, by the address of their device. */
+export function vfioCdevs(kernel: Kernel): ReadonlyMap<string, string> {
+  const lent = [...kernel.devices].filter(
+    ([, { driver, groupNumber }]) => driver === 'vfio-pci' && kernel.groups.has(groupNumber),
+  );
+  return new Map(lent.map(([bdf], index) => [bdf, `vfio${index}`]));
 }
 
 /** -ENOENT for what is not there: a device without an IOMMU in front of it has no group, one without a driver no driver. */
