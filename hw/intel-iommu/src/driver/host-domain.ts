@@ -19,14 +19,15 @@ export interface HostUnit {
   hasAts(requesterId: number): boolean;
   /** Lets such a function use it, or not. */
   enableAts(requesterId: number, on: boolean): void;
-  /** A domain is gone: its id may be used again. */
+  /** Lets a domain have another id, and share it with `sharing`: 0, or a negated errno. */
+  retag(domain: VtdHostDomain, id: number, sharing: HostIommuDomain | undefined): number;
+  /** A domain is gone: unless it shared its id, that may be used again. */
   release(domain: VtdHostDomain): void;
   /** A PASID entry was written (16 words), or cleared (undefined). */
   programmed(requesterId: number, pasid: number, entry: Int32Array | undefined): void;
 }
 
 export class VtdHostDomain implements HostIommuDomain {
-  readonly id: number;
   readonly #unit: HostUnit;
   readonly #driver: VtdDriver;
   readonly #table: PageTable;
@@ -34,13 +35,27 @@ export class VtdHostDomain implements HostIommuDomain {
   readonly #bound = new Map<number, Set<number>>();
   /** The descriptor of a first-stage flush. */
   readonly #flush = new Int32Array(8);
+  #id: number;
+  /** A function was attached: from then on the unit may have cached something under the id. */
+  #finalised = false;
   #disposed = false;
 
   constructor(unit: HostUnit, id: number, table: PageTable) {
     this.#unit = unit;
     this.#driver = unit.driver;
     this.#table = table;
-    this.id = id;
+    this.#id = id;
+  }
+
+  get id(): number {
+    return this.#id;
+  }
+
+  setTag(tag: number, sharing?: HostIommuDomain): number {
+    if (this.#finalised) return -Errno.EPERM;
+    const status = this.#unit.retag(this, tag, sharing);
+    if (status === 0) this.#id = tag;
+    return status;
   }
 
   /** Frame of the second-stage root. */
@@ -96,6 +111,7 @@ export class VtdHostDomain implements HostIommuDomain {
       driver.releaseFunction(requesterId);
       return status;
     }
+    this.#finalised = true;
     this.#unit.functions.set(requesterId, this);
     this.#bound.set(requesterId, new Set());
     if (this.#unit.hasAts(requesterId)) this.#unit.enableAts(requesterId, true);
@@ -221,9 +237,10 @@ export class VtdHostDomain implements HostIommuDomain {
       ? this.#driver.iotlbInvalidate(Granularity.PAGE, this.id, { hi, lo, addressMask, leaf })
       : this.#driver.iotlbInvalidate(Granularity.DOMAIN, this.id);
     if (status !== 0) return status;
-    for (const [requesterId, pasids] of this.#bound) {
-      if (!this.#driver.hasDeviceTlb(requesterId)) continue;
-      const failed = this.#flushDeviceTlb(requesterId, pasids);
+    for (const [requesterId, domain] of this.#unit.functions) {
+      // What was translated through this table may have served any function behind the same id.
+      if (domain.#id !== this.#id || !this.#driver.hasDeviceTlb(requesterId)) continue;
+      const failed = this.#flushDeviceTlb(requesterId, domain.#bound.get(requesterId)!);
       if (failed !== 0) return failed;
     }
     return 0;

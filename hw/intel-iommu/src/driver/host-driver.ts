@@ -2,6 +2,7 @@
 import { Errno, type MemoryPort } from '@remora/core';
 import { type HostIommuDriver, type HostIommuFault, Stage1Format } from '@remora/iommu';
 import { widthOfLevels } from '../spec/index.js';
+import { DomainIds } from './domain-ids.js';
 import { type HostUnit, VtdHostDomain } from './host-domain.js';
 import type { PageAllocator } from './page-allocator.js';
 import { PageTable } from './page-table.js';
@@ -45,7 +46,8 @@ export class VtdHostDriver implements HostIommuDriver {
   readonly #pages: PageAllocator;
   readonly #options: VtdHostOptions;
   readonly #levels: 3 | 4 | 5;
-  readonly #domains = new Map<number, VtdHostDomain>();
+  readonly #domains = new Set<VtdHostDomain>();
+  readonly #ids = new DomainIds();
   readonly #unit: HostUnit;
 
   /** @throws Error if no unit answers, or it has no scalable mode or no second stage. */
@@ -68,7 +70,12 @@ export class VtdHostDriver implements HostIommuDriver {
       functions: new Map(),
       hasAts: requesterId => capabilities.ecap.dt === 1 && options.hasAts?.(requesterId) === true,
       enableAts: options.enableAts ?? (() => undefined),
-      release: domain => this.#domains.delete(domain.id),
+      retag: (domain, id, sharing) =>
+        id > 0 && id < capabilities.domains ? this.#ids.move(domain.id, id, sharing?.id === id) : -Errno.EINVAL,
+      release: domain => {
+        this.#domains.delete(domain);
+        this.#ids.drop(domain.id);
+      },
       programmed: options.programmed ?? (() => undefined),
     };
   }
@@ -80,8 +87,7 @@ export class VtdHostDriver implements HostIommuDriver {
   /** -ENOSPC if all domain ids are taken, -ENOMEM if there is no page for the root. */
   createDomain(): VtdHostDomain | number {
     const { capabilities } = this.driver;
-    let id = this.#options.firstDomainId ?? DEFAULT_FIRST_DOMAIN;
-    while (this.#domains.has(id)) id++;
+    const id = this.#ids.free(this.#options.firstDomainId ?? DEFAULT_FIRST_DOMAIN);
     if (id >= capabilities.domains) return -Errno.ENOSPC;
     const table = PageTable.create(this.#memory, this.#pages, {
       stage: 'second',
@@ -90,7 +96,8 @@ export class VtdHostDriver implements HostIommuDriver {
     });
     if (typeof table === 'number') return table;
     const domain = new VtdHostDomain(this.#unit, id, table);
-    this.#domains.set(id, domain);
+    this.#domains.add(domain);
+    this.#ids.hold(id);
     return domain;
   }
 
@@ -100,7 +107,7 @@ export class VtdHostDriver implements HostIommuDriver {
 
   describe(): VtdHostDescription {
     return {
-      domains: [...this.#domains.values()].map(domain => ({
+      domains: [...this.#domains].map(domain => ({
         id: domain.id,
         rootFrame: domain.rootFrame,
         pages: [...domain.mappings()].reduce((sum, run) => sum + run.pages, 0),
@@ -115,7 +122,7 @@ export class VtdHostDriver implements HostIommuDriver {
 
   /** Blocks every function, stops the unit and returns every page. */
   [Symbol.dispose](): void {
-    for (const domain of [...this.#domains.values()]) domain[Symbol.dispose]();
+    for (const domain of [...this.#domains]) domain[Symbol.dispose]();
     this.driver.stop();
     this.driver.free();
   }
