@@ -2,7 +2,7 @@
 import test from 'ava';
 import { Errno, Ledger } from '@remora/core';
 import { RecordingSyscalls, VfioConnections, VfioContainer } from '@remora/host';
-import { Stage1Flush } from '@remora/iommu';
+import { Stage1Flush, Stage1FlushBatch } from '@remora/iommu';
 import {
   VFIO_IOMMU_BIND,
   VFIO_IOMMU_GET_INFO,
@@ -90,7 +90,9 @@ test('PASIDs, bind, flush, unbind reach the unit, and errors come back', t => {
   flush.lo = 0x20_0000;
   flush.granuleShift = 21;
   flush.leaf = true;
-  t.is(context.flushStage1Cache(flush), 0);
+  const batch = new Stage1FlushBatch();
+  batch.add(flush);
+  t.is(context.flushStage1Caches(batch), 0);
   t.is(context.pasidFree(pasid), -Errno.EBUSY);
   t.is(context.unbindStage1(0x18, pasid), 0);
   t.is(context.pasidFree(pasid), 0);

@@ -6,13 +6,28 @@
  * force before the call is still in force. No operation is called re-entrantly.
  */
 import { Errno } from '@remora/core';
-import type { Stage1Config, Stage1Flush } from './stage1.js';
+import type { HostIommuEvents } from './host-iommu-events.js';
+import type { Stage1Config } from './stage1.js';
+import type { Stage1FlushBatch } from './stage1-flush-batch.js';
 
-/** What a host context can do: a bit set [A04, A13]. */
+/** What a host context can do: a bit set. The first two are the RFC's [A04, A13], and all that VFIO's interface has. */
 export const HostIommuFlag = {
   PASID_REQUEST: 1,
   NESTING: 2,
+  /** `listen` tells page requests, and `respondToPage` takes their responses. */
+  PAGE_REQUESTS: 4,
+  /** `listen` tells faults. */
+  FAULTS: 8,
+  /** PASID 0 can be bound: it stands for requests without PASID, as RID_PASID 0 has it. See `withoutStage1`. */
+  PASID_0: 16,
 } as const;
+
+/** What becomes of a function's requests without PASID while PASID 0 is not bound. */
+export type HostPolicy =
+  /** They use guest-physical addresses. In force until another policy is set. */
+  | 'pass-through'
+  /** They are refused. */
+  | 'abort';
 
 export interface HostIOMMUContext {
   /** For the ledger and messages: `container0`. */
@@ -30,8 +45,22 @@ export interface HostIOMMUContext {
   /** Binds `config` at `pasid` for the device that `user` stands for (its requester id in the guest). */
   bindStage1(user: number, pasid: number, config: Stage1Config): number;
   unbindStage1(user: number, pasid: number): number;
-  /** Flushes what the host cached of the first stage. */
-  flushStage1Cache(flush: Stage1Flush): number;
+  /**
+   * Flushes what the host cached of the first stage: entry by entry in the batch's order, none before the ones ahead of it. 0 if all is
+   * done; otherwise a negated errno, and `batch.accepted` tells the entry that was refused: those before it are done, of those after
+   * it none need be. Asking for a flush again is harmless.
+   */
+  flushStage1Caches(batch: Stage1FlushBatch): number;
+  /** With PASID_0: sets the policy of the device that `user` stands for. */
+  withoutStage1?(user: number, policy: HostPolicy): number;
+  /** With PAGE_REQUESTS or FAULTS: reports of the device that `user` stands for go to `events` until this is disposed of. One listener each. */
+  listen?(user: number, events: HostIommuEvents): Disposable;
+  /**
+   * With PAGE_REQUESTS: answers page request group `group` of `pasid` (NO_PASID: of requests without one). `code` is a PageResponse, or
+   * reserved; one that the host's interface cannot express is INVALID_REQUEST there. -EINVAL if no such group waits. On any error, the
+   * group waits on.
+   */
+  respondToPage?(user: number, pasid: number, group: number, code: number): number;
 }
 
 /** As the RFC's wrapper [A04]: -ENOENT unless there is a context and it offers PASID requests. */
@@ -67,9 +96,9 @@ export function hostUnbindStage1(context: HostIOMMUContext | undefined, user: nu
     : -Errno.ENOENT;
 }
 
-/** As the RFC's wrapper [A18]: -ENOENT unless there is a context and it nests. */
-export function hostFlushStage1Cache(context: HostIOMMUContext | undefined, flush: Stage1Flush): number {
-  return context !== undefined && context.flags & HostIommuFlag.NESTING
-    ? context.flushStage1Cache(flush)
-    : -Errno.ENOENT;
+/** As the RFC's wrapper [A18]: -ENOENT, and nothing is done, unless there is a context and it nests. */
+export function hostFlushStage1Caches(context: HostIOMMUContext | undefined, batch: Stage1FlushBatch): number {
+  if (context !== undefined && context.flags & HostIommuFlag.NESTING) return context.flushStage1Caches(batch);
+  batch.accepted = 0;
+  return -Errno.ENOENT;
 }

@@ -21,7 +21,7 @@ function context(name: string): HostIOMMUContext {
     pasidFree: () => 0,
     bindStage1: () => 0,
     unbindStage1: () => 0,
-    flushStage1Cache: () => 0,
+    flushStage1Caches: () => 0,
   };
 }
 

@@ -4,7 +4,13 @@
  * rows 45 and 46).
  */
 import { Errno, logger } from '@remora/core';
-import { type HostIOMMUContext, HostIommuFlag, sameStage1, type Stage1Config, type Stage1Flush } from '@remora/iommu';
+import {
+  type HostIOMMUContext,
+  HostIommuFlag,
+  sameStage1,
+  type Stage1Config,
+  type Stage1FlushBatch,
+} from '@remora/iommu';
 import {
   VFIO_IOMMU_BIND,
   VFIO_IOMMU_CACHE_INVALIDATE,
@@ -107,8 +113,16 @@ export class VfioHostIOMMUContext implements HostIOMMUContext {
     return 0;
   }
 
-  flushStage1Cache(flush: Stage1Flush): number {
-    return this.#done(this.#ioctl('flush', VFIO_IOMMU_CACHE_INVALIDATE, this.#flush.encode(flush)));
+  /** One call for each entry: the interface has no more than one flush in it. */
+  flushStage1Caches(batch: Stage1FlushBatch): number {
+    batch.accepted = 0;
+    while (batch.accepted < batch.length) {
+      const bytes = this.#flush.encode(batch.begin(batch.accepted));
+      const result = this.#ioctl('flush', VFIO_IOMMU_CACHE_INVALIDATE, bytes);
+      if (result < 0) return result;
+      batch.accepted++;
+    }
+    return 0;
   }
 
   #remember(user: number, pasid: number, config: Stage1Config, told: number): void {

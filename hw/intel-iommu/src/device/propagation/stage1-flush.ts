@@ -1,6 +1,6 @@
 /** PASID-IOTLB invalidations on their way to the host's first-stage caches [A20]. Nothing here allocates. */
 import type { Ledger } from '@remora/core';
-import { hostFlushStage1Cache, Stage1Flush, type HostIOMMUContext } from '@remora/iommu';
+import { hostFlushStage1Caches, Stage1Flush, Stage1FlushBatch, type HostIOMMUContext } from '@remora/iommu';
 import type { VtdConfig } from '../../config/index.js';
 import type { HostedFunctions } from './hosted-functions.js';
 import type { PasidCache } from './pasid-cache.js';
@@ -15,6 +15,7 @@ export class Stage1Flusher {
   readonly #ledger: Ledger;
   readonly #source: string;
   readonly #flush = new Stage1Flush();
+  readonly #batch = new Stage1FlushBatch();
   /** Contexts that this flush has called; what lies beyond is of earlier ones. */
   readonly #served: HostIOMMUContext[] = [];
 
@@ -85,7 +86,9 @@ export class Stage1Flusher {
     const id = this.#ledger.on
       ? this.#ledger.open(this.#source, 'decision', { action: 'flush', requesterId, pasid })
       : 0;
-    const result = hostFlushStage1Cache(context, this.#flush);
+    this.#batch.clear();
+    this.#batch.add(this.#flush);
+    const result = hostFlushStage1Caches(context, this.#batch);
     if (id !== 0) this.#ledger.close(id, { result });
     if (result >= 0) return 0;
     this.#failed(context, pasid, result);

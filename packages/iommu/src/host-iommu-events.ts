@@ -1,0 +1,41 @@
+/** What a host reports of a function that it lends: the way back up, from a physical IOMMU to the guest's. */
+
+/** A page request that the host queued for the function. A group arrives whole, its last request last. */
+export interface HostPageRequest {
+  /** The guest's PASID; NO_PASID for a request without one. */
+  readonly pasid: number;
+  /** Byte address, aligned to 4 KiB. */
+  readonly hi: number;
+  readonly lo: number;
+  /** READ, WRITE, EXECUTE and PRIVILEGED. */
+  readonly access: number;
+  /** Page request group index, 0 .. 511: with the PASID, it names the group until `respondToPage`. */
+  readonly group: number;
+  readonly last: boolean;
+}
+
+/** A request of the function that the host's unit refused. */
+export interface HostStage1Fault {
+  /** The guest's PASID; NO_PASID for a request without one. */
+  readonly pasid: number;
+  /** Byte address of the faulting page. */
+  readonly hi: number;
+  readonly lo: number;
+  /** READ, WRITE, EXECUTE and PRIVILEGED: WRITE alone is a write, with READ an atomic operation. */
+  readonly access: number;
+  /** PCIe address type: 0 untranslated, 1 translation request, 2 translated. */
+  readonly addressType: 0 | 1 | 2;
+  /** As the host's unit numbers its reasons; what it means follows from the context's `stage1Format`. */
+  readonly reason: number;
+}
+
+/**
+ * Takes a function's reports. The host calls it from its own event loop, never from within an operation of the context; `respondToPage`
+ * may be called from within `pageRequest`. Every page request that is `last` gets exactly one response, unless listening ends before.
+ */
+export interface HostIommuEvents {
+  pageRequest(request: HostPageRequest): void;
+  fault(fault: HostStage1Fault): void;
+  /** The host could not keep, or not deliver, some of its reports; `count` is 0 if it does not say how many. */
+  lost(count: number): void;
+}
