@@ -8,6 +8,7 @@ import {
   BytesField,
   type Fields,
   IntField,
+  IOMMUFD_CONSTANTS,
   LINUX_CONSTANTS,
   NestedField,
   RFC_CONSTANTS,
@@ -26,11 +27,12 @@ interface Fixtures {
       readonly samples: { readonly bytes: string; readonly values: Record<string, string> }[];
     }
   >;
-  readonly constants: { readonly rfc: Record<string, number>; readonly linux: Record<string, number> };
+  readonly constants: Record<'rfc' | 'linux' | 'iommufd', Record<string, number>>;
 }
 
 const fixtures = JSON.parse(readFileSync(new URL('../fixtures/fixtures.json', import.meta.url), 'utf8')) as Fixtures;
 const exported: readonly unknown[] = Object.values(uapi);
+const ALL = { ...RFC_CONSTANTS, ...LINUX_CONSTANTS, ...IOMMUFD_CONSTANTS };
 const declared = exported.filter((value): value is StructType => value instanceof StructType);
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'));
 
@@ -148,17 +150,18 @@ function unionsOf(type: StructType, base = 0): { offset: number; size: number }[
 test('the constants have the values that C gives them', t => {
   t.deepEqual(RFC_CONSTANTS, fixtures.constants.rfc);
   t.deepEqual(LINUX_CONSTANTS, fixtures.constants.linux);
+  t.deepEqual(IOMMUFD_CONSTANTS, fixtures.constants.iommufd);
 });
 
 test('every constant that the package exports is among those compared', t => {
-  const compared = Object.keys({ ...RFC_CONSTANTS, ...LINUX_CONSTANTS });
+  const compared = Object.keys(ALL);
   for (const [name, value] of Object.entries(uapi)) {
     if (typeof value === 'number') {
       t.true(compared.includes(name) || name === 'VfioIommuPasidReqs', name);
     } else if (/^(Vfio|Iommu)/.test(name) && !(value instanceof StructType)) {
       for (const [key, one] of Object.entries(value)) {
         t.true(
-          Object.entries({ ...RFC_CONSTANTS, ...LINUX_CONSTANTS }).some(
+          Object.entries(ALL).some(
             ([known, number]) => number === one && known.includes(key.replace(/^VALID$/, 'VAL')),
           ),
           `${name}.${key}`,

@@ -1,12 +1,13 @@
 /**
- * The ioctls of VFIO by number: what a request is called and what its argument says. For the ledger, messages and tests; nothing
+ * The ioctls of VFIO and iommufd by number: what a request is called and what its argument says. For the ledger, messages and tests; nothing
  * here throws for what a caller passed.
  */
-import type { Fields } from './field.js';
-import { formatValues, type PlainValue } from './format.js';
+import { formatValues } from './format.js';
+import { type IoctlType, type IoctlValues as Values, structIoctl as type } from './ioctl-type.js';
+import { IOMMUFD_IOCTLS } from './iommufd-ioctls.js';
 import { IommuGpasidBindData } from './rfc-iommu.js';
 import * as rfc from './rfc-vfio.js';
-import { type StructType, viewOf } from './struct.js';
+import { viewOf } from './struct.js';
 import * as vfio from './vfio.js';
 
 /**
@@ -14,18 +15,6 @@ import * as vfio from './vfio.js';
  */
 export const UAPI_VARIANTS = ['vsva-rfc-v3.1', 'vmid-rfc-v2'] as const;
 export type UapiVariant = (typeof UAPI_VARIANTS)[number];
-
-type Values = Record<string, PlainValue>;
-
-/** One request number. */
-export interface IoctlType {
-  readonly name: string;
-  readonly request: number;
-  /** What a byte argument starts with; undefined if the argument is an integer, text or nothing. */
-  readonly struct?: StructType | undefined;
-  /** Decodes what follows the structure. `values` are the structure's. */
-  readonly rest?: ((view: DataView, values: Readonly<Values>) => Values) | undefined;
-}
 
 const COMMON: readonly IoctlType[] = [
   { name: 'VFIO_GET_API_VERSION', request: vfio.VFIO_GET_API_VERSION },
@@ -44,6 +33,7 @@ const COMMON: readonly IoctlType[] = [
   type('VFIO_IOMMU_GET_INFO', vfio.VFIO_IOMMU_GET_INFO, vfio.VfioIommuType1Info, capabilities),
   type('VFIO_IOMMU_MAP_DMA', vfio.VFIO_IOMMU_MAP_DMA, vfio.VfioIommuType1DmaMap),
   type('VFIO_IOMMU_UNMAP_DMA', vfio.VFIO_IOMMU_UNMAP_DMA, vfio.VfioIommuType1DmaUnmap),
+  ...IOMMUFD_IOCTLS,
 ];
 
 const BY_VARIANT: Readonly<Record<UapiVariant, ReadonlyMap<number, IoctlType>>> = {
@@ -109,15 +99,6 @@ export function formatIoctl(
   variant: UapiVariant = 'vsva-rfc-v3.1',
 ): string {
   return `${ioctlName(request, variant)} ${formatValues(decodeIoctl(request, argument, variant))}`.trimEnd();
-}
-
-function type<F extends Fields>(
-  name: string,
-  request: number,
-  struct: StructType<F>,
-  rest?: IoctlType['rest'],
-): IoctlType {
-  return { name, request, struct: struct as unknown as StructType, rest };
 }
 
 function byNumber(types: readonly IoctlType[]): ReadonlyMap<number, IoctlType> {

@@ -1,6 +1,6 @@
 /** Holds the declarations of @remora/uapi against what a C compiler says. */
 import type { StructType } from '@remora/uapi';
-import type { Facts, Origin, Place, StructFacts } from './facts.js';
+import { type Facts, type Origin, ORIGINS, type Place, type StructFacts } from './facts.js';
 import { structMembers } from './members.js';
 
 export interface Difference {
@@ -34,7 +34,7 @@ export function compareDeclarations(declared: Declarations, facts: Facts): Diffe
   const missing = Object.entries(facts.structs)
     .filter(([name]) => !names.has(name))
     .map(([where, { size }]) => ({ where, declared: 'nothing', actual: `${size} bytes` }));
-  const origins: readonly Origin[] = withLinux ? ['rfc', 'linux'] : ['rfc'];
+  const origins = ORIGINS.filter(origin => withLinux || origin !== 'linux');
   const constants = origins.flatMap(origin => compareConstants(declared.constants[origin], facts.constants[origin]));
   return [...structs, ...missing, ...constants];
 }
@@ -51,7 +51,7 @@ export function compareMembers(structs: readonly StructType[], facts: Facts, pre
 }
 
 function originOf(type: StructType): Origin {
-  return type.source === 'linux/vfio.h' ? 'linux' : 'rfc';
+  return type.source === 'linux/vfio.h' && !/_iommufd(_pt)?$/.test(type.name) ? 'linux' : 'rfc';
 }
 
 function compareStruct(type: StructType, actual: StructFacts): Difference[] {

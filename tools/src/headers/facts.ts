@@ -1,6 +1,8 @@
 /** What a C compiler says about the structures, as the probe prints it and as the fixtures keep it. */
 
-export type Origin = 'rfc' | 'linux';
+/** RFC v3.1 and the VMID series; linux/vfio.h; linux/iommufd.h and what linux/vfio.h says of devices that are bound to an iommufd. */
+export type Origin = (typeof ORIGINS)[number];
+export const ORIGINS = ['rfc', 'linux', 'iommufd'] as const;
 /** Offset and size, in bytes. */
 export type Place = readonly [offset: number, size: number];
 
@@ -32,6 +34,8 @@ export interface IoctlFacts {
 export interface Facts {
   /** Version of the kernel's headers: `6.1`; undefined if only the rendering of the RFC was compiled. */
   readonly kernelHeaders?: string | undefined;
+  /** Version of the kernel's headers that have iommufd; undefined if they are older: then the rendering of it was compiled. */
+  readonly iommufdHeaders?: string | undefined;
   readonly structs: Record<string, StructFacts>;
   readonly constants: Record<Origin, Record<string, number>>;
   readonly ioctls: IoctlFacts[];
@@ -48,9 +52,10 @@ export class ForeignAbi extends Error {
  */
 export function parseFacts(text: string): Facts {
   const structs: Record<string, StructFacts> = {};
-  const constants: Record<Origin, Record<string, number>> = { rfc: {}, linux: {} };
+  const constants: Record<Origin, Record<string, number>> = { rfc: {}, linux: {}, iommufd: {} };
   const ioctls: IoctlFacts[] = [];
   let kernelHeaders: string | undefined;
+  let iommufdHeaders: string | undefined;
   let struct: StructFacts | undefined;
   for (const line of text.split('\n').filter(one => one !== '')) {
     const [kind, ...words] = line.split(' ');
@@ -62,7 +67,7 @@ export function parseFacts(text: string): Facts {
       const value = Number(word(index));
       return Number.isSafeInteger(value) ? value : malformed();
     };
-    const origin = (): Origin => (word(0) === 'rfc' || word(0) === 'linux' ? (word(0) as Origin) : malformed());
+    const origin = (): Origin => ORIGINS.find(known => known === word(0)) ?? malformed();
     const current = (): StructFacts => struct ?? malformed();
     switch (kind) {
       case 'abi':
@@ -70,6 +75,9 @@ export function parseFacts(text: string): Facts {
         break;
       case 'headers':
         kernelHeaders = word(0);
+        break;
+      case 'iommufd':
+        iommufdHeaders = word(0);
         break;
       case 'struct':
         struct = { origin: origin(), size: count(2), align: count(3), fields: {}, samples: [] };
@@ -97,5 +105,5 @@ export function parseFacts(text: string): Facts {
         malformed();
     }
   }
-  return { kernelHeaders, structs, constants, ioctls };
+  return { kernelHeaders, iommufdHeaders, structs, constants, ioctls };
 }

@@ -51,6 +51,7 @@ export function reportText(report: HeaderReport): string {
   for (const [origin, title] of [
     ['rfc', 'RFC v3.1 and VMID, C rendering'],
     ['linux', `linux/vfio.h of ${report.kernelHeaders ?? ''}`],
+    ['iommufd', iommufdTitle(report)],
   ] as const) {
     const compared = report.compared[origin];
     if (compared === undefined) continue;
@@ -65,4 +66,8 @@ export function reportText(report: HeaderReport): string {
   }
   lines.push(`fixtures: ${report.fixtures}`, `${report.differences.length} differences`);
   return `${lines.join('\n')}\n`;
+}
+
+function iommufdTitle({ iommufdHeaders }: HeaderReport): string {
+  return iommufdHeaders === undefined ? 'iommufd, C rendering' : `linux/iommufd.h of ${iommufdHeaders}`;
 }

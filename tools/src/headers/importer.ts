@@ -33,6 +33,8 @@ export interface HeaderReport {
   readonly skipped?: string | undefined;
   /** Version of the kernel's headers; undefined if they are not installed: then upstream structures were not checked. */
   readonly kernelHeaders?: string | undefined;
+  /** Version of the kernel's headers that iommufd was held against; undefined if it was our rendering of them. */
+  readonly iommufdHeaders?: string | undefined;
   /** How much was compared. */
   readonly compared: Partial<Record<Origin, OriginSummary>>;
   readonly differences: readonly Difference[];
@@ -47,7 +49,7 @@ export function uapiDeclarations(): Declarations {
   const exported: readonly unknown[] = Object.values(uapi);
   return {
     structs: exported.filter((value): value is uapi.StructType => value instanceof uapi.StructType),
-    constants: { rfc: uapi.RFC_CONSTANTS, linux: uapi.LINUX_CONSTANTS },
+    constants: { rfc: uapi.RFC_CONSTANTS, linux: uapi.LINUX_CONSTANTS, iommufd: uapi.IOMMUFD_CONSTANTS },
   };
 }
 
@@ -78,7 +80,8 @@ export function importHeaders(options: ImportOptions = {}): HeaderReport {
   ];
   const file = join(sources, FIXTURES);
   const fixtures = options.writeFixtures === true ? writeFixtures(file, facts) : compareFixtures(file, facts);
-  return { kernelHeaders: facts.kernelHeaders, compared: summary(facts), differences, fixtures };
+  const { kernelHeaders, iommufdHeaders } = facts;
+  return { kernelHeaders, iommufdHeaders, compared: summary(facts), differences, fixtures };
 }
 
 function summary(facts: Facts): HeaderReport['compared'] {
@@ -90,7 +93,8 @@ function summary(facts: Facts): HeaderReport['compared'] {
       constants: Object.keys(facts.constants[origin]).length,
     };
   };
-  return facts.kernelHeaders === undefined ? { rfc: of('rfc') } : { rfc: of('rfc'), linux: of('linux') };
+  const always = { rfc: of('rfc'), iommufd: of('iommufd') };
+  return facts.kernelHeaders === undefined ? always : { ...always, linux: of('linux') };
 }
 
 function writeFixtures(file: string, facts: Facts): HeaderReport['fixtures'] {
@@ -115,9 +119,9 @@ function compareFixtures(file: string, facts: Facts): HeaderReport['fixtures'] {
   const kept = JSON.parse(readFileSync(file, 'utf8')) as Facts;
   const same = facts.kernelHeaders === kept.kernelHeaders;
   const part = (whole: Facts): unknown => ({
-    structs: Object.entries(whole.structs).filter(([, { origin }]) => same || origin === 'rfc'),
-    constants: same ? whole.constants : whole.constants.rfc,
-    ioctls: whole.ioctls.filter(({ origin }) => same || origin === 'rfc'),
+    structs: Object.entries(whole.structs).filter(([, { origin }]) => same || origin !== 'linux'),
+    constants: same ? whole.constants : { rfc: whole.constants.rfc, iommufd: whole.constants.iommufd },
+    ioctls: whole.ioctls.filter(({ origin }) => same || origin !== 'linux'),
   });
   return isDeepStrictEqual(part(kept), part(facts)) ? 'equal' : 'different';
 }
