@@ -1,7 +1,7 @@
 /** What a vIOMMU translates, mapped for DMA: a container's shadow of the guest's tables. QEMU: VFIOGuestIOMMU. */
 import { type Hva, hva } from '@remora/bits';
 import { Access, type IommuMapEvent, IommuNotify, type IommuNotifier, PAGE_BYTES, type Section } from '@remora/core';
-import type { VfioContainer } from './container.js';
+import type { DmaTarget } from '../dma-target.js';
 import { firstByte, lastByte } from './trace-events.js';
 
 /** What the client of a guest IOMMU brings along. */
@@ -36,7 +36,7 @@ export class VfioGuestIommu implements IommuNotifier {
   readonly wants = IommuNotify.MAP | IommuNotify.UNMAP;
   readonly startFrame: number;
   readonly endFrame: number;
-  readonly #container: VfioContainer;
+  readonly #target: DmaTarget;
   readonly #section: Section;
   readonly #services: GuestIommuServices;
   /** Added to a frame of the region, gives the frame of IOVA. */
@@ -47,8 +47,8 @@ export class VfioGuestIommu implements IommuNotifier {
   #registration: Disposable | undefined;
 
   /** Registers with the section's IOMMU region, which must have notifiers. Nothing is mapped before `replay`. */
-  constructor(container: VfioContainer, section: Section, services: GuestIommuServices) {
-    this.#container = container;
+  constructor(target: DmaTarget, section: Section, services: GuestIommuServices) {
+    this.#target = target;
     this.#section = section;
     this.#services = services;
     this.startFrame = Math.ceil(section.offset / PAGE_BYTES);
@@ -72,7 +72,7 @@ export class VfioGuestIommu implements IommuNotifier {
     const end = Math.min(event.frame + event.pages, this.endFrame);
     if (start >= end) return 0;
     const iovaFrame = start + this.#delta;
-    const { vfio_iommu_map_notify: notified } = this.#container.trace;
+    const { vfio_iommu_map_notify: notified } = this.#target.trace;
     if (notified.on) {
       const op = event.access === 0 ? 'UNMAP' : 'MAP';
       notified.emit(op, firstByte(iovaFrame), lastByte(end + this.#delta));
@@ -131,9 +131,8 @@ export class VfioGuestIommu implements IommuNotifier {
 
   /** All of them, or none. */
   #map(iovaFrame: number, planned: readonly Planned[]): number {
-    const container = this.#container;
     for (const [index, piece] of planned.entries()) {
-      const result = container.mapDma(piece.iovaFrame, piece.pages, piece.address, piece.access);
+      const result = this.#target.mapDma(piece.iovaFrame, piece.pages, piece.address, piece.access);
       if (result === 0) {
         this.#pieces.splice(this.#firstEndingAfter(piece.iovaFrame), 0, piece);
         continue;
@@ -163,7 +162,7 @@ export class VfioGuestIommu implements IommuNotifier {
     const start = this.#pieces[first]!.iovaFrame;
     const last = this.#pieces[past - 1]!;
     const size = last.iovaFrame + last.pages - start;
-    const result = this.#container.unmapDma(start, size, past - first);
+    const result = this.#target.unmapDma(start, size, past - first);
     if (result < 0) {
       this.#services.failed('UNMAP_DMA', start, size, result);
       return result;

@@ -1,4 +1,4 @@
-/** Guest memory into a container: follows an address space and maps it for DMA. QEMU: vfio_memory_listener. */
+/** Guest memory into a container or an I/O address space: follows an address space and maps it for DMA. QEMU: vfio_memory_listener. */
 import { type Hva, hva } from '@remora/bits';
 import {
   Access,
@@ -13,7 +13,7 @@ import {
   trackDisposable,
   untrackDisposable,
 } from '@remora/core';
-import type { VfioContainer } from './container.js';
+import type { DmaTarget } from '../dma-target.js';
 import { VfioGuestIommu } from './guest-iommu.js';
 import { firstByte, lastByte } from './trace-events.js';
 import { VfioError } from './vfio-error.js';
@@ -36,11 +36,11 @@ interface Mapped {
 const WARNINGS = 20;
 
 /**
- * While it lives, the container maps the RAM (read-only for ROM) that `space` shows, page by page: what is left of a page that a
+ * While it lives, the target maps the RAM (read-only for ROM) that `space` shows, page by page: what is left of a page that a
  * section covers in part is not mapped. Registers are not mapped. Of an IOMMU region it maps what the vIOMMU translates, as that tells it.
  */
 export class VfioMemoryListener implements Disposable {
-  readonly #container: VfioContainer;
+  readonly #target: DmaTarget;
   readonly #options: VfioMemoryOptions;
   readonly #mapped = new Map<Section, Mapped>();
   readonly #translated = new Map<Section, VfioGuestIommu>();
@@ -54,17 +54,17 @@ export class VfioMemoryListener implements Disposable {
   #registration: Disposable | undefined;
 
   /** @throws VfioError if the host refuses a part of what is there now; nothing is mapped then. */
-  constructor(container: VfioContainer, space: AddressSpace, options: VfioMemoryOptions) {
-    this.#container = container;
+  constructor(target: DmaTarget, space: AddressSpace, options: VfioMemoryOptions) {
+    this.#target = target;
     this.#options = options;
-    this.#log = rateLimited(logger('remora:host:vfio', container.name), WARNINGS);
+    this.#log = rateLimited(logger('remora:host:vfio', target.name), WARNINGS);
     this.#registration = space.listen(this.#following());
     if (this.#failed !== undefined) {
       this[Symbol.dispose]();
       throw this.#failed;
     }
     this.#ready = true;
-    trackDisposable(this, `memory of ${container.name}`);
+    trackDisposable(this, `memory of ${target.name}`);
   }
 
   /** Page frames and counts that are mapped now, for inspection. */
@@ -99,7 +99,7 @@ export class VfioMemoryListener implements Disposable {
   }
 
   #skip({ region, start, size }: Section): void {
-    const { vfio_listener_region_skip: skipped } = this.#container.trace;
+    const { vfio_listener_region_skip: skipped } = this.#target.trace;
     if (!skipped.on) return;
     const frame = Math.floor(start / PAGE_BYTES);
     skipped.emit(region.name, firstByte(frame), lastByte(Math.ceil((start + size) / PAGE_BYTES)));
@@ -115,9 +115,9 @@ export class VfioMemoryListener implements Disposable {
     // Two pages of memory can stand behind one page of addresses: not in any table.
     if (offset % PAGE_BYTES !== 0) return;
     const access = section.readonly ? Access.READ : Access.READ_WRITE;
-    const { vfio_listener_region_add_ram: added } = this.#container.trace;
+    const { vfio_listener_region_add_ram: added } = this.#target.trace;
     if (added.on) added.emit(firstByte(frame), lastByte(frame + pages), `0x${(base + offset).toString(16)}`);
-    const result = this.#container.mapDma(frame, pages, hva(base + offset), access);
+    const result = this.#target.mapDma(frame, pages, hva(base + offset), access);
     if (result === 0) {
       this.#mapped.set(section, { frame, pages });
       this.#missing.delete(section);
@@ -128,27 +128,27 @@ export class VfioMemoryListener implements Disposable {
   }
 
   #follow(section: Section): void {
-    const iommu = new VfioGuestIommu(this.#container, section, {
+    const iommu = new VfioGuestIommu(this.#target, section, {
       addressOf: this.#options.addressOf,
       failed: (operation, frame, pages, result) => this.#fail(operation, frame, pages, section, result),
       skipped: (frame, pages) => this.#warn(`${placeOf(frame, pages, section)} leads to no memory: no DMA gets there`),
     });
     this.#translated.set(section, iommu);
-    const { vfio_listener_region_add_iommu: added } = this.#container.trace;
+    const { vfio_listener_region_add_iommu: added } = this.#target.trace;
     if (added.on) {
       const last = lastByte(Math.ceil((section.start + section.size) / PAGE_BYTES));
       added.emit(section.region.name, firstByte(Math.floor(section.start / PAGE_BYTES)), last);
     }
     const result = iommu.replay();
     // The vIOMMU itself may have failed, without any call to the host that would have been noted.
-    if (result < 0) this.#failed ??= new VfioError(`${this.#container.name}: ${section.region.name}`, result);
+    if (result < 0) this.#failed ??= new VfioError(`${this.#target.name}: ${section.region.name}`, result);
   }
 
   #remove(section: Section): void {
     this.#missing.delete(section);
     const translated = this.#translated.get(section);
     this.#translated.delete(section);
-    const { vfio_listener_region_del_iommu: left } = this.#container.trace;
+    const { vfio_listener_region_del_iommu: left } = this.#target.trace;
     if (translated !== undefined && left.on) left.emit(section.region.name);
     if (translated !== undefined && translated.leave() < 0) this.#stale.set(section, () => translated.finish());
     const mapped = this.#mapped.get(section);
@@ -158,9 +158,9 @@ export class VfioMemoryListener implements Disposable {
   }
 
   #unmap(section: Section, { frame, pages }: Mapped): number {
-    const { vfio_listener_region_del: removed } = this.#container.trace;
+    const { vfio_listener_region_del: removed } = this.#target.trace;
     if (removed.on) removed.emit(firstByte(frame), lastByte(frame + pages));
-    const result = this.#container.unmapDma(frame, pages);
+    const result = this.#target.unmapDma(frame, pages);
     if (result < 0) this.#fail('UNMAP_DMA', frame, pages, section, result);
     else this.#mapped.delete(section);
     return result;
@@ -173,8 +173,8 @@ export class VfioMemoryListener implements Disposable {
   }
 
   #fail(operation: string, frame: number, pages: number, section: Section, result: number): void {
-    const what = `${this.#container.name}: ${operation} ${placeOf(frame, pages, section)}`;
-    const error = new VfioError(what, result, this.#container.limitOn(frame, pages));
+    const what = `${this.#target.name}: ${operation} ${placeOf(frame, pages, section)}`;
+    const error = new VfioError(what, result, this.#target.limitOn(frame, pages));
     this.#failed ??= error;
     this.#warn(error.message);
     if (this.#ready) this.#options.onFailure?.(error);
@@ -183,7 +183,7 @@ export class VfioMemoryListener implements Disposable {
   #warn(message: string): void {
     this.#log.warn('%s', message);
     const { ledger } = this.#options;
-    if (ledger?.on === true) ledger.add(this.#container.name, 'warning', { message });
+    if (ledger?.on === true) ledger.add(this.#target.name, 'warning', { message });
   }
 }
 
