@@ -29,14 +29,6 @@ export interface HostMappings extends Disposable {
   /** The tag under which the unit caches this domain's translations (VT-d: domain id). */
   readonly id: number;
   /**
-   * Takes `tag` in place of the one that the driver chose; two domains may have one tag if `sharing` is a domain that has it. -EINVAL if the
-   * unit has no such tag (0 is none), -EBUSY if another domain has it and does not share it, -EPERM once a function was attached (Linux
-   * says finalised). Absent where a driver's tags cannot be chosen (vsva.md 5.2, B01, B07).
-   *
-   * What the unit caches under a tag serves every function behind it: whoever shares one maps the same memory in all of its domains.
-   */
-  setTag?(tag: number, sharing?: HostIommuDomain): number;
-  /**
    * Maps `pages` 4 KiB pages from page frame `iovaFrame` to `hostFrame`, contiguous on both sides, with Access bits.
    * -EEXIST if any of them is mapped.
    */
@@ -51,6 +43,14 @@ export interface HostMappings extends Disposable {
 }
 
 export interface HostIommuDomain extends HostMappings {
+  /**
+   * Takes `tag` in place of the one that the driver chose; two domains may have one tag if `sharing` is a domain that has it. -EINVAL if the
+   * unit has no such tag (0 is none), -EBUSY if another domain has it and does not share it, -EPERM once a function was attached (Linux
+   * says finalised). Absent where a driver's tags cannot be chosen (vsva.md 5.2, B01, B07).
+   *
+   * What the unit caches under a tag serves every function behind it: whoever shares one maps the same memory in all of its domains.
+   */
+  setTag?(tag: number, sharing?: HostIommuDomain): number;
   /** Puts the function with this requester id behind this domain for requests without PASID. */
   attach(requesterId: number): number;
   /** Blocks the function; its PASIDs must be unbound before (-EBUSY). */
