@@ -7,6 +7,7 @@
  */
 import type { PageRequest } from './ats.js';
 import type { HostMappings } from './host-iommu-driver.js';
+import type { HostViommuOps } from './host-viommu.js';
 
 /** What a paging domain is for: an option that the unit cannot have is -EOPNOTSUPP. */
 export interface HostPagingOptions {
@@ -102,4 +103,6 @@ export interface HostIommuUserOps {
   takePageRequests(): PageRequest[];
   /** Answers the group of `request`, the last of its group, with a PageResponse. */
   respond(request: PageRequest, code: number): number;
+  /** What it lends to a VM as a whole; absent if it has nothing of the kind. */
+  readonly viommu?: HostViommuOps;
 }

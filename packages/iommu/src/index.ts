@@ -3,6 +3,7 @@ export * from './host-iommu-context.js';
 export * from './host-iommu-driver.js';
 export * from './host-iommu-events.js';
 export * from './host-iommu-user.js';
+export * from './host-viommu.js';
 export * from './invalidation.js';
 export * from './iotlb.js';
 export * from './paging-structure-cache.js';
