@@ -26,7 +26,7 @@ const MODELS = [
   '@hw/dsa',
 ];
 /** Let outside programs hold a machine. */
-const SERVERS = ['@remora/qmp', '@remora/qtest', '@remora/vfio-user'];
+const SERVERS = ['@remora/qmp', '@remora/qtest', '@remora/vfio-user', '@remora/host-linux'];
 const L5 = [...L3, '@remora/host-sim', '@remora/machine'];
 
 export const ROOMS: Readonly<Record<string, Room>> = {
@@ -40,6 +40,12 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/iommu': { folder: 'packages/iommu', imports: L1, outside: [] },
   '@remora/pci': { folder: 'packages/pci', imports: L2, outside: [] },
   '@remora/host': { folder: 'packages/host', imports: L2, outside: [] },
+  '@remora/host-linux': {
+    folder: 'packages/host-linux',
+    imports: [...L2, '@remora/host'],
+    // koffi is loaded by name when it is needed, and may be absent.
+    outside: ['node:fs', 'node:module'],
+  },
   '@remora/host-sim': { folder: 'packages/host-sim', imports: L3, outside: [] },
   // A client is a stream of Node's.
   '@remora/qmp': { folder: 'packages/qmp', imports: L3, outside: ['node:stream'] },
@@ -47,9 +53,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   '@remora/qtest': { folder: 'packages/qtest', imports: L3, outside: ['node:fs', 'node:net', 'node:stream'] },
   '@remora/vfio-user': {
     folder: 'packages/vfio-user',
-    imports: L3,
-    // koffi is loaded by name when it is needed, and may be absent.
-    outside: ['node:fs', 'node:module', 'node:net', 'node:path', 'node:stream'],
+    imports: [...L3, '@remora/host-linux'],
+    outside: ['node:fs', 'node:net', 'node:path', 'node:stream'],
   },
   '@remora/machine': {
     folder: 'packages/machine',

@@ -45,6 +45,19 @@ export class Ram implements MemoryPort {
   }
 
   /**
+   * A block over memory that others made: `piece` gives the bytes from `offset` on, as a buffer of `length` bytes.
+   * @throws RangeError as `allocate`.
+   */
+  static over(size: number, piece: (offset: number, length: number) => ArrayBufferLike): Ram {
+    const ram = Ram.allocate(size);
+    for (let index = 0; index < ram.#chunks.length; index++) {
+      const offset = index * CHUNK_BYTES;
+      ram.#chunks[index] = new Int32Array(piece(offset, Math.min(CHUNK_BYTES, size - offset)));
+    }
+    return ram;
+  }
+
+  /**
    * A block whose frame `i` is frame `table[i]` of this block. The table is read at every access, so its owner may move frames;
    * an entry of -1 is a hole (reads and writes answer MemTx.DECODE_ERROR).
    */

@@ -1,8 +1,8 @@
 /** A connected UNIX socket as a stream that keeps the descriptors which come with its bytes: Node's own sockets drop them. */
 import { Duplex } from 'node:stream';
+import { PollEvent, type Watch } from '@remora/host-linux';
 import { Boundaries } from './boundaries.js';
 import { type DescriptorStream, type DescriptorSystem, type Passed, PassedDescriptor } from './passed.js';
-import { PollEvent, type Watch } from './poller.js';
 
 /** Pieces that are read before others get their turn. */
 const PIECES_AT_ONCE = 256;

@@ -1,11 +1,11 @@
 /** Serving clients that pass descriptors: their guest's memory with DMA_MAP, and event descriptors for interrupts with SET_IRQS. */
 import { rmSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
+import { Poller, PollEvent, type Watch } from '@remora/host-linux';
 import { claimSocketPath } from '../listen.js';
 import { DescriptorSocket } from './descriptor-socket.js';
 import { Libc } from './libc.js';
 import type { DescriptorSystem } from './passed.js';
-import { Poller, PollEvent, type Watch } from './poller.js';
 
 /** A server that may open no more files waits until others have closed some. */
 const PAUSE_MS = 100;

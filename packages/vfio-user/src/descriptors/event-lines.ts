@@ -7,10 +7,10 @@
  */
 import { readlinkSync, readSync, writeSync } from 'node:fs';
 import { Errno } from '@remora/core';
+import { PollEvent, type Watch } from '@remora/host-linux';
 import { VfioIrqSetFlag, VfioPciIrq } from '@remora/uapi';
 import type { ServedDevice } from '../served-device.js';
 import type { DescriptorSystem, PassedDescriptor } from './passed.js';
-import { PollEvent, type Watch } from './poller.js';
 
 const ONE = new Uint8Array(BigUint64Array.of(1n).buffer);
 const EVENTFD = 'anon_inode:[eventfd]';

@@ -1,7 +1,7 @@
 /** The system calls that Node has not: sockets that pass descriptors, poll, eventfd. Structures are those of 64-bit Linux. */
 import { ConfigError } from '@remora/core';
+import { type CFunction, type Koffi, loadKoffi } from '@remora/host-linux';
 import { viewOf } from '@remora/uapi';
-import { type CFunction, type Koffi, loadKoffi } from './koffi.js';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;

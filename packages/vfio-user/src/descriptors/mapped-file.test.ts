@@ -3,9 +3,9 @@ import { ftruncateSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { ExecutionContext } from 'ava';
 import { MemTx } from '@remora/core';
+import type { Koffi } from '@remora/host-linux';
 import { BUFFER, Doorbell, enable, pattern, same, transfer, word } from '../rig.test.helper.js';
 import { start, withDescriptors } from './descriptors.test.helper.js';
-import type { Koffi } from './koffi.js';
 
 const GPA = 0x10_0000;
 const BYTES = 0x4_0000;

@@ -1,7 +1,7 @@
 /** Descriptors that came with a message. */
 import type { Duplex } from 'node:stream';
+import type { Poller } from '@remora/host-linux';
 import type { Libc } from './libc.js';
-import type { Poller } from './poller.js';
 
 /** One descriptor, until somebody keeps it. */
 export class PassedDescriptor implements Disposable {

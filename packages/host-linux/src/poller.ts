@@ -4,7 +4,6 @@
  */
 import { readSync, writeSync } from 'node:fs';
 import { viewOf } from '@remora/uapi';
-import type { Libc } from './libc.js';
 
 export const PollEvent = { IN: 1, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
 
@@ -12,6 +11,15 @@ const POLLFD_BYTES = 8;
 /** Then the thread is free for a moment: Node has four for all that asks for one, the pollers of its worker threads included. */
 const AT_ONCE_MS = 50;
 const ONE = new Uint8Array(BigUint64Array.of(1n).buffer);
+
+/** What polling needs of the C library. */
+export interface PollingCalls {
+  /** Calls `done` when one of the `count` pollfd structures has something to say, or after `milliseconds` unless they are -1. */
+  poll(pollfds: Uint8Array, count: number, milliseconds: number, done: () => void): void;
+  /** An event descriptor that never waits. */
+  eventfd(): number;
+  close(fd: number): unknown;
+}
 
 /** One descriptor that is waited for, until disposed of; it is not closed. */
 export class Watch implements Disposable {
@@ -56,7 +64,7 @@ interface Asked {
 }
 
 export class Poller {
-  readonly #libc: Libc;
+  readonly #libc: PollingCalls;
   readonly #watches = new Set<Watch>();
   /** Interrupts the poll; there while there is something to wait for. */
   #waker: number | undefined;
@@ -67,7 +75,7 @@ export class Poller {
   #woken = false;
   readonly #atExit = (): void => this.#wake();
 
-  constructor(libc: Libc) {
+  constructor(libc: PollingCalls) {
     this.#libc = libc;
   }
 

@@ -1,0 +1,3 @@
+export * from './koffi.js';
+export * from './linux-syscalls.js';
+export * from './poller.js';
