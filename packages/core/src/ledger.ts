@@ -27,10 +27,15 @@ export class Ledger {
     return this.#events;
   }
 
+  /** The event that is the cause of the next one; 0 for none. */
+  get cause(): number {
+    return this.#open.at(-1) ?? 0;
+  }
+
   /** Records an event that causes nothing further. Returns its id. */
   add(source: string, kind: string, data: Record<string, unknown>): number {
     const id = ++this.#last;
-    this.#events.push({ id, cause: this.#open.at(-1) ?? 0, source, kind, data });
+    this.#events.push({ id, cause: this.cause, source, kind, data });
     return id;
   }
 
@@ -41,7 +46,12 @@ export class Ledger {
     return id;
   }
 
-  /** Ends what `open` began, and anything left open inside it. `result` is merged into the event's data. */
+  /** Makes an earlier event (0: none) the cause of those that follow, until `close(id)`: for what is done later on its behalf. */
+  reopen(id: number): void {
+    this.#open.push(id);
+  }
+
+  /** Ends what `open` or `reopen` began, and anything left open inside it. `result` is merged into the event's data. */
   close(id: number, result?: Record<string, unknown>): void {
     const at = this.#open.lastIndexOf(id);
     if (at >= 0) this.#open.length = at;

@@ -40,7 +40,10 @@ export interface VtdPropagation {
   contextCacheInvalidate?(granularity: number, domain: number, sourceId: number, functionMask: number): number;
   /** `granularity` 0 domain, 1 PASID, 3 global. */
   pasidCacheInvalidate?(granularity: number, domain: number, pasid: number): number;
-  /** `granularity` 2 PASID, 3 pages: 2^addressMask pages around (hi, lo); `leaf` if only leaf entries changed. */
+  /**
+   * `granularity` 2 PASID, 3 pages: 2^addressMask pages around (hi, lo); `leaf` if only leaf entries changed. What returned 0 may be
+   * collected until `settle`.
+   */
   pasidIotlbInvalidate?(
     granularity: number,
     domain: number,
@@ -50,6 +53,12 @@ export interface VtdPropagation {
     addressMask: number,
     leaf: boolean,
   ): number;
+  /**
+   * Does, in order, what calls of pasidIotlbInvalidate since the last settlement have collected: called before anything else happens, and
+   * after 256 of them at the latest. Returns -1, or the number (from 0) of the first call whose flush a host refused: those before it are
+   * done, those after it need not be.
+   */
+  settle?(): number;
   /** `granularity` 1 global, 2 domain, 3 pages. */
   iotlbInvalidate?(
     granularity: number,

@@ -29,6 +29,8 @@ const SHOWN_AS_WRITTEN = 0x807;
 const LARGEST_QUEUE = 4096 << 7;
 /** A whole word, of either sign. */
 const WORD = { min: -(2 ** 31), max: 2 ** 32 - 1 };
+/** PASID-IOTLB invalidations in a row whose way beyond the unit is one batch. */
+const MOST_COLLECTED = 256;
 /**
  * Descriptors that one register write sets off at most: the largest queue once. Status words may be written to IQT, so that a queue
  * could feed itself for ever; what is left then waits for the next write of IQT.
@@ -55,6 +57,11 @@ export class InvalidationQueue {
   #tailIsChecked = false;
   #lastType = 0;
   #running = false;
+  /** Descriptors before the head whose way beyond the unit is not gone yet, and the offset of the first. None between two accesses. */
+  #collected = 0;
+  #firstCollected = 0;
+  /** Their events in the ledger, while it is on. */
+  readonly #collectedEvents: number[] = [];
   /** At the head is a wait that has been fetched, and cannot be executed before functions have answered. */
   #waiting = false;
 
@@ -174,6 +181,7 @@ export class InvalidationQueue {
       while (this.#isOpen() && this.#tailIsValid() && this.#registers.get(Reg.IQH) !== this.#tail) {
         if (steps++ === MAX_STEPS || !this.#step()) break;
       }
+      this.#settle();
     } finally {
       this.#running = false;
     }
@@ -237,18 +245,21 @@ export class InvalidationQueue {
     const lo = (this.#baseLo >>> 0) + head;
     const carry = lo > 0xffff_ffff ? 1 : 0;
     if (this.#environment.memory.load(this.#baseHi + carry, lo | 0, words, 0, bytes / 4) !== MemTx.OK) {
-      return this.#stop(QueueError.FETCH);
+      return this.#fail(QueueError.FETCH);
     }
     this.#lastType = this.#descriptors.typeOf(words);
+    const collects = this.#lastType === DescriptorType.PASID_IOTLB;
+    if ((!collects || this.#collected === MOST_COLLECTED) && !this.#settle()) return false;
     const mode = this.#modeProblem(this.#lastType);
-    if (mode !== QueueError.NONE) return this.#stop(mode);
+    if (mode !== QueueError.NONE) return this.#fail(mode);
     if (this.#descriptors.isBlocked(words)) {
       this.#waiting = this.#lastType === DescriptorType.WAIT;
       return false;
     }
     const result = this.#execute(words, head);
-    if (result !== DESCRIPTOR_DONE) return this.#stop(result);
+    if (result !== DESCRIPTOR_DONE) return this.#fail(result);
     if (!this.#state.queueEnabled) return false;
+    if (collects && this.#collected++ === 0) this.#firstCollected = head;
     this.#advance();
     return true;
   }
@@ -262,9 +273,30 @@ export class InvalidationQueue {
     const { ledger, name } = this.#environment;
     if (ledger?.on !== true) return this.#descriptors.execute(words, this.#wide);
     const id = ledger.open(name, 'descriptor', { head, ...this.#descriptors.describe(words) });
+    this.#collectedEvents[this.#collected] = id;
     const result = this.#descriptors.execute(words, this.#wide);
     ledger.close(id, { ok: result === DESCRIPTOR_DONE });
     return result;
+  }
+
+  /**
+   * What was collected is done beyond the unit before anything else happens. If some of it is refused, the head goes back to the
+   * descriptor that it came from, and the queue stops there: false.
+   */
+  #settle(): boolean {
+    if (this.#collected === 0) return true;
+    this.#collected = 0;
+    const { ledger, propagation } = this.#environment;
+    const refused = propagation?.settle?.() ?? -1;
+    if (refused < 0) return true;
+    if (ledger?.on === true) ledger.close(this.#collectedEvents[refused]!, { ok: false });
+    this.#registers.set(Reg.IQH, (this.#firstCollected + refused * this.#descriptorBytes) % this.#bytes);
+    return this.#stop(QueueError.NONE);
+  }
+
+  /** The descriptor at the head failed, unless one before it did. */
+  #fail(error: number): false {
+    return this.#settle() ? this.#stop(error) : false;
   }
 
   /** Whether the queue's width goes with the root table's mode (vtd.md 5.1), and with a descriptor of this type. */

@@ -125,9 +125,14 @@ export class HostPropagation implements VtdPropagation {
     addressMask: number,
     leaf: boolean,
   ): number {
-    if (granularity === 2) return this.#flusher.wholePasid(domain, pasid);
-    if (addressMask > RFC_MAX_ADDRESS_MASK && this.#config['quirk-address-mask-limited']) return -Errno.EINVAL;
-    return this.#flusher.pages(domain, pasid, hi, lo, addressMask, leaf);
+    if (granularity === 2) this.#flusher.wholePasid(domain, pasid);
+    else if (addressMask > RFC_MAX_ADDRESS_MASK && this.#config['quirk-address-mask-limited']) return -Errno.EINVAL;
+    else this.#flusher.pages(domain, pasid, hi, lo, addressMask, leaf);
+    return 0;
+  }
+
+  settle(): number {
+    return this.#flusher.settle();
   }
 
   rootTableSet(): void {
