@@ -140,6 +140,7 @@ export class SimulatedHost implements Disposable {
         container: group.container?.state() ?? null,
       })),
       pasids: this.#kernel.pasids.state(),
+      vmids: this.#kernel.vmids.state(),
       devices: Object.fromEntries([...this.#kernel.devices].map(([bdf, device]) => [bdf, device.state()])),
       frames: this.#kernel.frames.inUse,
       kernelPages: this.#pages.inUse,

@@ -14,7 +14,16 @@ import {
 } from '@remora/iommu';
 
 export type DriverOp =
-  'createDomain' | 'map' | 'mapFrames' | 'unmap' | 'attach' | 'detach' | 'bindPasid' | 'unbindPasid' | 'flushStage1';
+  | 'createDomain'
+  | 'setTag'
+  | 'map'
+  | 'mapFrames'
+  | 'unmap'
+  | 'attach'
+  | 'detach'
+  | 'bindPasid'
+  | 'unbindPasid'
+  | 'flushStage1';
 
 interface PlannedFailure {
   readonly op: DriverOp;
@@ -27,19 +36,33 @@ export interface FakePage {
   readonly access: number;
 }
 
+/** As many tags as a VT-d unit with 16-bit domain ids. */
+const TAGS = 0x1_0000;
 const ACCESS = ['-', 'r', 'w', 'rw'];
 
 export class FakeIommuDomain implements HostIommuDomain {
-  readonly id: number;
+  id: number;
   /** By IOVA frame. */
   readonly pages = new Map<number, FakePage>();
   /** By requester id: the bound PASIDs. */
   readonly attached = new Map<number, Map<number, Stage1Config>>();
   readonly #driver: FakeIommuDriver;
+  #finalised = false;
 
   constructor(driver: FakeIommuDriver, id: number) {
     this.#driver = driver;
     this.id = id;
+  }
+
+  setTag(tag: number, sharing?: HostIommuDomain): number {
+    const error = this.#driver.called('setTag', `${this.id} ${tag}${sharing === undefined ? '' : ' shared'}`);
+    if (error !== 0) return error;
+    if (this.#finalised) return -Errno.EPERM;
+    if (tag <= 0 || tag >= TAGS) return -Errno.EINVAL;
+    const taken = [...this.#driver.domains].some(domain => domain !== this && domain.id === tag);
+    if (taken && sharing?.id !== tag) return -Errno.EBUSY;
+    this.id = tag;
+    return 0;
   }
 
   map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {
@@ -71,6 +94,7 @@ export class FakeIommuDomain implements HostIommuDomain {
     if (error !== 0) return error;
     if (this.#driver.domainOf(requesterId) !== undefined) return -Errno.EBUSY;
     this.attached.set(requesterId, new Map());
+    this.#finalised = true;
     return 0;
   }
 

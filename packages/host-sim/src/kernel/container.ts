@@ -2,7 +2,6 @@
 import { Errno } from '@remora/core';
 import type { IoctlArgument } from '@remora/host';
 import {
-  IOMMU_VMID_INVALID,
   type UapiVariant,
   VFIO_API_VERSION,
   VFIO_CHECK_EXTENSION,
@@ -17,10 +16,11 @@ import {
 } from '@remora/uapi';
 import type { HostFile } from '../files/host-file.js';
 import type { HostProcess } from '../process.js';
+import { ContainerVmid } from './container-vmid.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { Kernel } from './kernel.js';
 import { Type1 } from './type1.js';
-import { userBytes, userInteger } from './user.js';
+import { userInteger } from './user.js';
 
 export class Container {
   readonly #kernel: Kernel;
@@ -28,13 +28,14 @@ export class Container {
   /** Fixed when the container is opened. */
   readonly #uapi: UapiVariant;
   readonly #groups: IommuGroup[] = [];
+  readonly #vmid: ContainerVmid | undefined;
   #backend: Type1 | undefined;
-  #vmid = IOMMU_VMID_INVALID;
 
   constructor(kernel: Kernel, opener: HostProcess) {
     this.#kernel = kernel;
     this.#opener = opener;
     this.#uapi = kernel.knobs.uapi;
+    this.#vmid = this.#uapi === 'vmid-rfc-v2' ? new ContainerVmid(kernel, opener) : undefined;
   }
 
   get hasBackend(): boolean {
@@ -53,7 +54,7 @@ export class Container {
     this.#groups.splice(this.#groups.indexOf(group), 1);
     this.#backend?.detach(group);
     if (this.#groups.length > 0) return;
-    this.#backend?.release();
+    if (this.#backend !== undefined) this.#release(this.#backend);
     this.#backend = undefined;
   }
 
@@ -66,16 +67,16 @@ export class Container {
       case VFIO_SET_IOMMU:
         return this.#setIommu(userInteger(argument));
     }
-    if (this.#uapi === 'vmid-rfc-v2') {
-      if (request === VFIO_IOMMU_GET_VMID) return this.#getVmid(argument);
-      if (request === VFIO_IOMMU_SET_VMID) return this.#setVmid(userInteger(argument));
+    if (this.#vmid !== undefined) {
+      if (request === VFIO_IOMMU_GET_VMID) return this.#vmid.tell(argument);
+      if (request === VFIO_IOMMU_SET_VMID) return this.#vmid.set(userInteger(argument));
     }
     return this.#backend?.ioctl(request, argument) ?? -Errno.EINVAL;
   }
 
   /** What it is, and which groups have it. */
   outline(): Record<string, unknown> {
-    const vmid = this.#uapi === 'vmid-rfc-v2' ? { vmid: this.#vmid } : {};
+    const vmid = this.#vmid === undefined ? {} : { vmid: this.#vmid.number };
     return { uapi: this.#uapi, groups: this.#groups.map(group => group.number), ...vmid };
   }
 
@@ -108,31 +109,20 @@ export class Container {
       return domain;
     }
     const backend = new Type1(this.#kernel, this.#opener, domain, type, this.#uapi);
-    for (const group of this.#groups) {
-      const error = backend.attach(group);
-      if (error === 0) continue;
-      backend.release();
-      return error;
-    }
-    this.#backend = backend;
-    // The host's driver chooses a number when the first group is attached, unless the VMM brought one (vsva.md 5.3).
-    if (backend.nested && this.#vmid === IOMMU_VMID_INVALID) this.#vmid = backend.domain.id;
-    return 0;
+    // Other types keep the number that they were given to themselves (vsva.md 5.2, B06).
+    const vmid = backend.nested ? this.#vmid : undefined;
+    let error = vmid?.give(domain) ?? 0;
+    for (const group of this.#groups) error ||= backend.attach(group);
+    if (error !== 0 && vmid?.survives() === false) return error;
+    error ||= vmid?.fetch(domain) ?? 0;
+    if (error === 0) this.#backend = backend;
+    else this.#release(backend);
+    return error;
   }
 
-  #getVmid(argument: IoctlArgument): number {
-    const view = userBytes(argument, 4);
-    if (typeof view === 'number') return view;
-    view.setUint32(0, this.#vmid, true);
-    return 0;
-  }
-
-  /** The argument itself is the number (vsva.md 5.2, B02). */
-  #setVmid(vmid: number | undefined): number {
-    if (vmid === undefined || vmid === IOMMU_VMID_INVALID || vmid < 0 || vmid > IOMMU_VMID_INVALID)
-      return -Errno.EINVAL;
-    this.#vmid = vmid;
-    return 0;
+  #release(backend: Type1): void {
+    this.#vmid?.leave(backend.domain);
+    backend.release();
   }
 }
 

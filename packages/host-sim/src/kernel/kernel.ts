@@ -7,6 +7,7 @@ import type { HostInterrupts } from './interrupts.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { KernelKnobs } from './knobs.js';
 import type { PasidSpace } from './pasid-space.js';
+import { VmidSpace } from './vmid-space.js';
 
 export interface KernelParts {
   readonly frames: Frames;
@@ -19,6 +20,7 @@ export interface KernelParts {
 export class Kernel {
   readonly frames: Frames;
   readonly pasids: PasidSpace;
+  readonly vmids = new VmidSpace();
   readonly interrupts: HostInterrupts;
   readonly knobs: KernelKnobs;
   readonly ledger: Ledger;

@@ -1,5 +1,6 @@
 import type { UapiVariant } from '@remora/uapi';
 import type { IovaRange } from './iova-ranges.js';
+import type { VmidDefects } from './vmid-defects.js';
 
 /** What kind of kernel the simulated host runs: the differences that a VMM has to cope with. */
 export interface KernelKnobs {
@@ -8,6 +9,8 @@ export interface KernelKnobs {
    * Never both: the two proposals chose the same numbers.
    */
   uapi: UapiVariant;
+  /** What a kernel of the VMID series does wrong. */
+  vmidDefects: VmidDefects;
   /** Whether VFIO_TYPE1_NESTING_IOMMU is offered, on a unit that nests. */
   nestingType: boolean;
   /** What VFIO_CHECK_EXTENSION answers for VFIO_NESTING_IOMMU_UAPI: a version, 0 (unknown extension) or a negated errno. */
@@ -34,6 +37,7 @@ const MSI_WINDOW: IovaRange = { startFrame: 0xf_ee00, endFrame: 0xf_ef00 };
 /** The kernel that RFC v3.1 was written for. */
 export const DEFAULT_KNOBS: KernelKnobs = {
   uapi: 'vsva-rfc-v3.1',
+  vmidDefects: {},
   nestingType: true,
   nestingUapiVersion: 1,
   nestingCapability: true,

@@ -365,16 +365,3 @@ test('a kernel of the VMID series: numbers 122 and 123 mean other things, per co
   t.is(vmid(nesting.container), 2, 'the id of its domain');
   t.is(process.ioctl(nesting.container, VFIO_IOMMU_CACHE_INVALIDATE, new Uint8Array(56)), -Errno.ENOTTY);
 });
-
-test('SET_VMID before SET_IOMMU is kept', t => {
-  const { host } = owner(t)(bench({ kernel: { uapi: 'vmid-rfc-v2' } }));
-  const process = host.process('vm0');
-  const group = process.open('/dev/vfio/1');
-  const container = process.open('/dev/vfio/vfio');
-  process.ioctl(group, VFIO_GROUP_SET_CONTAINER, pointerTo(container));
-  process.ioctl(container, VFIO_IOMMU_BIND, 33);
-  process.ioctl(container, 0x3b66, VFIO_TYPE1_NESTING_IOMMU);
-  const bytes = new Uint8Array(4);
-  process.ioctl(container, VFIO_IOMMU_PASID_REQUEST, bytes);
-  t.is(viewOf(bytes).getUint32(0, true), 33);
-});
