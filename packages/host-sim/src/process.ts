@@ -51,7 +51,7 @@ export class HostProcess implements HostSyscalls, Disposable {
 
   ioctl(fd: number, request: number, argument?: IoctlArgument): number {
     const file = this.#files.get(fd);
-    return file === undefined ? -Errno.EBADF : (file.ioctl?.(request, argument) ?? -Errno.ENOTTY);
+    return file === undefined ? -Errno.EBADF : (file.ioctl?.(request, argument, this) ?? -Errno.ENOTTY);
   }
 
   pread(fd: number, buffer: Uint8Array, offset: number): number {

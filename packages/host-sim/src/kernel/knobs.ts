@@ -11,6 +11,8 @@ export interface KernelKnobs {
   uapi: UapiVariant;
   /** What a kernel of the VMID series does wrong. */
   vmidDefects: VmidDefects;
+  /** Whether there is a /dev/iommu. */
+  iommufd: boolean;
   /** Whether VFIO_TYPE1_NESTING_IOMMU is offered, on a unit that nests. */
   nestingType: boolean;
   /** What VFIO_CHECK_EXTENSION answers for VFIO_NESTING_IOMMU_UAPI: a version, 0 (unknown extension) or a negated errno. */
@@ -38,6 +40,7 @@ const MSI_WINDOW: IovaRange = { startFrame: 0xf_ee00, endFrame: 0xf_ef00 };
 export const DEFAULT_KNOBS: KernelKnobs = {
   uapi: 'vsva-rfc-v3.1',
   vmidDefects: {},
+  iommufd: true,
   nestingType: true,
   nestingUapiVersion: 1,
   nestingCapability: true,

@@ -4,9 +4,12 @@ import type { HostFile } from '../files/host-file.js';
 import { VfioGroupFile } from '../files/vfio-group.js';
 import type { HostProcess } from '../process.js';
 import { Container, ContainerFile } from './container.js';
+import { IommufdContext } from './iommufd/context.js';
+import { IommufdFile } from './iommufd/file.js';
 import type { Kernel } from './kernel.js';
 
 const CONTAINER = '/dev/vfio/vfio';
+const IOMMUFD = '/dev/iommu';
 const GROUP = /^\/dev\/vfio\/(0|[1-9][0-9]*)$/;
 const DEVICE_CDEV = /^\/sys\/bus\/pci\/devices\/([^/]+)\/vfio-dev$/;
 const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
@@ -14,6 +17,7 @@ const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
 /** The file at `path`, opened by `process`, or -errno. A group that nobody may have yet does not exist: -ENOENT. */
 export function openPath(kernel: Kernel, process: HostProcess, path: string): HostFile | number {
   if (path === CONTAINER) return new ContainerFile(new Container(kernel, process));
+  if (path === IOMMUFD && kernel.knobs.iommufd) return new IommufdFile(new IommufdContext(kernel, process));
   const number = GROUP.exec(path)?.[1];
   const group = number === undefined ? undefined : kernel.groups.get(Number(number));
   if (group === undefined || !group.offered) return -Errno.ENOENT;

@@ -1,5 +1,5 @@
 /** The virtual address space of a host process: anonymous mappings, each a view of scattered host frames. */
-import { hva, type Hva, Random } from '@remora/bits';
+import { frameHi, frameLo, hva, type Hva, Random } from '@remora/bits';
 import { Errno, PAGE_BYTES, type Ram } from '@remora/core';
 import type { MappedMemory } from '@remora/host';
 import type { Frames } from './frames.js';
@@ -91,6 +91,16 @@ export class ProcessMemory {
     return frames;
   }
 
+  /** Copies from the process into `bytes`: 0, or -EFAULT if a part of the memory is not there. */
+  read(address: number, bytes: Uint8Array): number {
+    return this.#access(address, bytes, false);
+  }
+
+  /** Copies `bytes` into the process: 0, or -EFAULT if a part of the memory is not there; then nothing was written. */
+  write(address: number, bytes: Uint8Array): number {
+    return this.#access(address, bytes, true);
+  }
+
   state(): MappingState[] {
     return this.#mappings.map(({ start, live }) => ({ address: start, bytes: live * PAGE_BYTES }));
   }
@@ -98,6 +108,22 @@ export class ProcessMemory {
   /** Unmaps everything. */
   clear(): void {
     for (const { start, end } of [...this.#mappings]) this.unmap(hva(start), end - start);
+  }
+
+  #access(address: number, bytes: Uint8Array, write: boolean): number {
+    if (bytes.length === 0) return 0;
+    const first = address % PAGE_BYTES;
+    const frames = this.framesAt(address - first, Math.ceil((first + bytes.length) / PAGE_BYTES));
+    if (frames === undefined) return -Errno.EFAULT;
+    for (let done = 0; done < bytes.length;) {
+      const offset = (first + done) % PAGE_BYTES;
+      const frame = frames[(first + done - offset) / PAGE_BYTES]!;
+      const part = bytes.subarray(done, done + PAGE_BYTES - offset);
+      if (write) this.#memory.write(frameHi(frame), frameLo(frame) + offset, part);
+      else this.#memory.read(frameHi(frame), frameLo(frame) + offset, part);
+      done += part.length;
+    }
+    return 0;
   }
 
   #drop(mapping: Mapping, page: number): void {
