@@ -22,9 +22,9 @@ export const HostIommuFlag = {
   PASID_0: 16,
 } as const;
 
-/** What becomes of a function's requests without PASID while PASID 0 is not bound. */
+/** What becomes of a function's requests with a PASID that is not bound (PASID 0: of those without one). */
 export type HostPolicy =
-  /** They use guest-physical addresses. In force until another policy is set. */
+  /** They use guest-physical addresses. For PASID 0 that is so until another policy is set. */
   | 'pass-through'
   /** They are refused. */
   | 'abort';
@@ -51,14 +51,14 @@ export interface HostIOMMUContext {
    * it none need be. Asking for a flush again is harmless.
    */
   flushStage1Caches(batch: Stage1FlushBatch): number;
-  /** With PASID_0: sets the policy of the device that `user` stands for. */
-  withoutStage1?(user: number, policy: HostPolicy): number;
+  /** With PASID_0: sets the policy for a PASID that is not bound, of the device that `user` stands for. bindStage1 ends it. */
+  withoutStage1?(user: number, pasid: number, policy: HostPolicy): number;
   /** With PAGE_REQUESTS or FAULTS: reports of the device that `user` stands for go to `events` until this is disposed of. One listener each. */
   listen?(user: number, events: HostIommuEvents): Disposable;
   /**
    * With PAGE_REQUESTS: answers page request group `group` of `pasid` (NO_PASID: of requests without one). `code` is a PageResponse, or
-   * reserved; one that the host's interface cannot express is INVALID_REQUEST there. -EINVAL if no such group waits. On any error, the
-   * group waits on.
+   * reserved; one that the host's interface cannot express is INVALID_REQUEST there. -EINVAL if no such group waits, for the host has
+   * answered it itself (unbound, replaced) or never asked. On any other error the group waits on.
    */
   respondToPage?(user: number, pasid: number, group: number, code: number): number;
 }
