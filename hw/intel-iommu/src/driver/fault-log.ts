@@ -20,8 +20,18 @@ export interface VtdFault {
 /** What the handler clears in FSTS at the end: PFO, and what it has dealt with (PPF, PRO) though hardware ignores it. */
 const HANDLED = 0x83;
 
-/** Reads the pending records from the first one (FSTS.FRI) on and clears them. Does nothing while FSTS.PPF is clear. */
-export function takeFaultRecords(registers: VtdRegisters, capabilities: VtdCapabilities): VtdFault[] {
+/** Takes a fault, with the record as the unit wrote it, or leaves it (false). */
+export type FaultClaim = (fault: VtdFault, record: Int32Array) => boolean;
+
+/**
+ * Reads the pending records from the first one (FSTS.FRI) on and clears them; what `claim` takes is not among the result. Does nothing while
+ * FSTS.PPF is clear.
+ */
+export function takeFaultRecords(
+  registers: VtdRegisters,
+  capabilities: VtdCapabilities,
+  claim?: FaultClaim,
+): VtdFault[] {
   const faults: VtdFault[] = [];
   const words = new Int32Array(FaultRecord.words);
   words[0] = registers.read32(Reg.FSTS);
@@ -35,7 +45,8 @@ export function takeFaultRecords(registers: VtdRegisters, capabilities: VtdCapab
     if ((words[3] & FRCD_F) === 0) break;
     words[2] = registers.read32(at + 8);
     registers.read64(at, words);
-    faults.push(decodeFault(words));
+    const fault = decodeFault(words);
+    if (claim?.(fault, words) !== true) faults.push(fault);
     registers.write32(at + FRCD_F_OFFSET, FRCD_F);
   }
   registers.write32(Reg.FSTS, HANDLED);

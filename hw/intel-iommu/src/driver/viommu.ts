@@ -1,0 +1,108 @@
+/**
+ * What a VT-d unit's driver lends to a VM as a whole: the way of the unit's unrecoverable faults to the guest whose tables they are about. Linux 7.3.4
+ * has nothing of the kind for VT-d (no vIOMMU type, no vEVENTQ type); this is Remora's extension REMORA_VTD_EVENTS.
+ */
+import { Errno } from '@remora/core';
+import {
+  type HostPagingDomain,
+  type HostUserDomain,
+  type HostViommu,
+  type HostViommuOps,
+  REMORA_VTD_EVENTS,
+  type ViommuReport,
+} from '@remora/iommu';
+import { Fault, FaultRecord } from '../spec/index.js';
+import type { VtdFault } from './fault-log.js';
+
+/** What a guest's own first-stage tables and PASID entry can be the reason of. Everything else is the host's. */
+const OF_THE_GUEST: ReadonlySet<number> = new Set([
+  Fault.SPT_5,
+  Fault.SPT_6,
+  Fault.SFS_1,
+  Fault.SFS_2,
+  Fault.SFS_3,
+  Fault.SFS_4,
+  Fault.SFS_9,
+  Fault.SFS_10,
+  Fault.SGN_1,
+  Fault.SGN_2,
+  Fault.SGN_3,
+  Fault.SGN_6,
+  Fault.SGN_7,
+  Fault.SGN_8,
+]);
+/** A requester id has 16 bits. */
+const REQUESTER_IDS = 0x1_0000;
+
+/** The domain that serves requests of a function with a PASID (NO_PASID: without one) now. */
+export type ServedBy = (requesterId: number, pasid: number) => HostUserDomain | undefined;
+
+/** All VMs of a unit. */
+export class VtdViommus implements HostViommuOps {
+  readonly #servedBy: ServedBy;
+  readonly #vms = new Set<VtdViommu>();
+
+  constructor(servedBy: ServedBy) {
+    this.#servedBy = servedBy;
+  }
+
+  createViommu(
+    _requesterId: number,
+    parent: HostPagingDomain,
+    type: number,
+    _data: Uint8Array,
+    report: ViommuReport,
+  ): HostViommu | number {
+    if (type !== REMORA_VTD_EVENTS) return -Errno.EOPNOTSUPP;
+    const vm = new VtdViommu(parent, report, () => this.#vms.delete(vm));
+    this.#vms.add(vm);
+    return vm;
+  }
+
+  /**
+   * A fault that the unit recorded (16 bytes). It is a guest's, and taken, if its request was served by a nested domain, the reason can be the guest's
+   * tables, and the VM has the function as a virtual device and listens.
+   */
+  readonly claim = (fault: VtdFault, record: Int32Array): boolean => {
+    if (!OF_THE_GUEST.has(fault.reason)) return false;
+    const domain = this.#servedBy(fault.requesterId, fault.pasid);
+    if (domain?.kind !== 'nested') return false;
+    for (const vm of this.#vms)
+      if (vm.parent === domain.parent && vm.reportFault(fault.requesterId, record)) return true;
+    return false;
+  };
+}
+
+class VtdViommu implements HostViommu {
+  readonly parent: HostPagingDomain;
+  readonly eventTypes = [REMORA_VTD_EVENTS];
+  readonly #report: ViommuReport;
+  readonly #gone: () => void;
+  /** The guest's requester id by the unit's. */
+  readonly #devices = new Map<number, number>();
+
+  constructor(parent: HostPagingDomain, report: ViommuReport, gone: () => void) {
+    this.parent = parent;
+    this.#report = report;
+    this.#gone = gone;
+  }
+
+  createVirtualDevice(requesterId: number, virtHi: number, virtLo: number): Disposable | number {
+    if (virtHi !== 0 || virtLo < 0 || virtLo >= REQUESTER_IDS) return -Errno.EINVAL;
+    if (this.#devices.has(requesterId)) return -Errno.EEXIST;
+    this.#devices.set(requesterId, virtLo);
+    return { [Symbol.dispose]: () => void this.#devices.delete(requesterId) };
+  }
+
+  reportFault(requesterId: number, record: Int32Array): boolean {
+    const virtual = this.#devices.get(requesterId);
+    if (virtual === undefined) return false;
+    const told = record.slice();
+    FaultRecord.fields.sid.set(told, 0, virtual);
+    return this.#report(REMORA_VTD_EVENTS, new Uint8Array(told.buffer)) === 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.#gone();
+  }
+}
