@@ -9,6 +9,10 @@ export const vfioPciProperties = properties({
     'shared',
     'shared: with the devices of this machine that see the same memory; new: one of its own',
   ),
+  'x-vmid': bool(
+    false,
+    "the host's kernel speaks the VMID series: this machine's containers have one VMID, and no first stages (not under a vIOMMU)",
+  ),
   'quirk-attributes-collapse': bool(false, 'Q1: any attribute of a first stage is passed on as SRE [A14].'),
   'quirk-flush-argsz': bool(false, 'Q7: a first-stage flush counts its information twice in argsz, 104 [A18].'),
   'quirk-format-only-logged': bool(false, 'Q9: a host with another first-stage format is only logged [A14].'),
@@ -16,6 +20,10 @@ export const vfioPciProperties = properties({
   'quirk-call-per-device': bool(
     false,
     'Q-PERDEV: one host call per device, also for devices that share a container (behaviours 45, 46).',
+  ),
+  'quirk-vmid-after-set-iommu': bool(
+    false,
+    'The documented order of the VMID series, which its kernel ignores (vsva.md 5.4).',
   ),
 });
 export type VfioPciConfig = ReturnType<typeof vfioPciProperties.parse>;

@@ -167,8 +167,14 @@ export class VfioPci implements Device {
     const ops = pciIommuOf(this.fn);
     const followed = (): AddressSpace => ops?.mapSpaceFor?.(this.fn.bus!, this.fn.devfn) ?? this.fn.dma.addressSpace;
     const wantsNesting = ops?.wantsNesting ?? false;
+    const vmid = this.#config['x-vmid'];
+    // Containers with one VMID share what the host's IOMMU caches: they have to map the same.
+    if (vmid && (wantsNesting || followed() !== guestMemory)) {
+      throw new ConfigError('x-vmid', 'on takes a device whose requests no vIOMMU translates');
+    }
     return process.vfio.connect(this.#config.host, {
       wantsNesting,
+      vmid,
       space: wantsNesting ? guestMemory : followed(),
       spaceWithoutNesting: followed,
       fresh: this.#config.container === 'new',
@@ -181,6 +187,7 @@ export class VfioPci implements Device {
         anyFormat: this.#config['quirk-format-only-logged'],
         missingNestingCap: this.#config['quirk-missing-capability'],
         perDevice: this.#config['quirk-call-per-device'],
+        vmidAfterSetIommu: this.#config['quirk-vmid-after-set-iommu'],
       },
     });
   }

@@ -10,8 +10,11 @@ import type { VfioGroup } from './group.js';
 import { VfioMemoryListener, type VfioMemoryOptions } from './memory-listener.js';
 import type { VfioContainerOptions } from './options.js';
 import { VfioError } from './vfio-error.js';
+import { VmVmid } from './vmid.js';
 
-export interface VfioConnectOptions extends Omit<VfioContainerOptions, 'name'> {
+export interface VfioConnectOptions extends Omit<VfioContainerOptions, 'name' | 'vmid'> {
+  /** Speak the VMID series: the machine's containers have one VMID. */
+  readonly vmid?: boolean;
   /** What the container maps. Devices with the same address space share a container. */
   readonly space: AddressSpace;
   /** What it maps instead if nesting is wanted and the host does not offer it; asked for only then. */
@@ -38,6 +41,8 @@ export class VfioConnections {
   readonly #syscalls: HostSyscalls;
   readonly #name: string;
   readonly #homes: Home[] = [];
+  /** One for the machine. */
+  readonly vmid = new VmVmid();
   #next = 0;
 
   /** `name` is the machine's: its containers are called `vm0/container0` and so on. */
@@ -96,7 +101,8 @@ export class VfioConnections {
 
   #newHome(number: number, options: VfioConnectOptions): { home: Home; group: VfioGroup } {
     const name = `${this.#name}/container${this.#next}`;
-    const container = VfioContainer.open(this.#syscalls, { ...options, name });
+    const vmid = options.vmid === true ? this.vmid : undefined;
+    const container = VfioContainer.open(this.#syscalls, { ...options, name, vmid });
     try {
       const group = container.attachGroup(number);
       const space = spaceIn(container, options);

@@ -27,6 +27,7 @@ import { type IommuInfo, readIommuInfo } from './iommu-info.js';
 import type { VfioContainerOptions } from './options.js';
 import { type VfioTrace, vfioTrace } from './trace-events.js';
 import { expectOk, VfioError } from './vfio-error.js';
+import type { VmVmid } from './vmid.js';
 
 export const VFIO_CONTAINER_PATH = '/dev/vfio/vfio';
 
@@ -93,6 +94,11 @@ export class VfioContainer implements Disposable {
     return this.type === VFIO_TYPE1_NESTING_IOMMU;
   }
 
+  /** The VM's VMID, if this container has it. */
+  get #vmid(): VmVmid | undefined {
+    return this.nested ? this.#options.vmid : undefined;
+  }
+
   /** One for all devices of the container; undefined while it has no group, and always if it does not nest [A06]. */
   get context(): VfioHostIOMMUContext | undefined {
     return this.#context;
@@ -137,6 +143,7 @@ export class VfioContainer implements Disposable {
       this.#context = undefined;
       this.#info = undefined;
       this.#limits = undefined;
+      this.#vmid?.drop();
     }
     group.close();
   }
@@ -197,13 +204,27 @@ export class VfioContainer implements Disposable {
   }
 
   #setIommu(): void {
-    const type = TYPE_NAMES.get(this.type)!;
-    expectOk(`${this.name}: VFIO_SET_IOMMU ${type}`, this.syscalls.ioctl(this.fd, VFIO_SET_IOMMU, this.type));
+    const vmid = this.#vmid;
+    try {
+      if (this.#options.quirks?.vmidAfterSetIommu !== true) vmid?.bring(this);
+      const type = TYPE_NAMES.get(this.type)!;
+      expectOk(`${this.name}: VFIO_SET_IOMMU ${type}`, this.syscalls.ioctl(this.fd, VFIO_SET_IOMMU, this.type));
+      if (this.#options.quirks?.vmidAfterSetIommu === true) vmid?.bring(this);
+      vmid?.fetch(this);
+      this.#readInfo();
+    } catch (error) {
+      vmid?.forgetUnused();
+      throw error;
+    }
+    vmid?.hold();
+  }
+
+  #readInfo(): void {
     const info = readIommuInfo(this.syscalls, this.fd);
     if (typeof info === 'number') throw new VfioError(`${this.name}: VFIO_IOMMU_GET_INFO`, info);
     this.#info = info;
     this.#limits = new DmaLimits(info);
-    if (this.nested) this.#context = this.#createContext(info);
+    if (this.nested && this.#options.vmid === undefined) this.#context = this.#createContext(info);
   }
 
   #createContext(info: IommuInfo): VfioHostIOMMUContext {
@@ -220,15 +241,16 @@ export class VfioContainer implements Disposable {
   }
 }
 
-/** In order of preference [A03]: nesting, only if wanted and of a version that is known; then version 2; then version 1. */
+/** In order of preference [A03]: nesting, only if wanted and, for first stages, of a version that is known; then version 2; then version 1. */
 function chooseType(
   syscalls: HostSyscalls,
   fd: number,
   options: VfioContainerOptions,
 ): { type: number; refused?: string } {
   const offered = (extension: number): boolean => syscalls.ioctl(fd, VFIO_CHECK_EXTENSION, extension) > 0;
-  const refused = options.wantsNesting ? nestingProblem(syscalls, fd, offered) : undefined;
-  if (options.wantsNesting && refused === undefined) return { type: VFIO_TYPE1_NESTING_IOMMU };
+  const wanted = options.wantsNesting || options.vmid !== undefined;
+  const refused = wanted ? nestingProblem(syscalls, fd, offered, options.wantsNesting) : undefined;
+  if (wanted && refused === undefined) return { type: VFIO_TYPE1_NESTING_IOMMU };
   if (refused !== undefined) {
     logger('remora:host:vfio', options.name).warn('no nesting: %s', refused);
     if (options.ledger?.on === true) options.ledger.add(options.name, 'warning', { message: `no nesting: ${refused}` });
@@ -243,8 +265,10 @@ function nestingProblem(
   syscalls: HostSyscalls,
   fd: number,
   offered: (extension: number) => boolean,
+  firstStages: boolean,
 ): string | undefined {
   if (!offered(VFIO_TYPE1_NESTING_IOMMU)) return 'the host does not offer VFIO_TYPE1_NESTING_IOMMU';
+  if (!firstStages) return undefined;
   const version = syscalls.ioctl(fd, VFIO_CHECK_EXTENSION, VFIO_NESTING_IOMMU_UAPI);
   if (version >= IOMMU_UAPI_VERSION) return undefined;
   return `the host's IOMMU uAPI version is ${version}, at least ${IOMMU_UAPI_VERSION} is needed`;

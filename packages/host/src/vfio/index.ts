@@ -9,3 +9,4 @@ export * from './memory-listener.js';
 export * from './options.js';
 export { VFIO_HOST_EVENTS } from './trace-events.js';
 export * from './vfio-error.js';
+export * from './vmid.js';
