@@ -30,6 +30,8 @@ stop() {
 state() { echo "$(cat $bus/devices/dsa0/state) $(cat $queue/state) $(cat $bus/devices/dsa0/cmd_status)"; }
 
 say kernel "$(uname -r)"
+# The processor says that it has the instruction by which idxd submits, and has not.
+insmod /movdir64b.ko
 for module in idxd_bus idxd; do
   [ -f /$module.ko.xz ] && unxz /$module.ko.xz
   insmod /$module.ko
@@ -41,6 +43,9 @@ say pasids "$(cat $bus/devices/dsa0/pasid_enabled)"
 
 start kernel dmaengine
 say kernel_queue "$(state)" "$(ls /sys/class/dma)"
+# It says kernel_copied: an error or 0, copies, bytes, and the sums of what they were of and what they are.
+insmod /copies.ko device="$DSA"
+say kernel_executed "$(cat /sys/module/movdir64b/parameters/executed)"
 grep idxd /proc/interrupts | while read -r line; do say interrupts $line; done
 stop dmaengine
 say kernel_stopped "$(state)"

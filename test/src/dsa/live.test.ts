@@ -1,15 +1,16 @@
 // Linux's own driver of the accelerator, in an unmodified kernel: it binds, has a work queue of its own, and lends one to a process, whose
 // addresses the device then uses.
-import { cachedPeers, cacheFolder, dsaRun } from '@remora/tools/live';
+import { cachedPeers, cacheFolder, DSA_PEERS, dsaRun, missingCompiler } from '@remora/tools/live';
 import test from 'ava';
 
 const CONSOLE_LINES = 60;
 
 for (const kernel of ['6.1', '7.2'] as const) {
-  const peers = cachedPeers({ folder: cacheFolder(), kernel, flavour: 'generic' });
-  const missing = ` (skipped: "remora live --mode dsa --fetch --kernel ${kernel}" gets what it boots)`;
-  const booted = peers === undefined ? test.serial.skip : test.serial;
-  booted(`Linux ${kernel}, idxd${peers === undefined ? missing : ''}`, async t => {
+  const peers = cachedPeers({ folder: cacheFolder(), kernel, ...DSA_PEERS });
+  const unfetched = `"remora live --mode dsa --fetch --kernel ${kernel}" gets what it boots`;
+  const missing = peers === undefined ? unfetched : missingCompiler();
+  const booted = missing === undefined ? test.serial : test.serial.skip;
+  booted(`Linux ${kernel}, idxd${missing === undefined ? '' : ` (skipped: ${missing})`}`, async t => {
     const told: string[] = [];
     const result = await dsaRun(
       peers!,

@@ -2,6 +2,7 @@ export * from '../leftovers/index.js';
 export * from './console.js';
 export * from './dsa/index.js';
 export * from './initramfs.js';
+export * from './kernel-module.js';
 export * from './live-command.js';
 export * from './live-disk.js';
 export * from './live-run.js';

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import type { CommandStreams } from '../replay/replay-command.js';
-import { dsaRun } from './dsa/index.js';
+import { DSA_PEERS, dsaRun } from './dsa/index.js';
 import { type LiveResult, liveRun } from './live-run.js';
 import { type LiveMode, MODES } from './modes.js';
 import { cacheFolder } from './peers/cache-folder.js';
@@ -58,7 +58,7 @@ async function run(options: LiveOptions, streams: CommandStreams): Promise<numbe
   if (options.keep !== undefined) makeFolder(options.keep, '--keep');
   using file = record === undefined ? undefined : new RecordingFile(record);
   const peers = await withBar(streams, report =>
-    findPeers({ folder: cacheFolder(), kernel, flavour: dsa ? 'generic' : 'cloud', update, mirror }, report),
+    findPeers({ folder: cacheFolder(), kernel, update, mirror, ...(dsa ? DSA_PEERS : { flavour: 'cloud' }) }, report),
   );
   const say = (text: string): unknown => options.json === true || streams.stdout.write(text);
   say(`QEMU ${peers.qemuVersion}, Linux ${peers.kernel.version}\n`);

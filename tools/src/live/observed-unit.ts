@@ -2,7 +2,7 @@
 import { Reg, VtdUnit } from '@hw/intel-iommu';
 import { FaultRecord, GlobalCommand } from '@hw/intel-iommu/spec';
 import type { Trace, Traced, Translation } from '@remora/core';
-import type { RemappedInterrupt } from '@remora/iommu';
+import { AtsStatus, type RemappedInterrupt } from '@remora/iommu';
 import { formatBdf } from '@remora/pci';
 import type { ModelFault } from './verdict.js';
 
@@ -20,6 +20,9 @@ export class UnitAccount {
   refused = 0;
   before = 0;
   after = 0;
+  /** Requests with addresses that device TLBs were given (not among those before), and how often they asked for one. */
+  direct = 0;
+  asked = 0;
   enabled = false;
   /** Interrupts while remapping was on: those that went through the table, those that were refused, and those in the format that does not. */
   remapped = 0;
@@ -72,6 +75,18 @@ export class ObservedUnit extends VtdUnit {
     } else if (account.enabled) account.after++;
     else account.before++;
     return reason;
+  }
+
+  override translationRequest(...parameters: Parameters<VtdUnit['translationRequest']>): AtsStatus {
+    this.#account.asked++;
+    return super.translationRequest(...parameters);
+  }
+
+  override translatedRequest(...parameters: Parameters<VtdUnit['translatedRequest']>): AtsStatus {
+    const status = super.translatedRequest(...parameters);
+    if (status === AtsStatus.OK) this.#account.direct++;
+    else this.#account.refused++;
+    return status;
   }
 
   override reset(): void {

@@ -19,13 +19,15 @@ function bootLines({ checks, account }: LiveBootResult, number: number | undefin
   const width = Math.max(...checks.map(({ name }) => name.length));
   for (const { name, ok, found } of checks) lines.push(`  ${ok ? 'ok  ' : 'FAIL'} ${name.padEnd(width)}  ${found}`);
   if (account === undefined) return lines;
-  const { reads, writes, descriptors, translated, passed, refused } = account;
+  const { reads, writes, descriptors, translated, passed, refused, direct, asked } = account;
+  const devices = asked > 0 ? [`  device TLBs      ${direct} transfers, ${asked} translations asked for`] : [];
   return [
     ...lines,
     `  register writes  ${counts(writes)}`,
     `  register reads   ${counts(reads)}`,
     `  descriptors      ${counts(descriptors)}`,
     `  transfers        ${translated} translated, ${passed} passed through, ${refused} refused`,
+    ...devices,
   ];
 }
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { folderWithUs } from '../../leftovers/index.js';
 import { bootReports } from '../console.js';
 import { buildInitramfs } from '../initramfs.js';
+import { buildKernelModule } from '../kernel-module.js';
 import type { LiveFiles } from '../live-qemu.js';
 import type { LiveResult, Stage } from '../live-run.js';
 import { LiveError } from '../peers/live-error.js';
@@ -23,7 +24,13 @@ const SILENT_MS = 30_000;
 const DRIVERS = 'kernel/drivers/dma/idxd';
 const MODULE = /^idxd(_bus)?\.ko(\.xz)?$/;
 
-/** `peers` have a kernel of the generic flavour: others have no idxd. @throws LiveError if it comes to no boot at all. */
+/** Of our own, in tools/live/modules: the second needs the first. */
+const MODULES = ['movdir64b', 'copies'];
+
+/** What it needs: other flavours have no idxd, and modules of our own are compiled. */
+export const DSA_PEERS = { flavour: 'generic', headers: true } as const;
+
+/** `peers` are those of DSA_PEERS. @throws LiveError if it comes to no boot at all. */
 export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise<LiveResult> {
   const start = performance.now();
   using work = folderWithUs('remora-dsa-');
@@ -41,7 +48,8 @@ export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise
   rmSync(files.console, { force: true });
   const copy = join(work.path, 'copy');
   writeFileSync(copy, copyProgram());
-  writeFileSync(boot.initramfs, buildInitramfs(peers.busybox, { init: INIT, copy, ...driverFiles(peers) }));
+  const modules = { ...driverFiles(peers), ...ownModules(peers, work.path) };
+  writeFileSync(boot.initramfs, buildInitramfs(peers.busybox, { init: INIT, copy, ...modules }));
   stage('Linux');
   await using qemu = new QemuProcess(peers.qemu, dsaQemu(peers, model, files, boot), files.console);
   const waited = await qemu.until(lines => {
@@ -67,6 +75,12 @@ function driverFiles({ kernel }: Peers): Record<string, string> {
   const modules = names.filter(name => MODULE.test(name));
   if (modules.length !== 2) throw new LiveError(`Linux ${kernel.version} has no idxd: its generic flavour has`);
   return Object.fromEntries(modules.map(name => [name, join(folder, name)]));
+}
+
+function ownModules({ kernel }: Peers, folder: string): Record<string, string> {
+  const { headers, version } = kernel;
+  if (headers === undefined) throw new LiveError(`Linux ${version} comes without its headers`);
+  return Object.fromEntries(MODULES.map(name => [`${name}.ko`, buildKernelModule(name, headers, folder)]));
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */

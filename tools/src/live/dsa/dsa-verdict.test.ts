@@ -10,7 +10,10 @@ const SAID = [
   'group DMA-FQ',
   'pasids 1',
   'kernel_queue enabled enabled 0x0 dma0chan0',
+  'kernel_copied 0 56 9077704 eadbff38 eadbff38',
+  'kernel_executed 56',
   'interrupts 26: 3 PCI-MSIX-0000:00:04.0 0-edge idxd-misc',
+  'interrupts 27: 31 PCI-MSIX-0000:00:04.0 1-edge idxd-portal',
   'kernel_stopped disabled disabled 0x0',
   'user_queue enabled enabled 0x0',
   'given 0123456789abcdef0123456789abcdef',
@@ -31,14 +34,16 @@ function failing(
     ...said.map(words => `[    4.000000] remora: ${words}`),
     ...extra,
   ];
-  const account = { descriptors: new Map([['page-group-response', requested]]), faults: [], ...more };
+  const descriptors = new Map([['page-group-response', requested]]);
+  const account = { descriptors, faults: [], translated: 400, direct: 4100, passed: 0, after: 0, ...more };
   return dsaVerdict(bootReports(lines)[0], lines, account)
     .filter(({ ok }) => !ok)
     .map(({ name }) => name);
 }
 
-function spoilt(keyword: string, words: string): string[] {
-  return SAID.map(line => (line.split(' ')[0] === keyword ? `${keyword} ${words}` : line));
+/** The line that begins with these words goes on with others. */
+function spoilt(beginning: string, words: string): string[] {
+  return SAID.map(line => (line.startsWith(`${beginning} `) ? `${beginning} ${words}` : line));
 }
 
 test('a report as it should be', t => {
@@ -50,7 +55,11 @@ const SPOILT: readonly [string, string, string][] = [
   ['group', 'identity', 'domain'],
   ['pasids', '0', 'pasids'],
   ['kernel_queue', 'enabled disabled 0x80110000', 'kernel queue'],
-  ['interrupts', '26: 1 PCI-MSIX-0000:00:04.0 0-edge idxd-misc', 'interrupts'],
+  ['kernel_copied', '-5 56 9077704 eadbff38 eadbff38', 'kernel copies'],
+  ['kernel_copied', '0 56 9077704 eadbff38 eadbff39', 'kernel copies'],
+  ['kernel_executed', '55', 'kernel submits'],
+  ['interrupts 26:', '1 PCI-MSIX-0000:00:04.0 0-edge idxd-misc', 'interrupts'],
+  ['interrupts 27:', '0 PCI-MSIX-0000:00:04.0 1-edge idxd-portal', 'queue interrupts'],
   ['kernel_stopped', 'disabled enabled 0x0', 'kernel queue off'],
   ['user_queue', 'enabled disabled 0x80110000', 'user queue'],
   ['taken', '3 0123456789abcdef0123456789abcdef', 'shared'],
@@ -67,6 +76,17 @@ for (const [keyword, words, check] of SPOILT) {
 test('a boot that ends early, pages that nobody asked for, and faults', t => {
   t.deepEqual(failing(SAID.slice(0, -1)), ['finished']);
   t.deepEqual(failing(SAID, 15), ['pages requested']);
+  t.deepEqual(failing(spoilt('kernel_copied', '0 49 9077704 eadbff38 eadbff38')), ['kernel copies', 'kernel submits']);
+  t.deepEqual(failing(SAID.filter(line => !line.startsWith('kernel_copied'))), [
+    'kernel copies',
+    'kernel submits',
+    'translated',
+  ]);
+  // As many pages as were copied, one less, and transfers that took another way.
+  t.deepEqual(failing(SAID, 16, { direct: 4033 }), []);
+  t.deepEqual(failing(SAID, 16, { direct: 4032 }), ['translated']);
+  t.deepEqual(failing(SAID, 16, { passed: 1 }), ['untranslated']);
+  t.deepEqual(failing(SAID, 16, { after: 1 }), ['untranslated']);
   t.deepEqual(failing(SAID, 16, { faults: [{ source: '0000:00:04.0', reason: 0x71, address: 0 }] }), ['faults']);
 });
 

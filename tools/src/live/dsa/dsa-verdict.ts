@@ -6,6 +6,9 @@ import { COPY_BYTES } from './copy-program.js';
 
 /** Pages of the copy's target: nobody has touched them before the device asks for each. */
 const UNTOUCHED = COPY_BYTES / 0x1000;
+/** Copies that a work queue of the kernel's must have done. */
+const LEAST_COPIES = 50;
+const PAGE = 0x1000;
 const SUCCESS = '1';
 const ENABLED = 'enabled enabled 0x0';
 const STOPPED = 'disabled disabled 0x0';
@@ -13,8 +16,11 @@ const STOPPED = 'disabled disabled 0x0';
 const REFUSED = 'pasid allocation failed: -95';
 const FIRST_SHARING = 7;
 
-/** What the model saw: invalidation descriptors by type, and faults. */
-export type DsaAccount = Pick<UnitAccount, 'descriptors' | 'faults'>;
+/** What the model saw: invalidation descriptors by type, faults, and the ways that transfers took. */
+export type DsaAccount = Pick<UnitAccount, 'descriptors' | 'faults' | 'translated' | 'direct' | 'passed' | 'after'>;
+
+/** `0 56 9077704 eadbff38 eadbff38`: an error, copies, bytes, and the sums of what was given and taken. */
+const COPIED = /^(-?\d+) (\d+) (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})$/;
 
 /** One after the other; a check whose subject was never reached fails, too. */
 export function dsaVerdict(
@@ -32,9 +38,21 @@ export function dsaVerdict(
   check('domain', said('group') === 'DMA-FQ', said('group'));
   check('pasids', said('pasids') === '1', said('pasids'));
   check('kernel queue', said('kernel_queue') === `${ENABLED} dma0chan0`, said('kernel_queue'));
-  const misc = all('interrupts').find(line => line.endsWith('idxd-misc'));
-  const count = Number(misc?.split(/\s+/)[1] ?? 0);
-  check('interrupts', count >= 2, misc ?? 'none');
+  const copied = COPIED.exec(said('kernel_copied')) ?? [];
+  const [error, copies = 0, bytes = 0] = copied.slice(1, 4).map(Number);
+  check('kernel copies', error === 0 && copies >= LEAST_COPIES && copied[4] === copied[5], said('kernel_copied'));
+  // Each was submitted by an instruction that our module executed: nobody else stored it.
+  check('kernel submits', copies > 0 && said('kernel_executed') === String(copies), said('kernel_executed'));
+  // Every page is read once, and written once.
+  const translated = (account?.translated ?? 0) + (account?.direct ?? 0);
+  check('translated', bytes > 0 && translated >= (2 * bytes) / PAGE, String(translated));
+  const untranslated = account === undefined ? undefined : account.passed + account.after;
+  check('untranslated', untranslated === 0, String(untranslated ?? 'no account'));
+  const interrupts = (of: string): string | undefined => all('interrupts').find(line => line.endsWith(of));
+  const count = (line: string | undefined): number => Number(line?.split(/\s+/)[1] ?? 0);
+  const [misc, queue] = [interrupts('idxd-misc'), interrupts('idxd-portal')];
+  check('interrupts', count(misc) >= 2, misc ?? 'none');
+  check('queue interrupts', count(queue) >= 1, queue ?? 'none');
   check('kernel queue off', said('kernel_stopped') === STOPPED, said('kernel_stopped'));
   check('user queue', said('user_queue') === ENABLED, said('user_queue'));
 

@@ -73,13 +73,23 @@ export class Apt {
     return listed.map(file => this.#archive(file));
   }
 
+  /** The newest version that there is of a package. */
+  version(name: string): string {
+    return partsOf(this.#fileOf(name)).version;
+  }
+
   /** One package, without what it depends on; the newest that there is. */
   async single(name: string, progress: Progress): Promise<Archive> {
     const archives = join(this.#folder, 'archives');
-    const [file] = this.#uris(['download', name]);
-    if (file === undefined) throw new LiveError(`${name} is not in Debian's suites`);
+    const file = this.#fileOf(name);
     if (!existsSync(join(archives, file))) await this.#get(['download', name], progress, archives);
     return this.#archive(file);
+  }
+
+  #fileOf(name: string): string {
+    const [file] = this.#uris(['download', name]);
+    if (file === undefined) throw new LiveError(`${name} is not in Debian's suites`);
+    return file;
   }
 
   /** Names of the files that a request fetches. It leaves out what is there, so it looks where nothing is. */
@@ -93,8 +103,7 @@ export class Apt {
   #archive(name: string): Archive {
     const file = join(this.#folder, 'archives', name);
     if (!existsSync(file)) throw new LiveError(`${name} was not fetched`);
-    const [packageName, version] = decodeURIComponent(name).split('_');
-    return { package: packageName!, version: version!, file };
+    return { ...partsOf(name), file };
   }
 
   #run(program: string, args: readonly string[]): string {
@@ -125,6 +134,12 @@ export class Apt {
     if (code !== 0) throw new LiveError(said('apt-get', errors));
     progress(100);
   }
+}
+
+/** Of the name of a .deb file. */
+function partsOf(file: string): Pick<Archive, 'package' | 'version'> {
+  const [name, version] = decodeURIComponent(file).split('_');
+  return { package: name!, version: version! };
 }
 
 /** Unpacks one into a folder, which may have others already. */

@@ -5,7 +5,7 @@ import test from 'ava';
 import { cacheFolder } from './cache-folder.js';
 import { LiveError } from './live-error.js';
 import { findPeers, type PeerOptions } from './peers.js';
-import { imagePatterns } from './series.js';
+import { headersPackages, imagePatterns } from './series.js';
 
 const NO_MIRROR = 'file:///nowhere';
 
@@ -59,11 +59,40 @@ test('what is in the cache is used without a network: the newest of each', async
   t.deepEqual(fetched, []);
 });
 
+test('with headers the newest kernel is used that has its own: those of its release and version', async t => {
+  const [old, recent] = ['6.1.0-9', '6.1.0-50'].map(release => `linux-headers-${release}-cloud-amd64`);
+  const found = async (...headers: string[]): Promise<string | undefined> => {
+    using cache = cacheWith(
+      ...TOOLS,
+      ...LINUX_6_1,
+      ...headers.map(each => `${each}/usr/src/${each.split('_')[0]}/.config`),
+    );
+    const { kernel } = await findPeers(options(cache, { headers: true }), () => undefined);
+    return kernel.headers!.slice(cache.path.length + 1);
+  };
+  const of = (name: string | undefined, version: string): string => `${name}_${version}`;
+  t.is(await found(of(old, '6.1.170-1')), `${of(old, '6.1.170-1')}/usr/src/${old}`);
+  t.is(await found(of(old, '6.1.170-1'), of(recent, '6.1.176-1')), `${of(recent, '6.1.176-1')}/usr/src/${recent}`);
+  for (const none of [[], [of(recent, '6.1.175-1')]])
+    await t.throwsAsync(found(...none), { instanceOf: LiveError, message: /^(apt-|dpkg-|Debian's keys)/ });
+});
+
+test('packages of headers', t => {
+  t.deepEqual(headersPackages('linux-image-6.1.0-50-cloud-amd64'), [
+    'linux-headers-6.1.0-50-cloud-amd64',
+    'linux-headers-6.1.0-50-common',
+  ]);
+  t.deepEqual(headersPackages('linux-binary-7.2.12+deb13-amd64'), [
+    'linux-headers-7.2.12+deb13-amd64',
+    'linux-headers-7.2.12+deb13-common',
+  ]);
+});
+
 test('a kernel that is named by its path is used as it is', async t => {
   using cache = cacheWith(...TOOLS, 'mine/bzImage');
   const image = join(cache.path, 'mine/bzImage');
   const { kernel } = await findPeers(options(cache, { kernel: image }), () => undefined);
-  t.deepEqual(kernel, { image, version: image, modules: undefined });
+  t.deepEqual(kernel, { image, version: image, modules: undefined, headers: undefined });
   await t.throwsAsync(
     findPeers(options(cache, { kernel: '/nowhere/bzImage' }), () => undefined),
     { instanceOf: LiveError, message: '--kernel: /nowhere/bzImage is neither a series, as 6.1, nor a file' },

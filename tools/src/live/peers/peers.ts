@@ -1,11 +1,21 @@
 /** The programs of a live machine besides Remora: found in the cache folder, else fetched into it. */
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { folderWithUs } from '../../leftovers/index.js';
 import { Apt, type Archive, byNumbers, unpack } from './apt.js';
 import { LiveError } from './live-error.js';
 import { makeFolder } from './make-folder.js';
-import { BUSYBOX, type Flavour, imagePatterns, isSeries, modulesPackage, QEMU, QEMU_SUITE, SUITES } from './series.js';
+import {
+  BUSYBOX,
+  type Flavour,
+  headersPackages,
+  imagePatterns,
+  isSeries,
+  modulesPackage,
+  QEMU,
+  QEMU_SUITE,
+  SUITES,
+} from './series.js';
 
 export interface PeerOptions {
   /** The cache folder. */
@@ -13,6 +23,8 @@ export interface PeerOptions {
   /** A series, as `6.1`, or the path of a kernel image. */
   readonly kernel: string;
   readonly flavour: Flavour;
+  /** With the headers of the kernel, which modules are compiled with. */
+  readonly headers?: boolean | undefined;
   /** Fetch the newest, whatever is there. */
   readonly update?: boolean | undefined;
   /** Of Debian's packages; default: that of this machine. */
@@ -25,6 +37,8 @@ export interface Kernel {
   readonly version: string;
   /** Folder of its modules; undefined for one that was named by its path. */
   readonly modules: string | undefined;
+  /** Folder of the headers of its flavour, beside those of all flavours; undefined if they were not asked for. */
+  readonly headers: string | undefined;
 }
 
 export interface Peers {
@@ -66,15 +80,16 @@ export function cachedQemu(folder: string): readonly string[] | undefined {
   return qemu === undefined ? undefined : commandIn(qemu);
 }
 
-function peersIn({ folder, kernel, flavour }: PeerOptions): Peers {
+function peersIn(options: PeerOptions): Peers {
+  const { folder, kernel } = options;
   const qemu = newestFolder(folder, QEMU_FOLDER)!;
   return {
     qemu: commandIn(qemu),
     qemuVersion: versionOf(qemu),
     busybox: firstExisting(newestFolder(folder, BUSYBOX_FOLDER)!, BUSYBOX.programs),
     kernel: isSeries(kernel)
-      ? kernelIn(newestFolder(folder, imagePatterns(kernel, flavour))!)
-      : { image: kernel, version: kernel, modules: undefined },
+      ? kernelIn(kernelFolder(options)!, options)
+      : { image: kernel, version: kernel, modules: undefined, headers: undefined },
   };
 }
 
@@ -84,34 +99,46 @@ function commandIn(qemu: string): readonly string[] {
   return [at(LOADER), '--library-path', at(LIBRARIES), at(QEMU.program), ...DATA.flatMap(each => ['-L', at(each)])];
 }
 
-/** Names of the folders that these options need. */
-function wanted({ kernel, flavour }: PeerOptions): readonly Names[] {
-  return [QEMU_FOLDER, BUSYBOX_FOLDER, ...(isSeries(kernel) ? [imagePatterns(kernel, flavour)] : [])];
+type Part = 'QEMU' | 'busybox' | 'kernel';
+
+function wanted({ kernel }: PeerOptions): readonly Part[] {
+  return ['QEMU', 'busybox', ...(isSeries(kernel) ? (['kernel'] as const) : [])];
 }
 
-function missingIn(options: PeerOptions): readonly Names[] {
-  return wanted(options).filter(each => newestFolder(options.folder, each) === undefined);
+function missingIn(options: PeerOptions): readonly Part[] {
+  const found = {
+    QEMU: () => newestFolder(options.folder, QEMU_FOLDER),
+    busybox: () => newestFolder(options.folder, BUSYBOX_FOLDER),
+    kernel: () => kernelFolder(options),
+  };
+  return wanted(options).filter(part => found[part]() === undefined);
 }
 
 type Names = readonly RegExp[];
 
-async function fetchPeers(options: PeerOptions, missing: readonly Names[], report: FetchReport): Promise<void> {
+async function fetchPeers(options: PeerOptions, missing: readonly Part[], report: FetchReport): Promise<void> {
   const { folder, kernel, flavour, mirror } = options;
   const apt = new Apt(join(folder, 'apt'), SUITES, mirror);
   const to = (what: string) => (percent: number) => report(what, percent);
   await apt.update(to('package lists'));
-  for (const names of missing) {
-    if (names === QEMU_FOLDER) {
+  for (const part of missing) {
+    if (part === 'QEMU') {
       const archives = await apt.closure(QEMU.package, QEMU_SUITE, to('QEMU'));
       keep(folder, 'qemu', archives, archives.find(each => each.package === QEMU.package)!.version);
-    } else if (names === BUSYBOX_FOLDER) {
+    } else if (part === 'busybox') {
       const archive = await apt.single(BUSYBOX.package, to('busybox'));
       keep(folder, 'busybox', [archive], archive.version);
     } else {
       const image = imageOf(apt, kernel, flavour);
-      const archives: Archive[] = [];
-      for (const each of new Set([image, modulesPackage(image)])) archives.push(await apt.single(each, to(each)));
-      keep(folder, image, archives, archives[0]!.version);
+      const headers = headersPackages(image);
+      const sets = [new Set([image, modulesPackage(image)]), ...(options.headers === true ? [headers] : [])];
+      for (const packages of sets) {
+        const [name] = packages;
+        if (existsSync(join(folder, folderName(name!, apt.version(name!))))) continue;
+        const archives: Archive[] = [];
+        for (const each of packages) archives.push(await apt.single(each, to(each)));
+        keep(folder, name!, archives, archives[0]!.version);
+      }
     }
   }
 }
@@ -130,7 +157,7 @@ function imageOf(apt: Apt, series: string, flavour: Flavour): string {
 
 /** Unpacked as a whole or not at all: what is found is complete. */
 function keep(folder: string, name: string, archives: readonly Archive[], version: string): void {
-  const target = join(folder, `${name}_${version.replace(/^\d+:/, '')}`);
+  const target = join(folder, folderName(name, version));
   if (!existsSync(target)) {
     using work = folderWithUs('unpacking-', folder);
     for (const archive of archives) unpack(archive, work.path);
@@ -140,30 +167,48 @@ function keep(folder: string, name: string, archives: readonly Archive[], versio
 }
 
 /** Folders are named by package and version. */
+function folderName(name: string, version: string): string {
+  return `${name}_${version.replace(/^\d+:/, '')}`;
+}
+
 function newestFolder(folder: string, names: Names): string | undefined {
+  return foldersOf(folder, names)[0];
+}
+
+/** The newest first; those of earlier patterns before others. */
+function foldersOf(folder: string, names: Names): string[] {
   const all = readdirSync(folder).filter(each => each.includes('_'));
-  for (const name of names) {
-    const newest = all
-      .filter(each => name.test(each.split('_')[0]!))
-      .sort(byNumbers)
-      .at(-1);
-    if (newest !== undefined) return join(folder, newest);
-  }
-  return undefined;
+  return names.flatMap(name => {
+    const fitting = all.filter(each => name.test(each.split('_')[0]!)).sort(byNumbers);
+    return fitting.reverse().map(each => join(folder, each));
+  });
+}
+
+/** The newest kernel that is complete. */
+function kernelFolder({ folder, kernel, flavour, headers }: PeerOptions): string | undefined {
+  const all = foldersOf(folder, imagePatterns(kernel, flavour));
+  return headers === true ? all.find(each => existsSync(headersFolder(each))) : all[0];
+}
+
+/** Of the same release and version. */
+function headersFolder(kernel: string): string {
+  const [image] = basename(kernel).split('_');
+  return join(dirname(kernel), folderName(headersPackages(image!)[0], versionOf(kernel)));
 }
 
 function versionOf(folder: string): string {
   return basename(folder).split('_')[1]!;
 }
 
-function kernelIn(folder: string): Kernel {
-  const release = basename(folder)
-    .split('_')[0]!
-    .replace(/^linux-(image|binary)-/, '');
+function kernelIn(folder: string, { headers }: PeerOptions): Kernel {
+  const [image] = basename(folder).split('_');
+  const release = image!.replace(/^linux-(image|binary)-/, '');
+  const sources = `usr/src/linux-headers-${release}`;
   return {
     image: firstExisting(folder, [`boot/vmlinuz-${release}`, `usr/lib/modules/${release}/vmlinuz`]),
     version: `${release} (${versionOf(folder)})`,
     modules: firstExisting(folder, [`usr/lib/modules/${release}`, `lib/modules/${release}`]),
+    headers: headers === true ? firstExisting(headersFolder(folder), [sources]) : undefined,
   };
 }
 

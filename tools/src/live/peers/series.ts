@@ -31,6 +31,12 @@ export function modulesPackage(image: string): string {
   return image.replace(/^linux-binary-/, 'linux-modules-');
 }
 
+/** The packages of its headers: those of its flavour, and those of all flavours. */
+export function headersPackages(image: string): readonly [string, string] {
+  const own = image.replace(/^linux-(binary|image)-/, 'linux-headers-');
+  return [own, own.replace(/(-cloud)?-amd64$/, '-common')];
+}
+
 export function isSeries(text: string): boolean {
   return /^\d{1,2}(\.\d{1,3})?$/.test(text);
 }
