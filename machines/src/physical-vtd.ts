@@ -27,6 +27,7 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory 
     mapMmio,
     sendMsi,
     faultMessage,
+    pageRequestMessage,
   }): PhysicalVtd => {
     const name = 'host/vtd';
     const config = vtdConfig({ nesting: true, ...options }, 'iommu');
@@ -44,8 +45,11 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory 
     const registers = new MemoryMappedRegisters(addressSpace, VTD_BASE);
     const driver = new VtdHostDriver(registers, addressSpace, pages, {
       faults: faultMessage,
+      pageRequests: pageRequestMessage,
       hasAts: requesterId => functionAt(requesterId)?.atsCapability !== undefined,
       enableAts: (requesterId, on) => functionAt(requesterId)?.atsCapability?.enable(on),
+      hasPri: requesterId => functionAt(requesterId)?.priCapability !== undefined,
+      enablePri: (requesterId, on) => functionAt(requesterId)?.priCapability?.enable(on),
       programmed: (requesterId, pasid, words) => {
         const entry = words === undefined ? 'not present' : PasidEntry.format(words);
         if (ledger.on) ledger.add(name, 'pasid-entry', { requesterId, pasid, entry });

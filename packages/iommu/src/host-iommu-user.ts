@@ -5,6 +5,7 @@
  *
  * Results are 0 or a negated errno; when negative, what was in force before is in force still.
  */
+import { Errno } from '@remora/core';
 import type { PageRequest } from './ats.js';
 import type { HostMappings } from './host-iommu-driver.js';
 import type { HostViommuOps } from './host-viommu.js';
@@ -105,4 +106,14 @@ export interface HostIommuUserOps {
   respond(request: PageRequest, code: number): number;
   /** What it lends to a VM as a whole; absent if it has nothing of the kind. */
   readonly viommu?: HostViommuOps;
+}
+
+/**
+ * What a structure of `length` bytes at `at` of user space's bytes is, for a driver that knows its first `known`: 0; -EINVAL if it is shorter; -E2BIG if
+ * it is longer and says something there.
+ */
+export function userDataError(bytes: Uint8Array, at: number, length: number, known: number): number {
+  if (length < known || at + length > bytes.length) return -Errno.EINVAL;
+  for (let byte = at + known; byte < at + length; byte++) if (bytes[byte] !== 0) return -Errno.E2BIG;
+  return 0;
 }

@@ -8,6 +8,8 @@ import { ExtendedCapability } from './registers.js';
 
 /** Offset of the control register in the capability. */
 const CONTROL = 4;
+/** Of the register that says how many requests may be outstanding. */
+const ALLOCATION = 12;
 /** There are as many page request group indices. */
 export const PAGE_REQUEST_GROUPS = 512;
 
@@ -66,6 +68,13 @@ export class PriCapability {
   /** Page requests that may be outstanding: what software allows, at most what the function can. */
   get allocation(): number {
     return Math.min(this.#get(allocation) >>> 0, this.#get(capacity) >>> 0);
+  }
+
+  /** As software does it: off, or on with as many requests outstanding as the function can have. Not while it is as wanted. */
+  enable(on: boolean): void {
+    if ((this.#get(enable) !== 0) === on) return;
+    if (on) this.#config.write(this.offset + ALLOCATION, this.#get(capacity), 4);
+    this.#config.write(this.offset + CONTROL, PriLayout.encode({ enable: Number(on) })[1]! & 0xffff, 2);
   }
 
   get responsePasidRequired(): boolean {

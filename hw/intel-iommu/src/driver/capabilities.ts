@@ -13,16 +13,19 @@ export class VtdCapabilities {
   /** Fields of CAP, by the names in `spec`. */
   readonly cap: Fields<typeof Cap>;
   readonly ecap: Fields<typeof Ecap>;
+  /** CAP and ECAP as they were read: low word, high word. */
+  readonly capWords = new Int32Array(2);
+  readonly ecapWords = new Int32Array(2);
 
   /** @throws Error if nothing answers in the register window. */
   constructor(registers: VtdRegisters) {
-    const words = new Int32Array(2);
+    const words = this.capWords;
     registers.read64(Reg.CAP, words);
     const absent = (words[0] === 0 && words[1] === 0) || (words[0] === -1 && words[1] === -1);
     if (absent) throw new Error('VT-d: no unit answers in the register window');
     this.cap = numbers(Cap.decode(words));
-    registers.read64(Reg.ECAP, words);
-    this.ecap = numbers(Ecap.decode(words));
+    registers.read64(Reg.ECAP, this.ecapWords);
+    this.ecap = numbers(Ecap.decode(this.ecapWords));
     this.version = registers.read32(Reg.VER) & 0xff;
   }
 

@@ -116,6 +116,14 @@ export function pasidDeviceTlbDescriptor(
   return sizedAddress(words, hi, lo, shift);
 }
 
+/** The whole address space. */
+export const EVERYTHING_SHIFT = 64;
+
+/** What a function has in its device TLB of the `2 ** shift` bytes at `(hi, lo)`, of `pasid`; 0 stands for requests without PASID (RID_PASID). */
+export function deviceTlbOf(sid: number, pasid: number, hi = 0, lo = 0, shift = EVERYTHING_SHIFT): Int32Array {
+  return pasid === 0 ? deviceTlbDescriptor(sid, hi, lo, shift) : pasidDeviceTlbDescriptor(sid, pasid, hi, lo, shift);
+}
+
 /** All interrupt entries, or `2 ** mask` of them from `index`. */
 export function interruptEntryCacheDescriptor(index?: number, mask = 0): Int32Array {
   return build(DescriptorType.INTERRUPT_ENTRY_CACHE, InterruptEntryCacheDescriptor.fields, {

@@ -2,11 +2,11 @@
 import { isAligned } from '@remora/bits';
 import { Errno } from '@remora/core';
 import type { HostIommuDomain, Stage1Config, Stage1Flush } from '@remora/iommu';
-import { Granularity, PasidEntry, PasidIotlbGranularity } from '../spec/index.js';
-import { type PageRange, pasidDeviceTlbDescriptor, pasidIotlbDescriptor } from './descriptors.js';
+import { PasidEntry, PasidIotlbGranularity } from '../spec/index.js';
+import { EVERYTHING_SHIFT, type PageRange, pasidDeviceTlbDescriptor, pasidIotlbDescriptor } from './descriptors.js';
 import { secondStagePasid } from './entry-values.js';
-import { EVERYTHING_SHIFT } from './invalidations.js';
-import type { Mapping, PageTable } from './page-table.js';
+import type { PageTable } from './page-table.js';
+import { SecondStage } from './second-stage.js';
 import { nestedEntry } from './stage1-entry.js';
 import type { VtdDriver } from './vtd-driver.js';
 
@@ -15,6 +15,8 @@ export interface HostUnit {
   readonly driver: VtdDriver;
   /** The domain of each attached function. */
   readonly functions: Map<number, VtdHostDomain>;
+  /** Whether a function has domains of user space (HostIommuUserOps): it cannot be attached to others. */
+  lentToUser(requesterId: number): boolean;
   /** Whether a function has a device TLB that the unit serves. */
   hasAts(requesterId: number): boolean;
   /** Lets such a function use it, or not. */
@@ -27,10 +29,8 @@ export interface HostUnit {
   programmed(requesterId: number, pasid: number, entry: Int32Array | undefined): void;
 }
 
-export class VtdHostDomain implements HostIommuDomain {
+export class VtdHostDomain extends SecondStage implements HostIommuDomain {
   readonly #unit: HostUnit;
-  readonly #driver: VtdDriver;
-  readonly #table: PageTable;
   /** PASIDs bound on each attached function. */
   readonly #bound = new Map<number, Set<number>>();
   /** The descriptor of a first-stage flush. */
@@ -41,13 +41,12 @@ export class VtdHostDomain implements HostIommuDomain {
   #disposed = false;
 
   constructor(unit: HostUnit, id: number, table: PageTable) {
+    super(unit.driver, table);
     this.#unit = unit;
-    this.#driver = unit.driver;
-    this.#table = table;
     this.#id = id;
   }
 
-  get id(): number {
+  override get id(): number {
     return this.#id;
   }
 
@@ -58,49 +57,14 @@ export class VtdHostDomain implements HostIommuDomain {
     return status;
   }
 
-  /** Frame of the second-stage root. */
-  get rootFrame(): number {
-    return this.#table.rootFrame;
-  }
-
   /** Requester ids of the attached functions, in the order in which they came. */
   get attached(): readonly number[] {
     return [...this.#bound.keys()];
   }
 
-  /** What the second stage maps, in ascending order. */
-  mappings(): IterableIterator<Mapping> {
-    return this.#table.mappings();
-  }
-
-  map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {
-    const status = this.#table.map(iovaFrame, hostFrame, pages, access);
-    return status === 0 ? this.#mapped(iovaFrame, pages) : status;
-  }
-
-  mapFrames(iovaFrame: number, hostFrames: Int32Array, access: number): number {
-    const status = this.#table.mapFrames(iovaFrame, hostFrames, access);
-    return status === 0 ? this.#mapped(iovaFrame, hostFrames.length) : status;
-  }
-
-  unmap(iovaFrame: number, pages: number): number {
-    const removed: Mapping[] = [];
-    const retired: number[] = [];
-    const status = this.#table.unmap(iovaFrame, pages, {
-      removed: (iova, frame, count, access) => removed.push({ iovaFrame: iova, frame, pages: count, access }),
-      retire: frame => retired.push(frame),
-    });
-    if (status !== 0 || removed.length === 0) return status;
-    const flushed = this.#flushPages(iovaFrame, pages, retired.length === 0);
-    // Only now has the unit forgotten the tables.
-    for (const frame of retired) this.#driver.pages.free(frame, 1);
-    if (flushed !== 0) for (const run of removed) this.#table.map(run.iovaFrame, run.frame, run.pages, run.access);
-    return flushed;
-  }
-
   attach(requesterId: number): number {
-    if (this.#unit.functions.has(requesterId)) return -Errno.EBUSY;
-    const driver = this.#driver;
+    if (this.#unit.functions.has(requesterId) || this.#unit.lentToUser(requesterId)) return -Errno.EBUSY;
+    const driver = this.driver;
     let status = driver.pasidEntry(requesterId, 0, this.#withoutFirstStage());
     if (status === 0) status = driver.attach(requesterId, { dte: Number(this.#unit.hasAts(requesterId)) });
     if (status === 0 && driver.capabilities.cap.cm) {
@@ -124,7 +88,7 @@ export class VtdHostDomain implements HostIommuDomain {
     if (pasids.size > 0) return -Errno.EBUSY;
     const hasAts = this.#unit.hasAts(requesterId);
     if (hasAts) this.#unit.enableAts(requesterId, false);
-    const status = this.#driver.detach(requesterId, this.id);
+    const status = this.driver.detach(requesterId, this.id);
     if (status === 0) this.#forget(requesterId);
     else if (hasAts) this.#unit.enableAts(requesterId, true);
     return status;
@@ -132,11 +96,11 @@ export class VtdHostDomain implements HostIommuDomain {
 
   bindPasid(requesterId: number, pasid: number, config: Stage1Config): number {
     const pasids = this.#bound.get(requesterId);
-    if (pasids === undefined || pasid <= 0 || pasid >= 2 ** this.#driver.capabilities.pasidBits) return -Errno.EINVAL;
+    if (pasids === undefined || pasid <= 0 || pasid >= 2 ** this.driver.capabilities.pasidBits) return -Errno.EINVAL;
     if (pasids.has(pasid)) return -Errno.EBUSY;
-    const entry = nestedEntry(config, this.#table, this.id, this.#driver.capabilities);
+    const entry = nestedEntry(config, this.table, this.id, this.driver.capabilities);
     if (typeof entry === 'number') return entry;
-    const status = this.#driver.addPasid(requesterId, pasid, entry);
+    const status = this.driver.addPasid(requesterId, pasid, entry);
     if (status !== 0) return status;
     pasids.add(pasid);
     this.#unit.programmed(requesterId, pasid, PasidEntry.encode({ p: 1, ...entry }));
@@ -146,7 +110,7 @@ export class VtdHostDomain implements HostIommuDomain {
   unbindPasid(requesterId: number, pasid: number): number {
     const pasids = this.#bound.get(requesterId);
     if (pasids === undefined || !pasids.has(pasid)) return -Errno.EINVAL;
-    const status = this.#driver.removePasid(requesterId, pasid);
+    const status = this.driver.removePasid(requesterId, pasid);
     if (status !== 0) return status;
     pasids.delete(pasid);
     this.#unit.programmed(requesterId, pasid, undefined);
@@ -170,8 +134,8 @@ export class VtdHostDomain implements HostIommuDomain {
     }
     const granularity = range === undefined ? PasidIotlbGranularity.PASID : PasidIotlbGranularity.PAGE;
     const translations = pasidIotlbDescriptor(granularity, this.id, flush.pasid, range, this.#flush);
-    if (!this.#driver.hasDeviceTlb(requesterId)) return this.#driver.invalidate(translations);
-    return this.#driver.invalidate(
+    if (!this.driver.hasDeviceTlb(requesterId)) return this.driver.invalidate(translations);
+    return this.driver.invalidate(
       translations,
       pasidDeviceTlbDescriptor(requesterId, flush.pasid, range?.hi ?? 0, range?.lo ?? 0, shift),
     );
@@ -180,7 +144,7 @@ export class VtdHostDomain implements HostIommuDomain {
   /** The PASID entries of an attached function, decoded, in ascending order. */
   describePasids(requesterId: number): { pasid: number; entry: Record<string, number> }[] {
     const described: { pasid: number; entry: Record<string, number> }[] = [];
-    for (const { pasid, entry } of this.#driver.directory(requesterId)?.entries() ?? []) {
+    for (const { pasid, entry } of this.driver.directory(requesterId)?.entries() ?? []) {
       const fields = Object.entries(PasidEntry.decode(entry)).map(([name, value]) => [name, Number(value)] as const);
       described.push({ pasid, entry: Object.fromEntries(fields.filter(([, value]) => value !== 0)) });
     }
@@ -188,37 +152,25 @@ export class VtdHostDomain implements HostIommuDomain {
   }
 
   /** Blocks what is still attached and returns the tables. */
-  [Symbol.dispose](): void {
+  override [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
     for (const [requesterId, pasids] of [...this.#bound]) {
       if (this.#unit.hasAts(requesterId)) this.#unit.enableAts(requesterId, false);
-      for (const pasid of pasids) this.#driver.removePasid(requesterId, pasid);
-      if (this.#driver.detach(requesterId, this.id) !== 0) {
+      for (const pasid of pasids) this.driver.removePasid(requesterId, pasid);
+      if (this.driver.detach(requesterId, this.id) !== 0) {
         // The unit does not answer any more: block the function all the same.
-        this.#driver.clearContextEntry(requesterId);
-        this.#driver.releaseFunction(requesterId);
+        this.driver.clearContextEntry(requesterId);
+        this.driver.releaseFunction(requesterId);
       }
       this.#forget(requesterId);
     }
-    this.#table.free();
+    this.table.free();
     this.#unit.release(this);
   }
 
-  /** The unit learns of new mappings; if it cannot be told, they are taken back. */
-  #mapped(iovaFrame: number, pages: number): number {
-    if (!this.#driver.capabilities.cap.cm) {
-      this.#driver.flushWriteBuffer();
-      return 0;
-    }
-    // A unit in caching mode may remember that there was nothing.
-    const flushed = this.#flushPages(iovaFrame, pages, false);
-    if (flushed !== 0) this.#table.unmap(iovaFrame, pages);
-    return flushed;
-  }
-
   #withoutFirstStage(): ReturnType<typeof secondStagePasid> {
-    return secondStagePasid(this.#table, this.id, { pwsnp: this.#driver.capabilities.ecap.smpwcs });
+    return secondStagePasid(this.table, this.id, { pwsnp: this.driver.capabilities.ecap.smpwcs });
   }
 
   #forget(requesterId: number): void {
@@ -226,20 +178,13 @@ export class VtdHostDomain implements HostIommuDomain {
     this.#unit.functions.delete(requesterId);
   }
 
-  /** Drops what the unit and device TLBs cached of these pages; nested translations of the domain go with them. */
-  #flushPages(iovaFrame: number, pages: number, leaf: boolean): number {
-    const { cap } = this.#driver.capabilities;
-    const addressMask = maskFor(iovaFrame, pages);
-    const selective = cap.psi === 1 && addressMask <= cap.mamv;
-    const hi = Math.floor(iovaFrame / 0x10_0000);
-    const lo = (iovaFrame % 0x10_0000) << 12;
-    const status = selective
-      ? this.#driver.iotlbInvalidate(Granularity.PAGE, this.id, { hi, lo, addressMask, leaf })
-      : this.#driver.iotlbInvalidate(Granularity.DOMAIN, this.id);
+  /** Nested translations of the domain go with the others. */
+  protected override flushPages(iovaFrame: number, pages: number, leaf: boolean): number {
+    const status = this.driver.invalidate(this.translations(this.#id, iovaFrame, pages, leaf));
     if (status !== 0) return status;
     for (const [requesterId, domain] of this.#unit.functions) {
       // What was translated through this table may have served any function behind the same id.
-      if (domain.#id !== this.#id || !this.#driver.hasDeviceTlb(requesterId)) continue;
+      if (domain.#id !== this.#id || !this.driver.hasDeviceTlb(requesterId)) continue;
       const failed = this.#flushDeviceTlb(requesterId, domain.#bound.get(requesterId)!);
       if (failed !== 0) return failed;
     }
@@ -248,21 +193,13 @@ export class VtdHostDomain implements HostIommuDomain {
 
   /** All of a function's device TLB: what it holds of nested PASIDs cannot be told by second-stage addresses. */
   #flushDeviceTlb(requesterId: number, pasids: ReadonlySet<number>): number {
-    const status = this.#driver.deviceTlbInvalidate(requesterId);
+    const status = this.driver.deviceTlbInvalidate(requesterId);
     if (status !== 0 || pasids.size === 0) return status;
-    return this.#driver.invalidate(pasidDeviceTlbDescriptor(requesterId, 0, 0, 0, EVERYTHING_SHIFT, true));
+    return this.driver.invalidate(pasidDeviceTlbDescriptor(requesterId, 0, 0, 0, EVERYTHING_SHIFT, true));
   }
 }
 
 /** log2 of a count, rounded up. */
 function log2Above(count: number): number {
   return count === 1 ? 0 : Math.ceil(Math.log2(count));
-}
-
-/** The smallest address mask whose aligned range holds all of these pages. */
-function maskFor(iovaFrame: number, pages: number): number {
-  const last = iovaFrame + pages - 1;
-  let mask = 0;
-  while (Math.floor(iovaFrame / 2 ** mask) !== Math.floor(last / 2 ** mask)) mask++;
-  return mask;
 }

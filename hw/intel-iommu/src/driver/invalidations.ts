@@ -6,6 +6,7 @@ import {
   contextCacheDescriptor,
   deviceTlbDescriptor,
   type Drain,
+  EVERYTHING_SHIFT,
   interruptEntryCacheDescriptor,
   iotlbDescriptor,
   type PageGroupResponse,
@@ -21,8 +22,8 @@ import type { InvalidationQueue } from './invalidation-queue.js';
 import { RegisterInvalidation } from './register-invalidation.js';
 import type { VtdRegisters } from './registers.js';
 
-/** The whole address space, for device-TLB invalidations. */
-export const EVERYTHING_SHIFT = 64;
+/** Descriptors of one batch at most: the smallest queue holds them. */
+const BATCH = 64;
 
 /**
  * Each verb is one descriptor followed by a wait, complete when it returns: 0; -EINVAL if the unit refused the descriptor (then
@@ -59,6 +60,15 @@ export class VtdInvalidations {
   /** Several descriptors and one wait. */
   invalidate(...descriptors: readonly Int32Array[]): number {
     return this.#queue === undefined ? -Errno.EOPNOTSUPP : this.#queue.submit(...descriptors);
+  }
+
+  /** Any number of descriptors, in as few batches as the queue needs. The first error ends it. */
+  invalidateAll(descriptors: readonly Int32Array[]): number {
+    for (let at = 0; at < descriptors.length; at += BATCH) {
+      const status = this.invalidate(...descriptors.slice(at, at + BATCH));
+      if (status !== 0) return status;
+    }
+    return 0;
   }
 
   /** `granularity`: `Granularity` in `spec`. */

@@ -8,11 +8,47 @@ import { type PasidValues, secondStagePasid, type TableRoot } from './entry-valu
 
 const PAGE_OFFSET = 0xfff;
 
+/** A first stage in the words of a PASID entry. Flags are 0 or 1. */
+export interface FirstStage {
+  /** Byte address of the root, for whom the second stage translates it. */
+  readonly rootHi: number;
+  readonly rootLo: number;
+  /** Input address width in bits: 48 or 57. */
+  readonly addressWidth: number;
+  readonly sre: number;
+  readonly eafe: number;
+  readonly wpe: number;
+}
+
+/**
+ * The entry that nests `first` over `second`. -EINVAL where this unit cannot do that: another width, a root that is not page-aligned, SRE
+ * without ECAP.SRS, EAFE without ECAP.EAFS.
+ */
+export function nestedValues(
+  first: FirstStage,
+  second: TableRoot,
+  domain: number,
+  { cap, ecap }: VtdCapabilities,
+): PasidValues | number {
+  const five = first.addressWidth === 57;
+  if (ecap.nest === 0 || (!five && first.addressWidth !== 48) || (five && cap.fs5lp === 0)) return -Errno.EINVAL;
+  if ((first.rootLo & PAGE_OFFSET) !== 0) return -Errno.EINVAL;
+  if ((first.sre !== 0 && ecap.srs === 0) || (first.eafe !== 0 && ecap.eafs === 0)) return -Errno.EINVAL;
+  return secondStagePasid(second, domain, {
+    pgtt: Pgtt.NESTED,
+    fsptptr: frameOf(first.rootHi, first.rootLo),
+    fspm: Number(five),
+    sre: first.sre,
+    eafe: first.eafe,
+    wpe: first.wpe,
+    pwsnp: ecap.smpwcs,
+  });
+}
+
 /**
  * The entry that nests `config` over `second`. -EINVAL where this unit cannot do what `config` says, as Linux's host driver of that
- * time has it (vsva.md 3.9, 3.13): another format or width, a root that is not page-aligned, SRE without ECAP.SRS, EAFE without
- * ECAP.EAFS, and any of the memory-type flags (CD, EMTE, PCD, PWT), which stand for processor-coherent devices. The values of PAT and
- * EMT mean nothing without those flags and are passed over.
+ * time has it (vsva.md 3.9, 3.13): what nestedValues refuses, another format, and any of the memory-type flags (CD, EMTE, PCD, PWT), which
+ * stand for processor-coherent devices. The values of PAT and EMT mean nothing without those flags and are passed over.
  */
 export function nestedEntry(
   config: Stage1Config,
@@ -20,22 +56,9 @@ export function nestedEntry(
   domain: number,
   capabilities: VtdCapabilities,
 ): PasidValues | number {
-  const { attributes } = config;
-  const { cap, ecap } = capabilities;
-  const five = config.addressWidth === 57;
-  if (attributes.format !== Stage1Format.INTEL_VTD || ecap.nest === 0) return -Errno.EINVAL;
-  if (!five && config.addressWidth !== 48) return -Errno.EINVAL;
-  if (five && cap.fs5lp === 0) return -Errno.EINVAL;
-  if ((config.rootLo & PAGE_OFFSET) !== 0) return -Errno.EINVAL;
-  if (attributes.sre !== 0 && ecap.srs === 0) return -Errno.EINVAL;
-  if (attributes.eafe !== 0 && ecap.eafs === 0) return -Errno.EINVAL;
+  const { attributes, rootHi, rootLo, addressWidth } = config;
+  if (attributes.format !== Stage1Format.INTEL_VTD) return -Errno.EINVAL;
   if ((attributes.cd | attributes.emte | attributes.pcd | attributes.pwt) !== 0) return -Errno.EINVAL;
-  return secondStagePasid(second, domain, {
-    pgtt: Pgtt.NESTED,
-    fsptptr: frameOf(config.rootHi, config.rootLo),
-    fspm: Number(five),
-    sre: attributes.sre,
-    eafe: attributes.eafe,
-    pwsnp: ecap.smpwcs,
-  });
+  const { sre, eafe } = attributes;
+  return nestedValues({ rootHi, rootLo, addressWidth, sre, eafe, wpe: 0 }, second, domain, capabilities);
 }

@@ -21,16 +21,10 @@ import {
   Ttm,
 } from '../spec/index.js';
 import type { ContextValues, PasidValues, ScalableContextValues } from './entry-values.js';
-import { takeFaultRecords, type VtdFault } from './fault-log.js';
+import { type FaultClaim, takeFaultRecords, type VtdFault } from './fault-log.js';
 import { GlobalCommands, poll } from './global-command.js';
-import {
-  type PageGroupResponse,
-  pasidDeviceTlbDescriptor,
-  pasidIotlbDescriptor,
-  waitDescriptor,
-} from './descriptors.js';
+import { deviceTlbOf, type PageGroupResponse, pasidIotlbDescriptor, waitDescriptor } from './descriptors.js';
 import { InvalidationQueue } from './invalidation-queue.js';
-import { EVERYTHING_SHIFT } from './invalidations.js';
 import type { PageAllocator } from './page-allocator.js';
 import { type PageRequestOptions, type PageRequestPlace, PageRequestQueue } from './page-requests.js';
 import type { VtdRegisters } from './registers.js';
@@ -283,20 +277,19 @@ export class VtdDriver extends VtdStructures {
     const entry = new Int32Array(PasidEntry.words);
     if (!this.readPasidEntry(requesterId, pasid, entry)) return -Errno.EINVAL;
     this.clearPasidEntry(requesterId, pasid);
-    const { did, pgtt } = PasidEntry.fields;
-    // The PASID-based flush spares second-stage translations.
-    const secondStage = pgtt.get(entry, 0) === Pgtt.SECOND_STAGE;
-    let status = this.flushPasid(did.get(entry, 0), pasid);
-    if (status === 0 && secondStage) status = this.iotlbInvalidate(Granularity.DOMAIN, did.get(entry, 0));
-    if (status === 0 && this.hasDeviceTlb(requesterId)) {
-      status = answered(this.pasidDeviceTlbInvalidate(requesterId, pasid));
-    }
-    if (status === 0) status = answered(this.drainPageRequests(requesterId, did.get(entry, 0), pasid, secondStage));
-    if (status !== 0) {
-      this.writePasidEntry(requesterId, pasid, entry);
-      return status;
-    }
-    return 0;
+    const status = this.#forgetPasid(requesterId, pasid, entry);
+    if (status !== 0) this.writePasidEntry(requesterId, pasid, entry);
+    return status;
+  }
+
+  /** Puts another PASID entry in the place of one, and flushes what was cached of that (11.6). -EINVAL if there is none; if a flush fails it is back. */
+  replacePasid(requesterId: number, pasid: number, values: PasidValues): number {
+    const entry = new Int32Array(PasidEntry.words);
+    if (!this.readPasidEntry(requesterId, pasid, entry)) return -Errno.EINVAL;
+    this.pasidEntry(requesterId, pasid, values);
+    const status = this.#forgetPasid(requesterId, pasid, entry);
+    if (status !== 0) this.writePasidEntry(requesterId, pasid, entry);
+    return status;
   }
 
   /**
@@ -309,11 +302,7 @@ export class VtdDriver extends VtdStructures {
     const flush = secondStage
       ? this.iotlbDescriptor(Granularity.DOMAIN, domain)
       : pasidIotlbDescriptor(PasidIotlbGranularity.PASID, domain, pasid);
-    const batch = [
-      waitDescriptor({ fence: true }),
-      flush,
-      pasidDeviceTlbDescriptor(requesterId, pasid, 0, 0, EVERYTHING_SHIFT),
-    ];
+    const batch = [waitDescriptor({ fence: true }), flush, deviceTlbOf(requesterId, pasid)];
     requests.handle();
     for (;;) {
       const { queue } = this;
@@ -324,6 +313,20 @@ export class VtdDriver extends VtdStructures {
       requests.handle();
       if (!overflowed) return 0;
     }
+  }
+
+  /** Drops what was cached of `entry`, which is not at this PASID any more. */
+  #forgetPasid(requesterId: number, pasid: number, entry: Int32Array): number {
+    const { did, pgtt } = PasidEntry.fields;
+    const domain = did.get(entry, 0);
+    // The PASID-based flush spares second-stage translations.
+    const secondStage = pgtt.get(entry, 0) === Pgtt.SECOND_STAGE;
+    let status = this.flushPasid(domain, pasid);
+    if (status === 0 && secondStage) status = this.iotlbInvalidate(Granularity.DOMAIN, domain);
+    if (status === 0 && this.hasDeviceTlb(requesterId)) {
+      status = answered(this.invalidate(deviceTlbOf(requesterId, pasid)));
+    }
+    return status === 0 ? answered(this.drainPageRequests(requesterId, domain, pasid, secondStage)) : status;
   }
 
   /** Clears PRE, before the function's entry goes: a late request is refused, and no fault of an absent entry. What came is handled. */
@@ -346,9 +349,9 @@ export class VtdDriver extends VtdStructures {
     return this.capabilities.ecap.vcs && this.#virtual.offersPasids ? this.#virtual.freePasid(pasid) : -Errno.ENODEV;
   }
 
-  /** What a fault interrupt's handler does: takes the pending records, oldest first. */
-  handleFaults(): VtdFault[] {
-    return takeFaultRecords(this.#registers, this.capabilities);
+  /** What a fault interrupt's handler does: takes the pending records, oldest first; those that nobody claims. */
+  handleFaults(claim?: FaultClaim): VtdFault[] {
+    return takeFaultRecords(this.#registers, this.capabilities, claim);
   }
 
   /** A unit in caching mode may hold the entry's absence; others need their write buffer flushed at most. */

@@ -50,9 +50,11 @@ export class PhysicalDevice {
   reset(): void {
     const pasid = this.fn.pasidEnabled;
     const ats = this.fn.atsEnabled;
+    const pri = this.fn.priEnabled;
     this.fn.reset();
     if (pasid) this.setPasidEnabled(true);
     if (ats) this.fn.atsCapability!.enable(true);
+    if (pri) this.fn.priCapability!.enable(true);
   }
 
   /** Translations that came with a device's state are another host's: it begins without any. */

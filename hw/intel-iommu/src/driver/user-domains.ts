@@ -1,0 +1,222 @@
+/** Domains of user space on a VT-d unit: second stages, and first stages of guests nested over them. */
+import { Errno, type MemoryPort } from '@remora/core';
+import {
+  type HostInvalidation,
+  type HostNestedDomain,
+  type HostPagingDomain,
+  type HostPagingOptions,
+  userDataError,
+} from '@remora/iommu';
+import { IommuHwptVtdS1Invalidate, IommuInvalidateDataType, IommuVtdInvFlag, viewOf } from '@remora/uapi';
+import { PasidIotlbGranularity } from '../spec/index.js';
+import { deviceTlbOf, pasidIotlbDescriptor } from './descriptors.js';
+import { readDirtyPages } from './dirty-pages.js';
+import { type PasidValues, secondStagePasid } from './entry-values.js';
+import type { PageTable } from './page-table.js';
+import { rangeOf, SecondStage } from './second-stage.js';
+import { type FirstStage, nestedValues } from './stage1-entry.js';
+import type { VtdDriver } from './vtd-driver.js';
+
+/** Where a domain is in force. */
+export interface DomainUse {
+  readonly requesterId: number;
+  /** 0 stands for requests without PASID (RID_PASID). */
+  readonly pasid: number;
+}
+
+/** What domains of user space share. */
+export interface UserUnit {
+  readonly driver: VtdDriver;
+  readonly memory: MemoryPort;
+  /** The domain id is free again. */
+  releaseId(id: number): void;
+}
+
+/** Page frames of a 64-bit address space. */
+const ALL_FRAMES = 2 ** 52;
+
+export class VtdPagingDomain extends SecondStage implements HostPagingDomain {
+  readonly kind = 'paging';
+  readonly id: number;
+  readonly options: HostPagingOptions;
+  readonly pageSizes: number;
+  readonly addressWidth: number;
+  readonly uses = new Set<DomainUse>();
+  /** Domains that are nested over it. */
+  readonly nested = new Set<VtdNestedDomain>();
+  readonly #unit: UserUnit;
+  #tracking = false;
+
+  /** Takes `id` and `table` over. */
+  constructor(
+    unit: UserUnit,
+    id: number,
+    table: PageTable,
+    options: HostPagingOptions,
+    limits: Pick<HostPagingDomain, 'pageSizes' | 'addressWidth'>,
+  ) {
+    super(unit.driver, table);
+    this.#unit = unit;
+    this.id = id;
+    this.options = options;
+    this.pageSizes = limits.pageSizes;
+    this.addressWidth = limits.addressWidth;
+  }
+
+  /** The PASID entry that puts it in force. */
+  entry(): PasidValues {
+    return secondStagePasid(this.table, this.id, this.walkFlags());
+  }
+
+  /** How the unit walks its table, for itself or for what is nested over it. */
+  walkFlags(): PasidValues {
+    return { pwsnp: this.driver.capabilities.ecap.smpwcs, ssade: Number(this.#tracking) };
+  }
+
+  /** The entry that nests `first` over it under domain id `id`; -EINVAL where the unit cannot do that. */
+  nestedEntry(first: FirstStage, id: number): PasidValues | number {
+    const entry = nestedValues(first, this.table, id, this.driver.capabilities);
+    return typeof entry === 'number' ? entry : { ...entry, ...this.walkFlags() };
+  }
+
+  setDirtyTracking(on: boolean): number {
+    if (!this.options.dirtyTracking) return -Errno.EOPNOTSUPP;
+    if (on === this.#tracking) return 0;
+    this.#tracking = on;
+    const done: (() => number)[] = [];
+    for (const domain of [this, ...this.nested]) {
+      for (const { requesterId, pasid } of domain.uses) {
+        const write = (): number => this.driver.replacePasid(requesterId, pasid, domain.entry());
+        const status = write();
+        if (status !== 0) {
+          this.#tracking = !on;
+          for (const again of done) again();
+          return status;
+        }
+        done.push(write);
+      }
+    }
+    return 0;
+  }
+
+  readDirty(
+    iovaFrame: number,
+    pages: number,
+    clear: boolean,
+    report: ((iovaFrame: number, pages: number) => void) | undefined,
+  ): number {
+    if (!this.#tracking && report !== undefined) return -Errno.EINVAL;
+    const cleared = readDirtyPages(this.#unit.memory, this.table, iovaFrame, pages, clear, report);
+    return cleared ? this.flushPages(iovaFrame, pages, true) : 0;
+  }
+
+  /** -EBUSY cannot be told here: whoever disposes of it has seen to it that nothing uses it. */
+  override [Symbol.dispose](): void {
+    this.table.free();
+    this.#unit.releaseId(this.id);
+  }
+
+  /** First the unit, then the device TLBs that could ask it again (vtd.md 7.5). What they hold of nested PASIDs cannot be told by these addresses. */
+  protected override flushPages(iovaFrame: number, pages: number, leaf: boolean): number {
+    const flushes: Int32Array[] = [];
+    const tlbs: Int32Array[] = [];
+    const { hi, lo, addressMask } = rangeOf(iovaFrame, pages, leaf);
+    if (this.uses.size > 0) flushes.push(this.translations(this.id, iovaFrame, pages, leaf));
+    for (const { requesterId, pasid } of this.uses) {
+      if (this.driver.hasDeviceTlb(requesterId)) tlbs.push(deviceTlbOf(requesterId, pasid, hi, lo, addressMask + 12));
+    }
+    for (const { id, uses } of this.nested) {
+      if (uses.size > 0) flushes.push(this.translations(id, iovaFrame, pages, leaf));
+      for (const { requesterId, pasid } of uses) {
+        if (this.driver.hasDeviceTlb(requesterId)) tlbs.push(deviceTlbOf(requesterId, pasid));
+      }
+    }
+    return this.driver.invalidateAll([...flushes, ...tlbs]);
+  }
+}
+
+/** A guest's first stage. It has a domain id of its own: another guest table at the same PASID of another function is not taken for it. */
+export class VtdNestedDomain implements HostNestedDomain {
+  readonly kind = 'nested';
+  readonly parent: VtdPagingDomain;
+  readonly id: number;
+  /** Whether the kernel takes its page requests. */
+  readonly pageRequests: boolean;
+  readonly uses = new Set<DomainUse>();
+  readonly #unit: UserUnit;
+  readonly #first: FirstStage;
+  readonly #done: HostInvalidation = { processed: 0, result: 0 };
+
+  /** Takes `id` over. `first` is something that the unit can do: `parent.nestedEntry` made an entry of it. */
+  constructor(unit: UserUnit, parent: VtdPagingDomain, id: number, first: FirstStage, pageRequests: boolean) {
+    this.#unit = unit;
+    this.parent = parent;
+    this.id = id;
+    this.#first = first;
+    this.pageRequests = pageRequests;
+    parent.nested.add(this);
+  }
+
+  /** The PASID entry that puts it in force. */
+  entry(): PasidValues {
+    return this.parent.nestedEntry(this.#first, this.id) as PasidValues;
+  }
+
+  /**
+   * Entries of struct iommu_hwpt_vtd_s1_invalidate: -EOPNOTSUPP for a flag but LEAF and for reserved bits, -EINVAL for an address that is not that of a
+   * page, and for all pages (npages of all ones) from another address than 0.
+   */
+  invalidate(dataType: number, entryLength: number, entries: Uint8Array, count: number): HostInvalidation {
+    const done = this.#done;
+    done.processed = 0;
+    done.result = dataType === IommuInvalidateDataType.VTD_S1 ? 0 : -Errno.EINVAL;
+    const view = viewOf(entries);
+    for (let index = 0; index < count && done.result === 0; index++) {
+      const at = index * entryLength;
+      done.result = userDataError(entries, at, entryLength, IommuHwptVtdS1Invalidate.size);
+      if (done.result === 0) done.result = this.#invalidateOne(view, at);
+      if (done.result === 0) done.processed++;
+    }
+    return done;
+  }
+
+  [Symbol.dispose](): void {
+    this.parent.nested.delete(this);
+    this.#unit.releaseId(this.id);
+  }
+
+  #invalidateOne(view: DataView, at: number): number {
+    const { addr, npages, flags } = IommuHwptVtdS1Invalidate.fields;
+    const flag = flags.get(view, at);
+    if ((flag & ~IommuVtdInvFlag.LEAF) !== 0 || IommuHwptVtdS1Invalidate.hasPadding(view, at)) return -Errno.EOPNOTSUPP;
+    const hi = addr.hi(view, at);
+    const lo = addr.lo(view, at);
+    const everything = npages.hi(view, at) === 0xffff_ffff && npages.lo(view, at) === 0xffff_ffff;
+    if ((lo & 0xfff) !== 0 || (everything && (hi | lo) !== 0)) return -Errno.EINVAL;
+    const first = hi * 0x10_0000 + (lo >>> 12);
+    const pages = npages.number(view, at);
+    if (pages === 0) return 0;
+    return everything || first + pages > ALL_FRAMES
+      ? this.#flush(undefined)
+      : this.#flush({ first, pages, leaf: flag !== 0 });
+  }
+
+  /** The unit's translations of each PASID, then the functions' own. */
+  #flush(pages: { readonly first: number; readonly pages: number; readonly leaf: boolean } | undefined): number {
+    const { driver } = this.#unit;
+    const range = pages === undefined ? undefined : rangeOf(pages.first, pages.pages, pages.leaf);
+    // The whole space has no address mask; it is the PASID.
+    const narrow = range !== undefined && range.addressMask < 52 ? range : undefined;
+    const granularity = narrow === undefined ? PasidIotlbGranularity.PASID : PasidIotlbGranularity.PAGE;
+    const shift = narrow === undefined ? undefined : narrow.addressMask + 12;
+    const flushes: Int32Array[] = [];
+    const tlbs: Int32Array[] = [];
+    const flushed = new Set<number>();
+    for (const { requesterId, pasid } of this.uses) {
+      if (!flushed.has(pasid)) flushes.push(pasidIotlbDescriptor(granularity, this.id, pasid, narrow));
+      flushed.add(pasid);
+      if (driver.hasDeviceTlb(requesterId)) tlbs.push(deviceTlbOf(requesterId, pasid, narrow?.hi, narrow?.lo, shift));
+    }
+    return driver.invalidateAll([...flushes, ...tlbs]);
+  }
+}

@@ -1,0 +1,302 @@
+/** HostIommuUserOps on a VT-d unit: what serves each function and each of its PASIDs, in one PASID entry each. */
+import { Access, Errno, NO_PASID } from '@remora/core';
+import {
+  type HostHardwareInfo,
+  type HostIommuUserOps,
+  type HostNestedOptions,
+  type HostPagingDomain,
+  type HostPagingOptions,
+  type HostUserDomain,
+  type PageRequest,
+  userDataError,
+} from '@remora/iommu';
+import {
+  IommuHwInfoType,
+  IommuHwInfoVtd,
+  IommuHwptDataType,
+  IommuHwptVtdS1,
+  IommuVtdS1Flag,
+  viewOf,
+} from '@remora/uapi';
+import { PasidEntry } from '../spec/index.js';
+import type { VtdPageRequest } from './page-requests.js';
+import type { PageTable } from './page-table.js';
+import type { FirstStage } from './stage1-entry.js';
+import { type DomainUse, type UserUnit, VtdNestedDomain, VtdPagingDomain } from './user-domains.js';
+import { VtdViommus } from './viommu.js';
+
+type VtdUserDomain = VtdPagingDomain | VtdNestedDomain;
+
+/** What the ops need of the driver of the unit. */
+export interface UserOpsUnit extends UserUnit {
+  /** As the driver has them. */
+  readonly pasidBits: number;
+  readonly pageSizes: number;
+  readonly addressWidth: number;
+  /** The kernel is told of page requests. */
+  readonly takesPageRequests: boolean;
+  /** A domain id that nobody has, held from now on; -ENOSPC. */
+  takeId(): number;
+  /** An empty second stage, or -ENOMEM. */
+  createTable(): PageTable | number;
+  /** Whether a function is behind a domain of another kind (HostIommuDomain). */
+  lent(requesterId: number): boolean;
+  hasAts(requesterId: number): boolean;
+  enableAts(requesterId: number, on: boolean): void;
+  hasPri(requesterId: number): boolean;
+  enablePri(requesterId: number, on: boolean): void;
+  programmed(requesterId: number, pasid: number, entry: Int32Array | undefined): void;
+}
+
+/** Requests without PASID go through this entry. */
+const RID_PASID = 0;
+const KNOWN_FLAGS = IommuVtdS1Flag.SRE | IommuVtdS1Flag.EAFE | IommuVtdS1Flag.WPE;
+
+/** What is in force for one PASID of a function. */
+interface Served {
+  readonly domain: VtdUserDomain;
+  readonly use: DomainUse;
+}
+
+export class VtdUserOps implements HostIommuUserOps {
+  readonly dirtyTracking: boolean;
+  readonly viommu = new VtdViommus((requesterId, pasid) => this.#servedBy(requesterId, pasid));
+  readonly #unit: UserOpsUnit;
+  /** By requester id and PASID: functions that have a context entry. */
+  readonly #functions = new Map<number, Map<number, Served>>();
+  readonly #paging = new Set<VtdPagingDomain>();
+  readonly #requests: PageRequest[] = [];
+
+  constructor(unit: UserOpsUnit) {
+    this.#unit = unit;
+    const { ecap } = unit.driver.capabilities;
+    // Accessed and dirty bits are written only by walks that are snooped.
+    this.dirtyTracking = ecap.ssads === 1 && ecap.smpwcs === 1;
+  }
+
+  /** Whether a function has a domain here. */
+  has(requesterId: number): boolean {
+    return this.#functions.has(requesterId);
+  }
+
+  hardwareInfo(_requesterId: number, type: number): HostHardwareInfo | number {
+    if (type !== IommuHwInfoType.DEFAULT && type !== IommuHwInfoType.INTEL_VTD) return -Errno.EOPNOTSUPP;
+    const { capWords, ecapWords } = this.#unit.driver.capabilities;
+    const data = new Uint8Array(IommuHwInfoVtd.size);
+    const { cap_reg, ecap_reg } = IommuHwInfoVtd.fields;
+    cap_reg.set(viewOf(data), capWords[1]!, capWords[0]!);
+    ecap_reg.set(viewOf(data), ecapWords[1]!, ecapWords[0]!);
+    return { type: IommuHwInfoType.INTEL_VTD, data };
+  }
+
+  createPaging(options: HostPagingOptions): VtdPagingDomain | number {
+    const unit = this.#unit;
+    const lacks =
+      (options.nestParent && unit.driver.capabilities.ecap.nest === 0) ||
+      (options.dirtyTracking && !this.dirtyTracking) ||
+      (options.pasid && unit.pasidBits === 0);
+    if (lacks) return -Errno.EOPNOTSUPP;
+    const id = unit.takeId();
+    if (id < 0) return id;
+    const table = unit.createTable();
+    if (typeof table === 'number') {
+      unit.releaseId(id);
+      return table;
+    }
+    const released = (gone: number): void => {
+      unit.releaseId(gone);
+      this.#paging.delete(domain);
+    };
+    const domain: VtdPagingDomain = new VtdPagingDomain({ ...unit, releaseId: released }, id, table, options, unit);
+    this.#paging.add(domain);
+    return domain;
+  }
+
+  createNested(
+    parent: HostPagingDomain,
+    dataType: number,
+    data: Uint8Array,
+    options: HostNestedOptions,
+  ): VtdNestedDomain | number {
+    const unit = this.#unit;
+    if (unit.driver.capabilities.ecap.nest === 0 || dataType !== IommuHwptDataType.VTD_S1) return -Errno.EOPNOTSUPP;
+    const ours = parent instanceof VtdPagingDomain && this.#paging.has(parent) ? parent : undefined;
+    if (ours?.options.nestParent !== true) return -Errno.EINVAL;
+    const refused = userDataError(data, 0, data.length, IommuHwptVtdS1.size);
+    if (refused !== 0) return refused;
+    const first = firstStage(viewOf(data));
+    if (typeof first === 'number') return first;
+    const entry = ours.nestedEntry(first, 0);
+    if (typeof entry === 'number') return entry;
+    const id = unit.takeId();
+    return id < 0 ? id : new VtdNestedDomain(unit, ours, id, first, options.pageRequests);
+  }
+
+  /** As HostIommuUserOps has it; also -ENODEV for a domain whose page requests are taken and a function that has none. */
+  setDomain(requesterId: number, pasid: number, domain: HostUserDomain | undefined): number {
+    const unit = this.#unit;
+    if (pasid !== NO_PASID && (pasid <= RID_PASID || pasid >= 2 ** unit.pasidBits)) return -Errno.EINVAL;
+    if (unit.lent(requesterId)) return -Errno.EBUSY;
+    const slot = slotOf(pasid);
+    if (domain === undefined) return this.#block(requesterId, slot);
+    if (!(domain instanceof VtdPagingDomain || domain instanceof VtdNestedDomain)) return -Errno.EINVAL;
+    if (takesPageRequests(domain) && !(unit.takesPageRequests && unit.hasPri(requesterId))) return -Errno.ENODEV;
+    return this.#serve(requesterId, slot, domain);
+  }
+
+  takePageRequests(): PageRequest[] {
+    if (this.#unit.takesPageRequests) this.#unit.driver.pageRequests.handle();
+    return this.#requests.splice(0);
+  }
+
+  respond({ requesterId, pasid, group, last }: PageRequest, code: number): number {
+    const tagged = pasid === NO_PASID ? {} : { pasid };
+    return this.#unit.driver.pageGroupResponse({ requesterId, ...tagged, group, code, last });
+  }
+
+  /** A request that came out of the unit's queue waits for takePageRequests. */
+  requested(request: VtdPageRequest): undefined {
+    const { requesterId, pasid, hi, lo, group, last } = request;
+    const access =
+      (request.read ? Access.READ : 0) |
+      (request.write ? Access.WRITE : 0) |
+      (request.execute ? Access.EXECUTE : 0) |
+      (request.privileged ? Access.PRIVILEGED : 0);
+    this.#requests.push({ requesterId, pasid, hi, lo, access, group, last });
+  }
+
+  /** Paging domains with what is nested over them, and what serves whom: plain data. Undefined if there is nothing. */
+  describe(): unknown {
+    if (this.#paging.size === 0 && this.#functions.size === 0) return undefined;
+    return {
+      domains: [...this.#paging].map(domain => ({
+        id: domain.id,
+        rootFrame: domain.rootFrame,
+        pages: [...domain.mappings()].reduce((sum, run) => sum + run.pages, 0),
+        nested: [...domain.nested].map(({ id }) => id),
+      })),
+      functions: [...this.#functions].map(([requesterId, served]) => ({
+        requesterId,
+        pasids: [...served].map(([pasid, { domain }]) => ({ pasid, domain: domain.id })),
+      })),
+    };
+  }
+
+  /** Blocks every function and returns what the domains have. */
+  [Symbol.dispose](): void {
+    const { driver, enableAts, enablePri } = this.#unit;
+    for (const [requesterId, served] of [...this.#functions]) {
+      for (const pasid of [...served.keys()]) this.#block(requesterId, pasid);
+      if (!this.#functions.delete(requesterId)) continue;
+      // The unit does not answer any more: the function is blocked all the same.
+      enablePri(requesterId, false);
+      enableAts(requesterId, false);
+      driver.clearContextEntry(requesterId);
+      driver.releaseFunction(requesterId);
+    }
+    for (const domain of [...this.#paging]) {
+      for (const nested of [...domain.nested]) nested[Symbol.dispose]();
+      domain[Symbol.dispose]();
+    }
+  }
+
+  #servedBy(requesterId: number, pasid: number): VtdUserDomain | undefined {
+    return this.#functions.get(requesterId)?.get(slotOf(pasid))?.domain;
+  }
+
+  #serve(requesterId: number, slot: number, domain: VtdUserDomain): number {
+    const { driver } = this.#unit;
+    const entered = this.#functions.has(requesterId) ? 0 : this.#enter(requesterId);
+    if (entered !== 0) return entered;
+    const served = this.#functions.get(requesterId)!;
+    const before = served.get(slot);
+    if (before?.domain === domain) return 0;
+    const entry = domain.entry();
+    const status =
+      before === undefined ? driver.addPasid(requesterId, slot, entry) : driver.replacePasid(requesterId, slot, entry);
+    if (status !== 0) {
+      if (served.size === 0) this.#leave(requesterId, domain.id);
+      return status;
+    }
+    before?.domain.uses.delete(before.use);
+    const use = { requesterId, pasid: slot };
+    domain.uses.add(use);
+    served.set(slot, { domain, use });
+    this.#choosePri(requesterId, served);
+    this.#unit.programmed(requesterId, slot, PasidEntry.encode({ p: 1, ...entry }));
+    return 0;
+  }
+
+  /** Nothing serves it: 0, also if nothing did. */
+  #block(requesterId: number, slot: number): number {
+    const served = this.#functions.get(requesterId);
+    const before = served?.get(slot);
+    if (served === undefined || before === undefined) return 0;
+    const status = this.#unit.driver.removePasid(requesterId, slot);
+    if (status !== 0) return status;
+    before.domain.uses.delete(before.use);
+    served.delete(slot);
+    this.#choosePri(requesterId, served);
+    this.#unit.programmed(requesterId, slot, undefined);
+    if (served.size === 0) this.#leave(requesterId, before.domain.id);
+    return 0;
+  }
+
+  /** The first domain of a function: a context entry with no PASID entry yet. */
+  #enter(requesterId: number): number {
+    const { driver, hasAts, hasPri, enableAts } = this.#unit;
+    const ats = hasAts(requesterId);
+    const pre = Number(ats && hasPri(requesterId) && this.#unit.takesPageRequests);
+    const status = driver.attach(requesterId, { dte: Number(ats), pre });
+    if (status !== 0) {
+      driver.releaseFunction(requesterId);
+      return status;
+    }
+    this.#functions.set(requesterId, new Map());
+    if (ats) enableAts(requesterId, true);
+    return 0;
+  }
+
+  /** Its last domain is gone. If the unit does not take that, the context entry stays, with nothing behind it. */
+  #leave(requesterId: number, domainId: number): void {
+    const { driver, hasAts, enableAts } = this.#unit;
+    const ats = hasAts(requesterId);
+    if (ats) enableAts(requesterId, false);
+    if (driver.detach(requesterId, domainId) === 0) this.#functions.delete(requesterId);
+    else if (ats) enableAts(requesterId, true);
+  }
+
+  /** The function may request pages while there is somebody who takes them. */
+  #choosePri(requesterId: number, served: ReadonlyMap<number, Served>): void {
+    if (!this.#unit.hasPri(requesterId)) return;
+    this.#unit.enablePri(
+      requesterId,
+      [...served.values()].some(({ domain }) => takesPageRequests(domain)),
+    );
+  }
+}
+
+/** The PASID whose entry serves requests with `pasid`. */
+function slotOf(pasid: number): number {
+  return pasid === NO_PASID ? RID_PASID : pasid;
+}
+
+function takesPageRequests(domain: VtdUserDomain): boolean {
+  return domain.kind === 'paging' ? domain.options.pageRequests : domain.pageRequests;
+}
+
+/** The first stage that struct iommu_hwpt_vtd_s1 describes; -EOPNOTSUPP for flags and reserved bits that are set. */
+function firstStage(view: DataView): FirstStage | number {
+  const { flags, pgtbl_addr, addr_width } = IommuHwptVtdS1.fields;
+  const flag = flags.lo(view);
+  if (flags.hi(view) !== 0 || (flag & ~KNOWN_FLAGS) !== 0 || IommuHwptVtdS1.hasPadding(view)) return -Errno.EOPNOTSUPP;
+  const has = (bit: number): number => Number((flag & bit) !== 0);
+  return {
+    rootHi: pgtbl_addr.hi(view),
+    rootLo: pgtbl_addr.lo(view),
+    addressWidth: addr_width.get(view),
+    sre: has(IommuVtdS1Flag.SRE),
+    eafe: has(IommuVtdS1Flag.EAFE),
+    wpe: has(IommuVtdS1Flag.WPE),
+  };
+}
