@@ -56,12 +56,12 @@ export class HostProcess implements HostSyscalls, Disposable {
 
   pread(fd: number, buffer: Uint8Array, offset: number): number {
     const file = this.#files.get(fd);
-    return file === undefined ? -Errno.EBADF : (file.pread?.(buffer, offset) ?? -Errno.EINVAL);
+    return file === undefined ? -Errno.EBADF : (file.pread?.(buffer, offset) ?? withoutPositions(file));
   }
 
   pwrite(fd: number, buffer: Uint8Array, offset: number): number {
     const file = this.#files.get(fd);
-    return file === undefined ? -Errno.EBADF : (file.pwrite?.(buffer, offset) ?? -Errno.EINVAL);
+    return file === undefined ? -Errno.EBADF : (file.pwrite?.(buffer, offset) ?? withoutPositions(file));
   }
 
   /** Of a file that has positions, it is a read of its beginning: nobody here reads those one piece after the other. */
@@ -126,4 +126,9 @@ export class HostProcess implements HostSyscalls, Disposable {
     this.#exited();
     untrackDisposable(this);
   }
+}
+
+/** What a read or write somewhere in the file answers, of a file that has no such thing. */
+function withoutPositions(file: HostFile): number {
+  return file.read === undefined ? -Errno.EINVAL : -Errno.ESPIPE;
 }

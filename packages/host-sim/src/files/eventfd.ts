@@ -1,6 +1,7 @@
 import { hiOf, loOf, numberOf } from '@remora/bits';
 import { Errno } from '@remora/core';
 import type { HostFile } from './host-file.js';
+import { Readiness } from './readiness.js';
 
 const BYTES = 8;
 
@@ -8,7 +9,7 @@ const BYTES = 8;
 export class EventFd implements HostFile {
   readonly kind = 'eventfd';
   #count = 0;
-  readonly #listeners = new Set<() => void>();
+  readonly #readiness = new Readiness();
 
   /** The kernel's own write of 1. */
   signal(): void {
@@ -17,9 +18,7 @@ export class EventFd implements HostFile {
 
   /** Calls `ready` when there is something to read, at once if there is. */
   onReadable(ready: () => void): Disposable {
-    this.#listeners.add(ready);
-    if (this.#count > 0) ready();
-    return { [Symbol.dispose]: () => void this.#listeners.delete(ready) };
+    return this.#readiness.listen(ready, this.#count > 0);
   }
 
   pread(buffer: Uint8Array): number {
@@ -42,7 +41,7 @@ export class EventFd implements HostFile {
   }
 
   release(): void {
-    this.#listeners.clear();
+    this.#readiness.close();
   }
 
   state(): unknown {
@@ -51,6 +50,6 @@ export class EventFd implements HostFile {
 
   #add(value: number): void {
     this.#count += value;
-    if (value > 0) for (const ready of [...this.#listeners]) ready();
+    if (value > 0) this.#readiness.signal();
   }
 }

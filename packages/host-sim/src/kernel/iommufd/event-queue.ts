@@ -1,0 +1,74 @@
+/** What faults and events have in common: an object of an iommufd whose contents user space reads through a descriptor of its own. */
+import type { HostFile } from '../../files/host-file.js';
+import { Readiness } from '../../files/readiness.js';
+import type { IommufdContext } from './context.js';
+import { IommufdObject } from './objects.js';
+
+export abstract class EventQueue extends IommufdObject {
+  /** Who waits for the descriptor. */
+  protected readonly readiness = new Readiness();
+  #open = false;
+
+  /** A descriptor for it, of the process that makes the call. While it is open the object stays, and its iommufd. */
+  openFile(context: IommufdContext): number {
+    this.#open = true;
+    this.users++;
+    context.hold();
+    const close = (): void => {
+      this.#open = false;
+      this.users--;
+      this.readiness.close();
+      this.closed();
+      context.drop();
+    };
+    return context.process.addFile(new EventQueueFile(this, close));
+  }
+
+  /** Whether somebody can still read it. */
+  get open(): boolean {
+    return this.#open;
+  }
+
+  onReadable(ready: () => void): Disposable {
+    return this.readiness.listen(ready, this.readable);
+  }
+
+  abstract get readable(): boolean;
+  /** read(2). */
+  abstract read(buffer: Uint8Array): number;
+  /** write(2), where there is one. */
+  write?(buffer: Uint8Array): number;
+  /** The descriptor is closed. */
+  protected abstract closed(): void;
+}
+
+class EventQueueFile implements HostFile {
+  readonly kind: string;
+  readonly #queue: EventQueue;
+  readonly #close: () => void;
+
+  constructor(queue: EventQueue, close: () => void) {
+    this.kind = queue.kind;
+    this.#queue = queue;
+    this.#close = close;
+    if (queue.write !== undefined) this.write = buffer => queue.write!(buffer);
+  }
+
+  write?: (buffer: Uint8Array) => number;
+
+  read(buffer: Uint8Array): number {
+    return this.#queue.read(buffer);
+  }
+
+  onReadable(ready: () => void): Disposable {
+    return this.#queue.onReadable(ready);
+  }
+
+  release(): void {
+    this.#close();
+  }
+
+  state(): unknown {
+    return { id: this.#queue.id, readable: this.#queue.readable };
+  }
+}
