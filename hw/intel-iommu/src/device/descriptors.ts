@@ -26,6 +26,7 @@ import type { DeviceTlbInvalidations } from './device-tlb-invalidation.js';
 import type { VtdEnvironment } from './environment.js';
 import type { EventInterrupt } from './event-interrupt.js';
 import type { Invalidator } from './invalidate.js';
+import { sendPageResponse } from './page-responses.js';
 import type { RegisterFile } from './register-file.js';
 import { violates, type ReservedMasks } from './reserved.js';
 import type { UnitState } from './state.js';
@@ -281,14 +282,12 @@ export class Descriptors {
     this.#deviceTlbs.send(sourceId, this.#throttleId(words, sourceId), pasid, global, hi, lo, shift);
   }
 
-  /** The unit matches nothing: the response goes to whom it names (vtd.md 7.4). */
   #pageGroupResponse(words: Int32Array): number {
     if (PageGroupResponseDescriptor.hasReserved(words, 0)) return QueueError.RESERVED_FIELD;
     const fields = PageGroupResponseDescriptor.fields;
     const pasid = fields.pp.get(words, 0) === 1 ? fields.pasid.get(words, 0) : NO_PASID;
-    const endpoint = this.#environment.endpoint?.(fields.rid.get(words, 0));
-    endpoint?.pageResponse(pasid, fields.prgi.get(words, 0), fields.rc.get(words, 0));
-    return DESCRIPTOR_DONE;
+    const { rid, prgi, rc } = fields;
+    return settled(sendPageResponse(this.#environment, rid.get(words, 0), pasid, prgi.get(words, 0), rc.get(words, 0)));
   }
 
   #interruptEntryCache(words: Int32Array): number {

@@ -77,6 +77,10 @@ export interface VtdPropagation {
     shift: number,
     global: boolean,
   ): void;
+  /**
+   * A page group response to a function that a host lends: 0 or a negated errno. undefined for any other function, which is told itself.
+   */
+  pageResponse?(requesterId: number, pasid: number, group: number, code: number): number | undefined;
   rootTableSet?(): void;
   translationChanged?(enabled: boolean): void;
   reset?(): void;

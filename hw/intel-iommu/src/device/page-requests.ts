@@ -10,6 +10,7 @@ import type { FaultRecording } from './fault-recording.js';
 import type { Invalidator } from './invalidate.js';
 import type { Lookup } from './lookup.js';
 import { Queued, type PageRequestQueue } from './page-request-queue.js';
+import { sendPageResponse } from './page-responses.js';
 import { Pe } from './pasid-entry-cache.js';
 import type { UnitState } from './state.js';
 
@@ -112,7 +113,7 @@ export class PageRequests {
   /** While the queue has overflowed: groups get an answer all the same, stop markers expect none. */
   #answer({ requesterId, pasid, access, group, last }: PageRequest): void {
     if (!last || (access & Access.READ_WRITE) === 0) return;
-    this.#environment.endpoint?.(requesterId)?.pageResponse(pasid, group, OVERFLOW_RESPONSE);
+    sendPageResponse(this.#environment, requesterId, pasid, group, OVERFLOW_RESPONSE);
   }
 
   #log({ requesterId, pasid, hi, lo, access, group, last }: PageRequest, queued: Queued): void {

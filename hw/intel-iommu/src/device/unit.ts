@@ -8,6 +8,7 @@ import {
   PagingStructureCache,
   type AtsCompletion,
   type AtsStatus,
+  type HostStage1Fault,
   type PageRequest,
   type RemappedInterrupt,
 } from '@remora/iommu';
@@ -26,6 +27,7 @@ import { FaultRecording } from './fault-recording.js';
 import { FaultingContexts, FaultingPasids } from './faulting-entries.js';
 import { FirstStageWalk } from './first-stage.js';
 import { GlobalCommands } from './global-command.js';
+import { HostFaults } from './host-faults.js';
 import { inspectUnit } from './inspect.js';
 import { InterruptEntryCache } from './interrupt-entry-cache.js';
 import { InterruptRemapping } from './interrupt-remapping.js';
@@ -88,6 +90,7 @@ export class VtdUnit {
   readonly #translator: Translator;
   readonly #ats: AtsRequests;
   readonly #pageRequests: PageRequests;
+  readonly #hostFaults: HostFaults;
   readonly #deviceTlbs: DeviceTlbInvalidations;
   readonly #interruptEntries = new InterruptEntryCache();
   readonly #interrupts: InterruptRemapping;
@@ -198,6 +201,7 @@ export class VtdUnit {
       this.#faults,
       environment,
     );
+    this.#hostFaults = new HostFaults(state, () => this.scalable, this.#inspectingReader, this.#faults);
     const effects = {
       faults: this.#faults,
       faultEvent,
@@ -322,6 +326,11 @@ export class VtdUnit {
   /** Takes a page request; false if it is refused. See PageRequests.take. */
   pageRequest(request: PageRequest): boolean {
     return this.#pageRequests.take(request);
+  }
+
+  /** Records a fault that a host found in this guest's first stage. Returns the reason that the guest reads; 0: none. See HostFaults. */
+  hostFault(requesterId: number, fault: HostStage1Fault): number {
+    return this.#hostFaults.report(requesterId, fault);
   }
 
   /**

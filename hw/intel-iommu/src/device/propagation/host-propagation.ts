@@ -21,6 +21,7 @@ import { VirtualCommandCode } from '../../spec/index.js';
 import type { VirtualCommandResult, VtdPropagation } from '../environment.js';
 import type { Shadows } from '../shadow/shadows.js';
 import { GuestPasids } from './guest-pasids.js';
+import { HostReports, type ReportingUnit } from './host-reports.js';
 import { HostedFunctions, type HostedFunction } from './hosted-functions.js';
 import { PasidCache } from './pasid-cache.js';
 import { PasidTables, type PasidTableUnit } from './pasid-tables.js';
@@ -47,8 +48,9 @@ export class HostPropagation implements VtdPropagation {
   readonly #services: PropagationServices;
   readonly #pasids: GuestPasids;
   readonly #flusher: Stage1Flusher;
+  readonly #reports: HostReports;
 
-  constructor(unit: () => PasidTableUnit, config: VtdConfig, services: PropagationServices) {
+  constructor(unit: () => PasidTableUnit & ReportingUnit, config: VtdConfig, services: PropagationServices) {
     this.#config = config;
     this.#services = services;
     this.#pasids = new GuestPasids(this.functions, config['quirk-command-on-every-bus']);
@@ -68,6 +70,15 @@ export class HostPropagation implements VtdPropagation {
       ledger,
       name,
     );
+    this.#reports = new HostReports(unit, {
+      name,
+      ledger,
+      warn: services.warn,
+      failed: (hosted, pasid, errno) => {
+        this.#reportFailure('page response', hosted.context, pasid, errno);
+        return config['quirk-failures-invisible'] ? 0 : errno;
+      },
+    });
   }
 
   /**
@@ -81,6 +92,7 @@ export class HostPropagation implements VtdPropagation {
       this.#services.warn(problem);
     }
     const hosted = this.functions.add(bus, devfn, context);
+    this.#reports.listen(hosted);
     this.#sync(SyncScope.ofFunction(hosted), false);
   }
 
@@ -88,6 +100,7 @@ export class HostPropagation implements VtdPropagation {
   detach(bus: PciBus, devfn: number): void {
     const hosted = this.functions.find(bus, devfn);
     if (hosted === undefined) return;
+    this.#reports.leave(hosted);
     this.cache.drop(hosted);
     this.functions.remove(hosted);
     if (this.functions.uses(hosted.context)) return;
@@ -135,6 +148,10 @@ export class HostPropagation implements VtdPropagation {
     return this.#flusher.settle();
   }
 
+  pageResponse(requesterId: number, pasid: number, group: number, code: number): number | undefined {
+    return this.#reports.respond(requesterId, pasid, group, code);
+  }
+
   rootTableSet(): void {
     this.#services.shadows.everything();
     this.#sync(SyncScope.everything, false);
@@ -147,6 +164,7 @@ export class HostPropagation implements VtdPropagation {
 
   /** Nothing of the guest's survives a reset: all bindings go, then every PASID it was given (behaviour 54). */
   reset(): void {
+    this.#reports.reset();
     for (const hosted of this.functions.withDeparted()) {
       this.cache.drop(hosted);
       hosted.warnedAboutPasid0 = false;
