@@ -1,0 +1,87 @@
+/**
+ * A vEVENTQ: events of a VM's share of an IOMMU, for its VMM (peers.md 3.4). Each has a number; where a number is missing, an event was lost, and if
+ * that is the last that is known, a header without a record says so.
+ */
+import { Errno } from '@remora/core';
+import { IommufdVeventHeader, IommuVeventFlag, viewOf } from '@remora/uapi';
+import type { Kernel } from '../kernel.js';
+import { EventQueue } from './event-queue.js';
+
+interface VirtualEvent {
+  readonly sequence: number;
+  /** Undefined: events were lost. */
+  readonly record: Uint8Array | undefined;
+}
+
+const LAST_SEQUENCE = 0x7fff_ffff;
+/** 2^19 events. */
+export const MAX_DEPTH = 0x8_0000;
+
+export class VirtualEventQueue extends EventQueue {
+  readonly kind = 'veventq';
+  /** IOMMU_VEVENTQ_TYPE_*. */
+  readonly type: number;
+  readonly #kernel: Kernel;
+  readonly #depth: number;
+  readonly #released: () => void;
+  readonly #events: VirtualEvent[] = [];
+  #sequence = 0;
+
+  /** Keeps `depth` events at most. */
+  constructor(kernel: Kernel, type: number, depth: number, released: () => void) {
+    super();
+    this.#kernel = kernel;
+    this.type = type;
+    this.#depth = depth;
+    this.#released = released;
+  }
+
+  get readable(): boolean {
+    return this.#events.length > 0;
+  }
+
+  /** Takes a copy of `record`, or counts it among the lost. */
+  add(record: Uint8Array): void {
+    if (this.#lost) this.#events.pop();
+    const sequence = this.#sequence;
+    this.#sequence = sequence === LAST_SEQUENCE ? 0 : sequence + 1;
+    const full = this.#events.length >= this.#depth;
+    if (full) this.#kernel.note('vevent-lost', { veventq: this.id, type: this.type, sequence });
+    this.#events.push({ sequence, record: full ? undefined : record.slice() });
+    this.readiness.signal();
+  }
+
+  override read(buffer: Uint8Array): number {
+    const header = IommufdVeventHeader;
+    if (buffer.length < header.size) return -Errno.EINVAL;
+    const view = viewOf(buffer);
+    let done = 0;
+    for (let next = this.#events[0]; next !== undefined; next = this.#events[0]) {
+      const bytes = header.size + (next.record?.length ?? 0);
+      if (bytes > buffer.length - done) return done === 0 ? -Errno.EINVAL : done;
+      header.fields.flags.set(view, next.record === undefined ? IommuVeventFlag.LOST_EVENTS : 0, done);
+      header.fields.sequence.set(view, next.sequence, done);
+      if (next.record !== undefined) buffer.set(next.record, done + header.size);
+      this.#events.shift();
+      done += bytes;
+    }
+    return done;
+  }
+
+  override release(): void {
+    this.#events.length = 0;
+    this.#released();
+  }
+
+  override state(): unknown {
+    return { type: this.type, depth: this.#depth, sequence: this.#sequence, events: this.#events.length };
+  }
+
+  protected override closed(): void {}
+
+  /** Whether the newest is a header that says that events were lost. */
+  get #lost(): boolean {
+    const newest = this.#events.at(-1);
+    return newest !== undefined && newest.record === undefined;
+  }
+}
