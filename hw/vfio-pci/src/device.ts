@@ -4,7 +4,7 @@
  * container; interrupts come as eventfds. Under a vIOMMU that nests, the host's IOMMU walks the guest's first stage [A06].
  *
  * Reference: Linux vfio.h; QEMU hw/vfio/pci.c for what is emulated. Omits: INTx, the expansion ROM, mmap of BARs, migration, and
- * extended capabilities other than PASID.
+ * extended capabilities other than PASID, ATS and PRI.
  */
 import {
   ConfigError,
@@ -12,7 +12,6 @@ import {
   errnoName,
   logger,
   rateLimited,
-  type AddressSpace,
   type Device,
   type Inspector,
   type Log,
@@ -22,7 +21,13 @@ import {
   type StateReader,
   type StateWriter,
 } from '@remora/core';
-import { MachineProcess, VfioError, type VfioConnection } from '@remora/host';
+import {
+  type IommufdBackend,
+  MachineProcess,
+  VfioError,
+  type IommufdConnection,
+  type VfioConnection,
+} from '@remora/host';
 import {
   Config,
   MsiLayout,
@@ -30,15 +35,15 @@ import {
   pciDeviceSetupIommu,
   pciDeviceUnsetIommu,
   PciFunction,
-  pciIommuOf,
   type Msi,
   type PciDeviceContext,
 } from '@remora/pci';
 import { VfioPciRegion } from '@remora/uapi';
 import { addHostBars } from './bars.js';
 import type { VfioPciConfig } from './config.js';
+import { connectHost, type HostFunction } from './connect.js';
 import { ForwardedConfig } from './forwarded-config.js';
-import { HostHeader, type EmulatedCapabilities } from './header.js';
+import { HostHeader } from './header.js';
 import { HostInterrupts } from './interrupts.js';
 import { VFIO_PCI_EVENTS, type VfioPciTrace } from './trace-events.js';
 
@@ -56,7 +61,7 @@ export class VfioPci implements Device {
   readonly #config: VfioPciConfig;
   readonly #log: Log;
   readonly #trace: VfioPciTrace;
-  #connection: VfioConnection | undefined;
+  #connection: HostFunction | undefined;
   #interrupts: HostInterrupts | undefined;
   #forwarded: ForwardedConfig | undefined;
   /** What the host's device is to be given once everything else stands. */
@@ -72,8 +77,8 @@ export class VfioPci implements Device {
     this.fn = new PciFunction(context.name, { vendor: 0xffff, device: 0xffff, classCode: 0, pcie: true });
   }
 
-  /** The open host function and its container; undefined unless realized. */
-  get connection(): VfioConnection | undefined {
+  /** The open host function, and its container or I/O address space; undefined unless realized. */
+  get connection(): HostFunction | undefined {
     return this.#connection;
   }
 
@@ -85,11 +90,11 @@ export class VfioPci implements Device {
     }
     this.#context.plug(this.fn);
     try {
-      this.#connection = this.#connect(process);
+      this.#connection = connectHost(process, this.fn, this.#context, this.#config);
       this.#build(process, this.#connection);
       this.#setupIommu(this.#connection);
       const { vfio_attach_device: attached } = this.#trace;
-      if (attached.on) attached.emit(this.#config.host, this.#group);
+      if (attached.on) attached.emit(this.#config.host, this.#connection.group);
     } catch (cause) {
       this.#release();
       if (cause instanceof VfioError || cause instanceof RangeError) {
@@ -151,48 +156,17 @@ export class VfioPci implements Device {
   inspect(into: Inspector): void {
     this.fn.inspect(into);
     into.value('host', this.#config.host);
-    const container = this.#connection?.container;
-    into.value('container', container?.name);
-    into.value('nested', container?.nested);
-    if (container?.nestingRefused !== undefined) into.value('nestingRefused', container.nestingRefused);
+    const { home, nested, nestingRefused } = this.#connection ?? {};
+    into.value('container', home);
+    into.value('nested', nested);
+    if (nestingRefused !== undefined) into.value('nestingRefused', nestingRefused);
   }
 
   [Symbol.dispose](): void {
     this.#release();
   }
 
-  /** A host that nests maps what the guest takes for physical memory, whatever the guest translates. */
-  #connect(process: MachineProcess): VfioConnection {
-    const { ledger, trace, guestMemory } = this.#context;
-    const ops = pciIommuOf(this.fn);
-    const followed = (): AddressSpace => ops?.mapSpaceFor?.(this.fn.bus!, this.fn.devfn) ?? this.fn.dma.addressSpace;
-    const wantsNesting = ops?.wantsNesting ?? false;
-    const vmid = this.#config['x-vmid'];
-    // Containers with one VMID share what the host's IOMMU caches: they have to map the same.
-    if (vmid && (wantsNesting || followed() !== guestMemory)) {
-      throw new ConfigError('x-vmid', 'on takes a device whose requests no vIOMMU translates');
-    }
-    return process.vfio.connect(this.#config.host, {
-      wantsNesting,
-      vmid,
-      space: wantsNesting ? guestMemory : followed(),
-      spaceWithoutNesting: followed,
-      fresh: this.#config.container === 'new',
-      memory: { addressOf: process.addressOf, ledger },
-      ledger,
-      trace,
-      quirks: {
-        attributeFlags: this.#config['quirk-attributes-collapse'],
-        flushArgsz: this.#config['quirk-flush-argsz'],
-        anyFormat: this.#config['quirk-format-only-logged'],
-        missingNestingCap: this.#config['quirk-missing-capability'],
-        perDevice: this.#config['quirk-call-per-device'],
-        vmidAfterSetIommu: this.#config['quirk-vmid-after-set-iommu'],
-      },
-    });
-  }
-
-  #build(process: MachineProcess, { device }: VfioConnection): void {
+  #build(process: MachineProcess, { device }: HostFunction): void {
     const header = this.#readHeader();
     this.#defineIdentity(header);
     const emulated = header.emulated;
@@ -202,7 +176,7 @@ export class VfioPci implements Device {
     const forwarded = new ForwardedConfig(this.fn, device, this.#log, this.#trace);
     for (const capability of header.forwarded) forwarded.add(capability);
     this.#forwarded = forwarded;
-    this.#addCapabilities(process, emulated, alone ? msix?.bar : free.at(-1));
+    this.#addCapabilities(process, header, alone ? msix?.bar : free.at(-1));
     this.fn.onReset(() => {
       if (!device.resettable) return;
       const { vfio_pci_reset: reset } = this.#trace;
@@ -210,12 +184,6 @@ export class VfioPci implements Device {
       const result = device.reset();
       if (result < 0) this.#log.warn('the host does not reset %s: %d', device.bdf, result);
     });
-  }
-
-  /** Number of the host's group that the function is in. */
-  get #group(): number {
-    const { device, container } = this.#connection!;
-    return [...container.groups].find(group => group.devices.has(device))?.number ?? -1;
   }
 
   #readHeader(): HostHeader {
@@ -243,12 +211,14 @@ export class VfioPci implements Device {
   }
 
   /** Those that the guest's function has itself. `msixBar` is where the MSI-X table goes: without a free BAR there is none. */
-  #addCapabilities(process: MachineProcess, has: EmulatedCapabilities, msixBar: number | undefined): void {
+  #addCapabilities(process: MachineProcess, header: HostHeader, msixBar: number | undefined): void {
     const { fn } = this;
+    const has = header.emulated;
     if (has.express !== undefined) fn.enableExpress(has.express);
     const msi = has.msi === undefined ? undefined : fn.enableMsi(has.msi);
     const msix = has.msix === undefined || msixBar === undefined ? undefined : fn.enableMsix(has.msix.vectors, msixBar);
     if (has.pasid !== undefined) fn.enablePasid(has.pasid.width, has.pasid);
+    this.#addPageRequests(header);
     const guest = { msi: () => grantedVectors(fn, msi), msix: () => (msix?.enabled === true ? msix.vectors : 0) };
     const interrupts = new HostInterrupts(
       fn,
@@ -267,6 +237,17 @@ export class VfioPci implements Device {
     if (msix !== undefined) watch(msix.offset, MsixLayout.bytes);
   }
 
+  /**
+   * The guest's function has ATS and PRI if a way leads from the host's to the guest's vIOMMU. What the guest enables is its own business:
+   * the host enables its function's when it first serves page requests.
+   */
+  #addPageRequests({ pageRequests }: HostHeader): void {
+    const flags = this.#connection!.container.context?.flags ?? 0;
+    if (pageRequests === undefined || (flags & HostIommuFlag.PAGE_REQUESTS) === 0) return;
+    this.fn.enableAts(pageRequests.ats);
+    this.fn.enablePri(pageRequests.pri);
+  }
+
   /** Where the guest finds the capabilities that it has of MSI and MSI-X. */
   #traceInterrupts(msi: number | undefined, msix: number | undefined, vectors: number, bar: number): void {
     const { vfio_msi_setup: setup, vfio_msix_early_setup: early } = this.#trace;
@@ -276,8 +257,7 @@ export class VfioPci implements Device {
   }
 
   /** Last, and only if all went well [A06]: the vIOMMU may use the host's IOMMU from now on. */
-  #setupIommu({ container }: VfioConnection): void {
-    const { context } = container;
+  #setupIommu({ context }: HostFunction): void {
     if (context !== undefined) pciDeviceSetupIommu(this.fn, () => context);
   }
 
@@ -288,7 +268,7 @@ export class VfioPci implements Device {
     this.#interrupts = undefined;
     this.fn.bus?.unplug(this.fn);
     const { vfio_detach_device: detached } = this.#trace;
-    if (this.#connection !== undefined && detached.on) detached.emit(this.#config.host, this.#group);
+    if (this.#connection !== undefined && detached.on) detached.emit(this.#config.host, this.#connection.group);
     this.#connection?.[Symbol.dispose]();
     this.#connection = undefined;
   }

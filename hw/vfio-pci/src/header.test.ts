@@ -91,3 +91,16 @@ test('a chain that runs in a circle ends where it began', t => {
   bytes[0x51] = 0x40;
   t.is(new HostHeader(bytes).forwarded.length, 2);
 });
+
+test('ATS and PRI of a function are found together, or not at all', t => {
+  const fn = new PciFunction('engine', { ...IDENTITY, pcie: true });
+  fn.enablePasid(20);
+  fn.enableAts({ queueDepth: 7, globalInvalidate: false });
+  t.is(new HostHeader(fn.config.bytes.slice()).pageRequests, undefined);
+  fn.enablePri({ capacity: 48 });
+  t.deepEqual(new HostHeader(fn.config.bytes.slice()).pageRequests, {
+    ats: { queueDepth: 7, globalInvalidate: false },
+    pri: { capacity: 48, responsePasidRequired: true },
+  });
+  t.is(new HostHeader(handmade()).pageRequests, undefined, 'it has no extended capabilities');
+});

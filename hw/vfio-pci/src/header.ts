@@ -1,5 +1,6 @@
 /** What of a host function's configuration space the guest's function shows as its own: identity, BARs, capabilities. */
 import {
+  AtsLayout,
   Capability,
   Config,
   type ExpressType,
@@ -7,9 +8,11 @@ import {
   ExpressLayout,
   MsiLayout,
   MsixLayout,
+  PAGE_REQUEST_GROUPS,
   PasidLayout,
+  PriLayout,
 } from '@remora/pci';
-import type { PciIdentity } from '@remora/pci';
+import type { AtsOptions, PciIdentity, PriOptions } from '@remora/pci';
 
 /** First capability, and first extended one. */
 const STANDARD_END = 0x100;
@@ -114,20 +117,44 @@ export class HostHeader {
     return chain;
   }
 
+  /** What a function needs to ask for pages: PRI, and the ATS that goes with it. undefined unless the host's function has both. */
+  get pageRequests(): { readonly ats: AtsOptions; readonly pri: PriOptions } | undefined {
+    const ats = this.#extended(ExtendedCapability.ATS);
+    const pri = this.#extended(ExtendedCapability.PRI);
+    if (ats === undefined || pri === undefined) return undefined;
+    const words = this.#words;
+    const depth = AtsLayout.fields.queueDepth.get(words, ats);
+    const capacity = PriLayout.fields.capacity.get(words, pri) >>> 0;
+    return {
+      ats: {
+        queueDepth: depth === 0 ? 32 : depth,
+        globalInvalidate: AtsLayout.fields.globalInvalidate.get(words, ats) !== 0,
+      },
+      pri: {
+        capacity: Math.min(Math.max(capacity, 1), PAGE_REQUEST_GROUPS),
+        responsePasidRequired: PriLayout.fields.responsePasidRequired.get(words, pri) !== 0,
+      },
+    };
+  }
+
   #pasid(): EmulatedCapabilities['pasid'] {
+    const at = this.#extended(ExtendedCapability.PASID);
+    if (at === undefined) return undefined;
+    const { width, executeSupported, privilegedSupported } = PasidLayout.fields;
+    return {
+      width: width.get(this.#words, at),
+      execute: executeSupported.get(this.#words, at) !== 0,
+      privileged: privilegedSupported.get(this.#words, at) !== 0,
+    };
+  }
+
+  /** Index of the word at which an extended capability begins. */
+  #extended(id: number): number | undefined {
     const seen = new Set<number>();
     for (let offset = STANDARD_END; offset < this.#bytes.length && offset >= STANDARD_END && !seen.has(offset);) {
       seen.add(offset);
       const header = this.#view.getUint32(offset, true);
-      if ((header & 0xffff) === ExtendedCapability.PASID) {
-        const { width, executeSupported, privilegedSupported } = PasidLayout.fields;
-        const at = offset / 4;
-        return {
-          width: width.get(this.#words, at),
-          execute: executeSupported.get(this.#words, at) !== 0,
-          privileged: privilegedSupported.get(this.#words, at) !== 0,
-        };
-      }
+      if ((header & 0xffff) === id) return offset / 4;
       offset = (header >>> 20) & ~(CAPABILITY_ALIGN - 1);
     }
     return undefined;
