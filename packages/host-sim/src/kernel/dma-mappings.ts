@@ -3,10 +3,11 @@ import { Errno } from '@remora/core';
 import type { HostIommuDomain } from '@remora/iommu';
 import type { Frames } from '../memory/frames.js';
 import type { ProcessMemory } from '../memory/process-memory.js';
+import { type Interval, IntervalList } from './interval-list.js';
 import type { IovaRange } from './iova-ranges.js';
 
-interface Mapping {
-  readonly iovaFrame: number;
+/** By IOVA frame. */
+interface Mapping extends Interval<number> {
   readonly address: number;
   readonly access: number;
   /** Pinned. */
@@ -24,8 +25,7 @@ export interface DmaMappingState {
 export class DmaMappings {
   readonly #domain: HostIommuDomain;
   readonly #frames: Frames;
-  /** Ascending by IOVA; they do not overlap. */
-  readonly #mappings: Mapping[] = [];
+  readonly #mappings = new IntervalList<number, Mapping>();
   readonly #ranges: readonly IovaRange[];
   readonly #limit: number;
 
@@ -39,7 +39,7 @@ export class DmaMappings {
 
   /** How many mappings may still be made. */
   get available(): number {
-    return Math.max(0, this.#limit - this.#mappings.length);
+    return Math.max(0, this.#limit - this.#mappings.items.length);
   }
 
   /**
@@ -48,22 +48,20 @@ export class DmaMappings {
    * nothing has changed.
    */
   map(memory: ProcessMemory, iovaFrame: number, pages: number, address: number, access: number): number {
-    const at = this.#firstEndingAfter(iovaFrame);
-    const next = this.#mappings[at];
-    if (next !== undefined && next.iovaFrame < iovaFrame + pages) return -Errno.EEXIST;
+    const end = iovaFrame + pages;
+    if (this.#mappings.overlapping(iovaFrame, end) !== undefined) return -Errno.EEXIST;
     if (this.available === 0) return -Errno.ENOSPC;
-    const inside = this.#ranges.some(
-      ({ startFrame, endFrame }) => startFrame <= iovaFrame && iovaFrame + pages <= endFrame,
-    );
+    const inside = this.#ranges.some(({ startFrame, endFrame }) => startFrame <= iovaFrame && end <= endFrame);
     if (!inside) return -Errno.EINVAL;
-    const frames = this.#pin(memory, address, pages);
-    if (typeof frames === 'number') return frames;
+    const frames = memory.framesAt(address, pages);
+    if (frames === undefined) return -Errno.EFAULT;
+    this.#frames.holdAll(frames);
     const error = this.#domain.mapFrames(iovaFrame, frames, access);
     if (error !== 0) {
-      this.#unpin(frames);
+      this.#frames.dropAll(frames);
       return error;
     }
-    this.#mappings.splice(at, 0, { iovaFrame, address, access, frames });
+    this.#mappings.insert({ start: iovaFrame, end, address, access, frames });
     return 0;
   }
 
@@ -73,21 +71,20 @@ export class DmaMappings {
    */
   unmap(iovaFrame: number, pages: number, version: 1 | 2): number {
     const end = iovaFrame + pages;
-    const mappings = this.#mappings;
-    let first = this.#firstEndingAfter(iovaFrame);
+    const mappings = this.#mappings.items;
+    let first = this.#mappings.firstEndingAfter(iovaFrame);
     let past = first;
-    while (past < mappings.length && mappings[past]!.iovaFrame < end) past++;
+    while (past < mappings.length && mappings[past]!.start < end) past++;
     if (first === past) return 0;
-    const last = mappings[past - 1]!;
-    const startsBefore = mappings[first]!.iovaFrame < iovaFrame;
-    if (version === 2 && (startsBefore || last.iovaFrame + last.frames.length > end)) return -Errno.EINVAL;
+    const startsBefore = mappings[first]!.start < iovaFrame;
+    if (version === 2 && (startsBefore || mappings[past - 1]!.end > end)) return -Errno.EINVAL;
     if (startsBefore) first++;
     return this.#remove(first, past);
   }
 
   state(): DmaMappingState[] {
-    return this.#mappings.map(({ iovaFrame, address, access, frames }) => ({
-      iovaFrame,
+    return this.#mappings.items.map(({ start, address, access, frames }) => ({
+      iovaFrame: start,
       pages: frames.length,
       address,
       access,
@@ -96,7 +93,7 @@ export class DmaMappings {
 
   /** Unpins everything; the domain goes, too. */
   release(): void {
-    for (const { frames } of this.#mappings.splice(0)) this.#unpin(frames);
+    for (const { frames } of this.#mappings.remove(0, Infinity)) this.#frames.dropAll(frames);
   }
 
   /** Removes mappings [first, past) and returns their pages; up to the one that the IOMMU refuses, if there is one. */
@@ -105,36 +102,13 @@ export class DmaMappings {
     let at = first;
     let error = 0;
     for (; at < past; at++) {
-      const { iovaFrame, frames } = this.#mappings[at]!;
-      error = this.#domain.unmap(iovaFrame, frames.length);
+      const { start, frames } = this.#mappings.items[at]!;
+      error = this.#domain.unmap(start, frames.length);
       if (error !== 0) break;
-      this.#unpin(frames);
+      this.#frames.dropAll(frames);
       unmapped += frames.length;
     }
-    this.#mappings.splice(first, at - first);
+    this.#mappings.remove(first, at - first);
     return error === 0 ? unmapped : error;
-  }
-
-  #firstEndingAfter(frame: number): number {
-    let low = 0;
-    let high = this.#mappings.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const { iovaFrame, frames } = this.#mappings[middle]!;
-      if (iovaFrame + frames.length > frame) high = middle;
-      else low = middle + 1;
-    }
-    return low;
-  }
-
-  #pin(memory: ProcessMemory, address: number, pages: number): Int32Array | number {
-    const frames = memory.framesAt(address, pages);
-    if (frames === undefined) return -Errno.EFAULT;
-    for (const frame of frames) this.#frames.hold(frame);
-    return frames;
-  }
-
-  #unpin(frames: Int32Array): void {
-    for (const frame of frames) this.#frames.drop(frame);
   }
 }

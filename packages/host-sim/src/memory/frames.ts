@@ -80,6 +80,16 @@ export class Frames {
     this.#holders[frame]!++;
   }
 
+  /** One more holder of each: what is pinned. */
+  holdAll(frames: Int32Array): void {
+    for (const frame of frames) this.hold(frame);
+  }
+
+  /** One holder less of each. */
+  dropAll(frames: Int32Array): void {
+    for (const frame of frames) this.drop(frame);
+  }
+
   holders(frame: number): number {
     return this.#holders[frame] ?? 0;
   }
