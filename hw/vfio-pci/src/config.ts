@@ -1,4 +1,4 @@
-import { bdf, bool, choice, properties, required } from '@remora/core';
+import { bdf, bool, choice, properties, required, string } from '@remora/core';
 import type { PciPlacement, TypedDevice } from '@remora/pci';
 
 /** Options of vfio-pci. Quirks hold for the container, so for all devices that share it: those of the first one count. */
@@ -7,7 +7,11 @@ export const vfioPciProperties = properties({
   container: choice(
     ['shared', 'new'] as const,
     'shared',
-    'shared: with the devices of this machine that see the same memory; new: one of its own',
+    'shared: with the devices of this machine that see the same memory; new: one (or an I/O address space) of its own',
+  ),
+  iommufd: string(
+    undefined,
+    'id of the iommufd object that it is opened through, `-object iommufd,id=iommufd0`; default: a VFIO container',
   ),
   'x-vmid': bool(
     false,

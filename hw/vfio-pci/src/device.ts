@@ -21,13 +21,8 @@ import {
   type StateReader,
   type StateWriter,
 } from '@remora/core';
-import {
-  type IommufdBackend,
-  MachineProcess,
-  VfioError,
-  type IommufdConnection,
-  type VfioConnection,
-} from '@remora/host';
+import { MachineProcess, VfioError } from '@remora/host';
+import { HostIommuFlag } from '@remora/iommu';
 import {
   Config,
   MsiLayout,
@@ -242,7 +237,7 @@ export class VfioPci implements Device {
    * the host enables its function's when it first serves page requests.
    */
   #addPageRequests({ pageRequests }: HostHeader): void {
-    const flags = this.#connection!.container.context?.flags ?? 0;
+    const flags = this.#connection!.context?.flags ?? 0;
     if (pageRequests === undefined || (flags & HostIommuFlag.PAGE_REQUESTS) === 0) return;
     this.fn.enableAts(pageRequests.ats);
     this.fn.enablePri(pageRequests.pri);

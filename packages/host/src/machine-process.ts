@@ -1,6 +1,7 @@
 /** The process that a machine runs in, as its devices see it. */
 import type { Hva } from '@remora/bits';
 import { Errno, type Ram, type Section } from '@remora/core';
+import { IommufdBackend, PasidNumbers } from './iommufd/index.js';
 import type { HostSyscalls } from './syscalls.js';
 import { VfioConnections } from './vfio/index.js';
 
@@ -9,12 +10,28 @@ export class MachineProcess implements Disposable {
   readonly syscalls: HostSyscalls;
   /** Shared by the machine's devices, as they share containers. */
   readonly vfio: VfioConnections;
+  readonly #iommufds = new Map<string, IommufdBackend>();
+  readonly #pasids = new PasidNumbers();
+  readonly #name: string;
   readonly #memory = new Map<Ram, Hva>();
 
   /** `name` is the machine's. */
   constructor(syscalls: HostSyscalls, name: string) {
     this.syscalls = syscalls;
+    this.#name = name;
     this.vfio = new VfioConnections(syscalls, name);
+  }
+
+  /** What `-object iommufd` made, by id. */
+  get iommufds(): ReadonlyMap<string, IommufdBackend> {
+    return this.#iommufds;
+  }
+
+  /** `-object iommufd`: nothing is opened before a device uses it. The id is a new one. */
+  addIommufd(id: string): IommufdBackend {
+    const backend = new IommufdBackend(this.syscalls, this.#name, id, this.#pasids);
+    this.#iommufds.set(id, backend);
+    return backend;
   }
 
   /** `length` bytes of process memory (a multiple of 4096) for a guest; or -errno. */

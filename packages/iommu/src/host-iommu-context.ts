@@ -51,7 +51,10 @@ export interface HostIOMMUContext {
    * it none need be. Asking for a flush again is harmless.
    */
   flushStage1Caches(batch: Stage1FlushBatch): number;
-  /** With PASID_0: sets the policy for a PASID that is not bound, of the device that `user` stands for. bindStage1 ends it. */
+  /**
+   * With PASID_0: no first stage serves `pasid` of the device that `user` stands for, and the policy holds there until bindStage1. One that is bound is
+   * replaced. unbindStage1 is the same as 'abort'.
+   */
   withoutStage1?(user: number, pasid: number, policy: HostPolicy): number;
   /** With PAGE_REQUESTS or FAULTS: reports of the device that `user` stands for go to `events` until this is disposed of. One listener each. */
   listen?(user: number, events: HostIommuEvents): Disposable;

@@ -242,7 +242,8 @@ export class Rig implements Disposable {
 
   /** VFIO IOMMU type of the container of host function `index`. */
   containerType(index = 0): number | undefined {
-    return this.machine.device<VfioPci>(this.deviceId(index)).connection?.container.type;
+    const { connection } = this.machine.device<VfioPci>(this.deviceId(index));
+    return connection !== undefined && 'container' in connection ? connection.container.type : undefined;
   }
 
   // The guest's queue.

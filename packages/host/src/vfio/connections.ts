@@ -3,12 +3,13 @@
  * vfio_get_group and vfio_connect_container.
  */
 import type { AddressSpace } from '@remora/core';
+import type { HostConnection } from '../connection.js';
 import type { HostSyscalls } from '../syscalls.js';
 import { VfioContainer } from './container.js';
-import type { VfioDevice } from './device.js';
 import type { VfioGroup } from './group.js';
 import { VfioMemoryListener, type VfioMemoryOptions } from './memory-listener.js';
 import type { VfioContainerOptions } from './options.js';
+import { requireVfioPci } from './sysfs.js';
 import { VfioError } from './vfio-error.js';
 import { VmVmid } from './vmid.js';
 
@@ -24,9 +25,7 @@ export interface VfioConnectOptions extends Omit<VfioContainerOptions, 'name' | 
   readonly fresh?: boolean;
 }
 
-/** An open device and its container; disposing of it closes what nobody else uses. */
-export interface VfioConnection extends Disposable {
-  readonly device: VfioDevice;
+export interface VfioConnection extends HostConnection {
   readonly container: VfioContainer;
 }
 
@@ -61,12 +60,18 @@ export class VfioConnections {
    */
   connect(bdf: string, options: VfioConnectOptions): VfioConnection {
     if (this.#isOpen(bdf)) throw new VfioError(bdf, 0, 'it is attached to this machine already');
-    const { home, group } = this.#groupFor(groupOf(this.#syscalls, bdf), options);
+    const { home, group } = this.#groupFor(requireVfioPci(this.#syscalls, bdf), options);
     try {
       const device = group.openDevice(bdf);
+      const { container } = home;
       return {
         device,
-        container: home.container,
+        container,
+        home: container.name,
+        group: group.number,
+        nested: container.nested,
+        nestingRefused: container.nestingRefused,
+        context: container.context,
         [Symbol.dispose]: () => {
           device[Symbol.dispose]();
           this.#release(home, group);
@@ -134,18 +139,4 @@ export class VfioConnections {
 function spaceIn(container: VfioContainer, options: VfioConnectOptions): AddressSpace {
   const fellBack = options.wantsNesting && !container.nested;
   return fellBack ? (options.spaceWithoutNesting?.() ?? options.space) : options.space;
-}
-
-/** The IOMMU group of a device, from sysfs. */
-function groupOf(syscalls: HostSyscalls, bdf: string): number {
-  const device = `/sys/bus/pci/devices/${bdf}`;
-  const link = syscalls.readlink(`${device}/iommu_group`);
-  if (typeof link === 'number') {
-    throw new VfioError(bdf, link, 'the host has no such device, or no IOMMU in front of it');
-  }
-  const driver = syscalls.readlink(`${device}/driver`);
-  if (typeof driver === 'number') throw new VfioError(bdf, driver, 'no driver is bound to it');
-  const bound = driver.split('/').at(-1);
-  if (bound !== 'vfio-pci') throw new VfioError(bdf, 0, `it is bound to "${bound}", not to vfio-pci`);
-  return Number(link.split('/').at(-1));
 }
