@@ -6,6 +6,8 @@ export interface LoggedIoctl {
   readonly request: number;
   /** The argument as handed over; hexadecimal. */
   readonly bytes: string;
+  /** The argument, if it is a number. */
+  readonly value: number | undefined;
   /** The argument as the kernel left it. */
   readonly answer: Uint8Array;
   readonly result: number;
@@ -22,7 +24,8 @@ export class HostLog extends ForwardingSyscalls {
     const bytes = argument instanceof Uint8Array ? Buffer.from(argument).toString('hex') : '';
     const result = super.ioctl(fd, request, argument);
     const answer = argument instanceof Uint8Array ? argument.slice() : new Uint8Array();
-    this.calls.push({ fd, request, bytes, answer, result });
+    const value = typeof argument === 'number' ? argument : undefined;
+    this.calls.push({ fd, request, bytes, value, answer, result });
     return result;
   }
 }
