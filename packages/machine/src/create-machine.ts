@@ -8,6 +8,7 @@ import { plainOptions } from './description.js';
 import { parseSpec, type DeviceSpec } from './device-spec.js';
 import { Host } from './host.js';
 import { Machine } from './machine.js';
+import { parseObjects, type ObjectSpec } from './objects.js';
 import { pluginModules } from './plugins.js';
 import { Scope } from './scope.js';
 
@@ -20,6 +21,8 @@ export interface MachineOptions {
   readonly plugins?: readonly Plugin[];
   /** In any order. */
   readonly devices?: readonly DeviceSpec[];
+  /** What devices name: `'iommufd,id=iommufd0'`. */
+  readonly objects?: readonly ObjectSpec[];
   /** Ids of the devices in the order in which to realize them: that of a machine whose state will be loaded. */
   readonly order?: readonly string[];
   /** Default: the host's, or one of its own. */
@@ -44,6 +47,8 @@ export function createMachine(host: Host | HostSyscalls | undefined, options: Ma
     const ledger = options.ledger ?? level?.ledger ?? new Ledger();
     const syscalls = level === undefined ? (host as HostSyscalls | undefined) : scope.own(level.platform.process(name));
     const process = syscalls && scope.own(machineProcess(name, syscalls, ledger, options));
+    const objects = parseObjects(options.objects ?? []);
+    for (const { options: given } of objects) process?.addIommufd(String(given['id']));
     const boards = new Kinds<BoardKind<unknown>>('board', scope.all(BoardKinds));
     const kinds = new Kinds<AnyDeviceKind>('device', scope.all(DeviceKinds));
     const spec = parseSpec('board', options.board);
@@ -56,6 +61,7 @@ export function createMachine(host: Host | HostSyscalls | undefined, options: Ma
     const asked = {
       board: { driver: kind.id, options: plainOptions('board', config) },
       plugins: [...new Set((options.plugins ?? []).map(plugin => plugin.name))],
+      ...(objects.length === 0 ? {} : { objects }),
     };
     const { order, devices = [], trace = new Trace() } = options;
     const parts = { name, scope, board, kinds, clock, ledger, trace, host: level, process, asked, order };

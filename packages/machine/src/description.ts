@@ -29,6 +29,8 @@ export interface MachineDescription {
   readonly board: DescribedDevice;
   /** By name, without those of its host. */
   readonly plugins: readonly string[];
+  /** What devices name; absent if there is none. */
+  readonly objects?: readonly DescribedDevice[];
   /** In the order in which they were realized. */
   readonly devices: readonly DescribedDevice[];
   /** The host that it runs on; a text says why that cannot be described. Absent without a host. */

@@ -9,6 +9,7 @@ export type { DeviceSpec } from './device-spec.js';
 export * from './host.js';
 export { Machine } from './machine.js';
 export type { ResumedBy } from './machine-state.js';
+export { iommufd, type ObjectSpec } from './objects.js';
 export * from './scope.js';
 export * from './state/machine-files.js';
 export * from './state/restore-machine.js';

@@ -45,8 +45,8 @@ export interface MachineParts {
   readonly trace: Trace;
   readonly host: Host | undefined;
   readonly process: MachineProcess | undefined;
-  /** Board and plug-ins, as they were asked for. */
-  readonly asked: Pick<MachineDescription, 'board' | 'plugins'>;
+  /** Board, plug-ins and objects, as they were asked for. */
+  readonly asked: Pick<MachineDescription, 'board' | 'plugins' | 'objects'>;
   /** Ids in the order of realization, where that has to be the one of another machine. */
   readonly order?: readonly string[] | undefined;
 }

@@ -36,7 +36,7 @@ export interface RestoredMachine extends LoadedState {
  * cannot be assembled any more. Nothing stays open then.
  */
 export function restoreMachine(file: StateFile, options: RestoreOptions): RestoredMachine {
-  const { name, board, plugins, devices, host } = file.header.machine;
+  const { name, board, plugins, objects, devices, host } = file.header.machine;
   if (typeof host === 'string' && options.host === undefined) throw new StateError(`${file.path}: host`, host);
   const made = options.host === undefined && typeof host === 'object' ? remakeHost(file, host, options) : undefined;
   const on = options.host ?? made;
@@ -46,6 +46,7 @@ export function restoreMachine(file: StateFile, options: RestoreOptions): Restor
       name,
       board,
       devices,
+      ...(objects === undefined ? {} : { objects }),
       plugins: named(file, plugins, options.plugins),
       order: devices.map(device => String(device.options['id'])),
       ...(options.ledger === undefined ? {} : { ledger: options.ledger }),

@@ -40,10 +40,11 @@ export function parseHeader(text: string, path: string): StateHeader {
 /** What is missing or of another type. The machine's own parts are judged by whoever assembles it. */
 function problemIn(header: unknown): string | undefined {
   const { remora, machine, ram, sections, guest } = fields(header);
-  const { name, board, plugins, devices, host } = fields(machine);
+  const { name, board, plugins, objects, devices, host } = fields(machine);
   const { bytes, pages } = fields(ram);
   if (typeof remora !== 'string') return 'version';
   if (typeof name !== 'string' || !isDevice(board) || !isTexts(plugins) || !isDevices(devices)) return 'machine';
+  if (objects !== undefined && !isDevices(objects)) return 'objects of the machine';
   if (!isCount(bytes) || !isCount(pages) || typeof sections !== 'object') return 'description of its contents';
   if (host !== undefined && typeof host !== 'string' && !isHost(host)) return 'description of the host';
   return guest === undefined || isProgress(guest) ? undefined : 'progress of the guest';
