@@ -1,5 +1,6 @@
 export * from './fake-iommu-driver.js';
 export * from './fault-plan.js';
+export * from './iommufd-user.js';
 export * from './owner.js';
 export * from './smmu/caches.js';
 export * from './smmu/commands.js';
