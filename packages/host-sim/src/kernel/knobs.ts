@@ -13,6 +13,10 @@ export interface KernelKnobs {
   vmidDefects: VmidDefects;
   /** Whether there is a /dev/iommu. */
   iommufd: boolean;
+  /** Bytes that a user, or a process, may pin through it: RLIMIT_MEMLOCK. */
+  memlock: number;
+  /** Whether IOMMU_IOAS_NOIOMMU_GET_PA tells where pages are. */
+  noiommu: boolean;
   /** Whether VFIO_TYPE1_NESTING_IOMMU is offered, on a unit that nests. */
   nestingType: boolean;
   /** What VFIO_CHECK_EXTENSION answers for VFIO_NESTING_IOMMU_UAPI: a version, 0 (unknown extension) or a negated errno. */
@@ -31,6 +35,11 @@ export interface KernelKnobs {
   reservedIova: readonly IovaRange[];
   /** Bits of IOVA that containers may use, if those are fewer than the unit translates. */
   iovaWidth: number;
+  /**
+   * Whether a VMM can have the unrecoverable faults of nested VT-d page tables: a vIOMMU and vEVENTQ type of Remora's own (REMORA_VTD_EVENTS). Linux
+   * 7.3.4 has nothing of the kind.
+   */
+  vtdEvents: boolean;
 }
 
 /** Where x86 devices send their MSIs. */
@@ -41,6 +50,8 @@ export const DEFAULT_KNOBS: KernelKnobs = {
   uapi: 'vsva-rfc-v3.1',
   vmidDefects: {},
   iommufd: true,
+  memlock: Infinity,
+  noiommu: false,
   nestingType: true,
   nestingUapiVersion: 1,
   nestingCapability: true,
@@ -50,4 +61,5 @@ export const DEFAULT_KNOBS: KernelKnobs = {
   dmaEntryLimit: 65535,
   reservedIova: [MSI_WINDOW],
   iovaWidth: 64,
+  vtdEvents: false,
 };

@@ -78,7 +78,7 @@ export class FakeVsmmu implements HostViommu {
     data: Uint8Array,
     report: ViommuReport,
   ): FakeVsmmu | number {
-    if (type === SmmuType.VIOMMU_CMDQV) {
+    if (type === SmmuType.VIOMMU_CMDQV && data.length > 0) {
       if (data.length < CMDQV_BYTES) return -Errno.EINVAL;
       const view = new DataView(data.buffer, data.byteOffset, CMDQV_BYTES);
       view.setUint32(0, CMDQV_PAGE.offset, true);
