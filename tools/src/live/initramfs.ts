@@ -13,8 +13,12 @@ const COMMON = { init: script('init.sh'), 'lib/guest.sh': script('guest.sh') };
 const EXECUTABLE = 0o755;
 const MAX_BYTES = 2 ** 28;
 
-/** An archive as Linux takes it. `files` are sources by their paths in the guest. @throws LiveError */
-export function buildInitramfs(busybox: string, files: Readonly<Record<string, string>> = {}): Uint8Array {
+/** An archive as Linux takes it, packed or `plain`. `files` are sources by their paths in the guest. @throws LiveError */
+export function buildInitramfs(
+  busybox: string,
+  files: Readonly<Record<string, string>> = {},
+  form: 'packed' | 'plain' = 'packed',
+): Uint8Array {
   using work = folderWithUs('remora-initramfs-');
   const folder = work.path;
   for (const [path, source] of Object.entries({ 'bin/busybox': busybox, ...COMMON, ...files })) {
@@ -30,5 +34,5 @@ export function buildInitramfs(busybox: string, files: Readonly<Record<string, s
     maxBuffer: MAX_BYTES,
   });
   if (status !== 0) throw new LiveError(`busybox cpio: ${String(stderr).trim() || 'failed'}`);
-  return gzipSync(stdout);
+  return form === 'plain' ? stdout : gzipSync(stdout);
 }

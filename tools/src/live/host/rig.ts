@@ -1,0 +1,13 @@
+/** Where a script is run: a host with two functions of QEMU's device edu, each in a group of its own, bound to vfio-pci. */
+import type { HostSyscalls } from '@remora/host';
+
+export interface HostRig {
+  readonly syscalls: HostSyscalls;
+  /** `0000:00:04.0` and the next. */
+  readonly devices: readonly [string, string];
+  /** Lets some of the time pass in which devices work. */
+  wait(): void;
+}
+
+export const EDU = '0000:00:04.0';
+export const SECOND_EDU = '0000:00:05.0';
