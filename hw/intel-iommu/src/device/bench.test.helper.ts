@@ -75,6 +75,9 @@ export type Outcome =
 /** Options, and what takes the place of the profile that `compat` names. */
 export type BenchOptions = Partial<VtdConfig> & { readonly behaviour?: Behaviour };
 
+/** What is beyond the unit; one that needs the unit itself is made for it. */
+export type Beyond = VtdPropagation | ((bench: Bench) => VtdPropagation);
+
 export class Bench {
   readonly memory = new BenchMemory();
   readonly unit: VtdUnit;
@@ -90,11 +93,8 @@ export class Bench {
   #queueTail = 0;
   #descriptorBytes = 16;
 
-  constructor(
-    { behaviour, ...options }: BenchOptions = {},
-    propagation?: VtdPropagation,
-    surroundings: Surroundings = {},
-  ) {
+  constructor({ behaviour, ...options }: BenchOptions = {}, beyond?: Beyond, surroundings: Surroundings = {}) {
+    const propagation = typeof beyond === 'function' ? beyond(this) : beyond;
     const environment: VtdEnvironment = {
       name: 'bench',
       memory: this.memory,
@@ -290,10 +290,10 @@ export function scalableBench(
   options: BenchOptions = FULL,
   entry: Values = {},
   context: Values = {},
-  propagation?: VtdPropagation,
+  beyond?: Beyond,
   surroundings: Surroundings = {},
 ): ScalableTables {
-  const bench = new Bench(options, propagation, surroundings);
+  const bench = new Bench(options, beyond, surroundings);
   const root = bench.page();
   const contexts = bench.page();
   const directory = bench.page();
