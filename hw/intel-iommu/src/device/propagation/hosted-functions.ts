@@ -2,7 +2,7 @@
  * The functions below this vIOMMU that a host backs [A05, A06]: those whose PCI slot names a HostIOMMUContext. All others are
  * emulated, and nothing of theirs reaches a host.
  */
-import type { HostIOMMUContext } from '@remora/iommu';
+import type { HostIOMMUContext, HostPolicy } from '@remora/iommu';
 import { formatDevfn, type PciBus } from '@remora/pci';
 import type { CachedPasid } from './cached-pasid.js';
 
@@ -16,6 +16,8 @@ export class HostedFunction {
   readonly pasids = new Map<number, CachedPasid>();
   /** It is gone, and only the bindings are left that the host would not remove. */
   departed = false;
+  /** What the host does with its requests without PASID; undefined while PASID 0 is bound. Of hosts that know policies. */
+  plain: HostPolicy | undefined = 'pass-through';
   /** Whether the warning about plain DMA under a first-stage PASID 0 has been given. */
   warnedAboutPasid0 = false;
 

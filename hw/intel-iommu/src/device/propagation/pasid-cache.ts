@@ -4,7 +4,7 @@
  * for what is new. The cache changes only after the host agreed.
  */
 import { errnoName, StateError, type Ledger, type StateReader, type StateWriter } from '@remora/core';
-import { hostBindStage1, hostUnbindStage1 } from '@remora/iommu';
+import { hostBindStage1, HostIommuFlag, type HostPolicy, hostUnbindStage1 } from '@remora/iommu';
 import type { VtdConfig } from '../../config/index.js';
 import { MAX_PASID, PasidEntry, Pgtt } from '../../spec/index.js';
 import { CachedPasid, ENTRY_WORDS, hasDomain } from './cached-pasid.js';
@@ -87,7 +87,7 @@ export class PasidCache {
     if (first < 0 && stopAtFailure) return first;
     for (const hosted of this.#functions.inBusOrder()) {
       if (!scope.names(hosted)) continue;
-      const result = this.#discover(hosted, scope, stopAtFailure);
+      const result = this.#discover(hosted, scope, stopAtFailure) || this.#settlePlain(hosted);
       if (result < 0) first ||= result;
       if (first < 0 && stopAtFailure) return first;
     }
@@ -108,14 +108,16 @@ export class PasidCache {
     return first;
   }
 
-  /** Drops everything that is cached of a function and unbinds it, whatever its tables say (reset, unplug). What fails stays. */
+  /**
+   * Drops everything that is cached of a function and unbinds it, whatever its tables say (reset, unplug). What fails stays.
+   */
   drop(hosted: HostedFunction): number {
     let first = 0;
     for (const cached of [...hosted.pasids.values()]) {
       const result = this.#remove(hosted, cached);
       if (result < 0) first ||= result;
     }
-    return first;
+    return first || this.#settlePlain(hosted);
   }
 
   /** What is cached of each function, in the order in which it was bound. Functions that are gone stay with their host. */
@@ -157,7 +159,11 @@ export class PasidCache {
         throw new StateError('bindings', `${problem}: ${errnoName(result)}`);
       }
       cached.bound = true;
-      done(hosted, pasid, this.#tables.resolve(hosted.requesterId, pasid, this.#now) && cached.holds(this.#now, 0));
+      done(hosted, pasid, this.#resolve(hosted, pasid) && cached.holds(this.#now, 0));
+    }
+    for (const hosted of this.#functions.inBusOrder()) {
+      for (const { pasid, entry, bound } of hosted.pasids.values()) if (!bound) this.#bind(hosted, pasid, entry, 0);
+      this.#settlePlain(hosted);
     }
   }
 
@@ -176,7 +182,7 @@ export class PasidCache {
     let first = 0;
     for (const cached of [...hosted.pasids.values()]) {
       if (!this.isCurrent(cached)) continue;
-      const present = !hosted.departed && this.#tables.resolve(hosted.requesterId, cached.pasid, this.#now);
+      const present = !hosted.departed && this.#resolve(hosted, cached.pasid);
       const now = present && !this.#config['quirk-cached-domain-only'] ? this.#now : undefined;
       if (!scope.includes(cached, now)) continue;
       let result = 0;
@@ -191,8 +197,9 @@ export class PasidCache {
   #beginReplacement(hosted: HostedFunction, cached: CachedPasid, replacements: Replacement[]): number {
     const wasBound = cached.bound;
     const entry = this.#now.slice();
-    const inPlace =
-      (this.#config['quirk-bare-rebind'] || hosted.context.replacesAtomically) && this.#binds(cached.pasid, entry, 0);
+    const binds = this.#binds(hosted, cached.pasid, entry, 0);
+    const atomically = hosted.context.replacesAtomically && (binds || hasPolicies(hosted));
+    const inPlace = atomically || (this.#config['quirk-bare-rebind'] && binds);
     if (wasBound && !inPlace) {
       const result = this.#unbind(hosted, cached);
       if (result < 0) return result;
@@ -208,7 +215,7 @@ export class PasidCache {
       const result = abandoned || first < 0 ? first : this.#bind(hosted, cached.pasid, entry, 0);
       if (!abandoned && first === 0 && result === 0) {
         cached.fill(entry, 0, this.#generation);
-        cached.bound = this.#binds(cached.pasid, entry, 0);
+        cached.bound = this.#binds(hosted, cached.pasid, entry, 0);
         continue;
       }
       first ||= result;
@@ -226,22 +233,26 @@ export class PasidCache {
   #discover(hosted: HostedFunction, scope: SyncScope, stopAtFailure: boolean): number {
     if (scope.pasid >= 0) return this.#discoverOne(hosted, scope);
     let first = 0;
-    const walked = this.#tables.walk(hosted.requesterId, (pasid, words, at) => {
-      const cached = hosted.pasids.get(pasid);
-      if (cached !== undefined)
-        return scope.inverted && !cached.holds(words, at) ? this.#fillAgain(hosted, pasid, words, at) : 0;
-      if (scope.domain >= 0 && !this.#config['quirk-domain-replays-all'] && !hasDomain(words, at, scope.domain))
-        return 0;
-      const result = this.#add(hosted, pasid, words, at);
-      if (result < 0) first ||= result;
-      return stopAtFailure ? result : 0;
-    });
+    const walked = this.#tables.walk(
+      hosted.requesterId,
+      (pasid, words, at) => {
+        const cached = hosted.pasids.get(pasid);
+        if (cached !== undefined)
+          return scope.inverted && !cached.holds(words, at) ? this.#fillAgain(hosted, pasid, words, at) : 0;
+        if (scope.domain >= 0 && !this.#config['quirk-domain-replays-all'] && !hasDomain(words, at, scope.domain))
+          return 0;
+        const result = this.#add(hosted, pasid, words, at);
+        if (result < 0) first ||= result;
+        return stopAtFailure ? result : 0;
+      },
+      hasPolicies(hosted),
+    );
     return first || walked;
   }
 
   #discoverOne(hosted: HostedFunction, scope: SyncScope): number {
     if (hosted.pasids.has(scope.pasid)) return 0;
-    if (this.#tables.resolve(hosted.requesterId, scope.pasid, this.#now)) {
+    if (this.#resolve(hosted, scope.pasid)) {
       return hasDomain(this.#now, 0, scope.domain) ? this.#add(hosted, scope.pasid, this.#now, 0) : 0;
     }
     if (this.#config['quirk-absent-objects']) hosted.pasids.set(scope.pasid, new CachedPasid(scope.pasid, 0));
@@ -254,7 +265,7 @@ export class PasidCache {
     const result = this.#bind(hosted, pasid, words, at);
     if (result < 0) return result;
     cached.fill(words, at, this.#generation);
-    cached.bound = this.#binds(pasid, words, at);
+    cached.bound = this.#binds(hosted, pasid, words, at);
     return 0;
   }
 
@@ -263,28 +274,32 @@ export class PasidCache {
     if (result < 0) return result;
     const cached = new CachedPasid(pasid, this.#generation);
     cached.fill(words, at, this.#generation);
-    cached.bound = this.#binds(pasid, words, at);
+    cached.bound = this.#binds(hosted, pasid, words, at);
     hosted.pasids.set(pasid, cached);
     return 0;
   }
 
   #remove(hosted: HostedFunction, cached: CachedPasid): number {
-    const result = cached.bound ? this.#unbind(hosted, cached) : 0;
+    const result = cached.bound
+      ? this.#unbind(hosted, cached)
+      : this.#apply(hosted, cached.pasid, this.#absent(cached.pasid));
     if (result === 0) hosted.pasids.delete(cached.pasid);
     return result;
   }
 
-  /** PASID 0 and entries without a first stage are cached, so that flushes can be filtered, but never bound [A17]. */
-  #binds(pasid: number, words: Int32Array, at: number): boolean {
-    if (pasid === 0) return false;
+  /** Entries without a first stage are cached, so that flushes can be filtered, but never bound; nor is PASID 0 where the host cannot [A17]. */
+  #binds(hosted: HostedFunction, pasid: number, words: Int32Array, at: number): boolean {
+    if (pasid === 0 && (hosted.context.flags & HostIommuFlag.PASID_0) === 0) return false;
     const type = PasidEntry.fields.pgtt.get(words, at);
     return type === Pgtt.FIRST_STAGE || type === Pgtt.NESTED || this.#config['quirk-every-type-binds'];
   }
 
   #bind(hosted: HostedFunction, pasid: number, words: Int32Array, at: number): number {
-    if (!this.#binds(pasid, words, at)) {
+    if (!this.#binds(hosted, pasid, words, at)) {
       this.#considerPasid0(hosted, pasid, words, at);
-      return 0;
+      // A second stage of the guest's own is nothing that such a host could walk.
+      const passes = PasidEntry.fields.pgtt.get(words, at) === Pgtt.PASS_THROUGH;
+      return this.#apply(hosted, pasid, passes ? 'pass-through' : 'abort');
     }
     const id = this.#open('bind', hosted, pasid);
     const result = hostBindStage1(
@@ -293,24 +308,48 @@ export class PasidCache {
       pasid,
       stage1Of(words, at, this.#config['quirk-attributes-collapse']),
     );
+    if (pasid === 0 && result === 0) hosted.plain = undefined;
     return this.#close(id, 'bind', hosted, pasid, result);
   }
 
   #unbind(hosted: HostedFunction, cached: CachedPasid): number {
-    const id = this.#open('unbind', hosted, cached.pasid);
-    const result = this.#close(
-      id,
-      'unbind',
-      hosted,
-      cached.pasid,
-      hostUnbindStage1(hosted.context, hosted.user, cached.pasid),
-    );
-    if (result === 0) cached.bound = false;
+    const { context, user } = hosted;
+    const { pasid } = cached;
+    const id = this.#open('unbind', hosted, pasid);
+    const answer = context.withoutStage1?.(user, pasid, this.#absent(pasid)) ?? hostUnbindStage1(context, user, pasid);
+    const result = this.#close(id, 'unbind', hosted, pasid, answer);
+    if (result < 0) return result;
+    cached.bound = false;
+    if (pasid === 0) hosted.plain = this.#absent(0);
     return result;
   }
 
+  /** What holds for requests whose PASID has no entry: without translation, those without PASID use guest-physical addresses. */
+  #absent(pasid: number): HostPolicy {
+    return pasid === 0 && !this.#tables.translating ? 'pass-through' : 'abort';
+  }
+
+  /** A host that knows policies is told; for others nothing is to be done. */
+  #apply(hosted: HostedFunction, pasid: number, policy: HostPolicy): number {
+    const { context, user } = hosted;
+    if (context.withoutStage1 === undefined || (pasid === 0 && hosted.plain === policy)) return 0;
+    const id = this.#open(policy, hosted, pasid);
+    const result = this.#close(id, policy, hosted, pasid, context.withoutStage1(user, pasid, policy));
+    if (pasid === 0 && result === 0) hosted.plain = policy;
+    return result;
+  }
+
+  /** Requests without PASID, where there is no entry for them. */
+  #settlePlain(hosted: HostedFunction): number {
+    return hosted.pasids.has(0) ? 0 : this.#apply(hosted, 0, this.#absent(0));
+  }
+
+  #resolve(hosted: HostedFunction, pasid: number): boolean {
+    return this.#tables.resolve(hosted.requesterId, pasid, this.#now, hasPolicies(hosted));
+  }
+
   #considerPasid0(hosted: HostedFunction, pasid: number, words: Int32Array, at: number): void {
-    if (pasid !== 0 || hosted.warnedAboutPasid0) return;
+    if (pasid !== 0 || hosted.warnedAboutPasid0 || hasPolicies(hosted)) return;
     if (PasidEntry.fields.pgtt.get(words, at) !== Pgtt.FIRST_STAGE) return;
     hosted.warnedAboutPasid0 = true;
     this.#reports.pasid0Unbound(hosted);
@@ -327,4 +366,9 @@ export class PasidCache {
     this.#reports.failed(action, hosted, pasid, result);
     return this.#config['quirk-failures-invisible'] ? 0 : result;
   }
+}
+
+/** Whether the host can do for requests with a PASID, and without one, what an entry says that it cannot bind, or that is absent. */
+function hasPolicies({ context }: HostedFunction): boolean {
+  return context.withoutStage1 !== undefined;
 }

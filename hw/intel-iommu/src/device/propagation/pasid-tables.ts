@@ -44,9 +44,17 @@ export class PasidTables {
     this.#config = config;
   }
 
-  /** Reads the entry of `pasid` into `out`. False if it is absent. */
-  resolve(requesterId: number, pasid: number, out: Int32Array): boolean {
-    const limit = this.#open(requesterId);
+  /** Whether requests are translated at all. */
+  get translating(): boolean {
+    return this.#unit().translationEnabled;
+  }
+
+  /**
+   * Reads the entry of `pasid` into `out`. False if it is absent. With `plain`, that of PASID 0 also counts for a function without PASIDs: its requests
+   * use it all the same.
+   */
+  resolve(requesterId: number, pasid: number, out: Int32Array, plain = false): boolean {
+    const limit = this.#open(requesterId, plain);
     if (pasid >= limit) return false;
     if (this.#config['quirk-rid-pasid-gates'] && pasid !== 0 && !this.#read(0, this.#single)) return false;
     return this.#read(pasid, out);
@@ -54,10 +62,11 @@ export class PasidTables {
 
   /**
    * Visits every present entry of a function in ascending PASID order. `visit` gets the words and the index at which the entry
-   * starts, valid during the call; a negative result ends the walk and is returned.
+   * starts, valid during the call; a negative result ends the walk and is returned. `plain` as for `resolve`.
    */
-  walk(requesterId: number, visit: (pasid: number, words: Int32Array, at: number) => number): number {
-    const limit = this.#open(requesterId);
+  walk(requesterId: number, visit: (pasid: number, words: Int32Array, at: number) => number, plain = false): number {
+    const limit = this.#open(requesterId, plain);
+    if (limit === 1) return this.#read(0, this.#single) ? visit(0, this.#single, 0) : 0;
     if (limit === 0 || (this.#config['quirk-rid-pasid-gates'] && !this.#read(0, this.#single))) return 0;
     const tables = limit / ENTRIES_PER_TABLE;
     for (let first = 0; first < tables; first += DIRECTORY_RUN) {
@@ -68,13 +77,13 @@ export class PasidTables {
     return 0;
   }
 
-  /** Fetches the context entry. Returns the number of PASIDs that its directory covers; 0 if it is absent or has no PASIDs. */
-  #open(requesterId: number): number {
+  /** Fetches the context entry. Returns the number of PASIDs that its directory covers; 0 if it is absent or has no PASIDs (1 if `plain`). */
+  #open(requesterId: number, plain: boolean): number {
     const unit = this.#unit();
     if (!unit.scalable || !(unit.translationEnabled || this.#config['quirk-translation-off-keeps'])) return 0;
     if (unit.readContextEntry(requesterId, this.#context) !== 0) return 0;
     const fields = ScalableContextEntry.fields;
-    if (fields.paside.get(this.#context, 0) === 0 && !this.#config['quirk-rid-pasid-gates']) return 0;
+    if (fields.paside.get(this.#context, 0) === 0 && !this.#config['quirk-rid-pasid-gates']) return plain ? 1 : 0;
     if (this.#config['quirk-directory-size-ignored']) return MAX_PASID + 1;
     return Math.min(MAX_PASID + 1, pasidLimit(fields.pdts.get(this.#context, 0)));
   }
