@@ -53,6 +53,12 @@ export interface HostIommuFactory {
   readonly options?: Readonly<Record<string, unknown>>;
 }
 
+/**
+ * Decides what of the kernel's own work fails: told what is about to be allocated or queued, it returns 0, or the negated errno with which that
+ * fails. Linux: fault injection (failslab, fail_nth).
+ */
+export type FailureInjector = (what: string) => number;
+
 export interface HostDevice {
   /** `0000:3f:00.0`. */
   readonly at: string;
@@ -66,6 +72,11 @@ export interface HostDevice {
 export interface SimulatedHostOptions {
   /** Bytes of RAM, a multiple of 1 MiB; default 256 MiB. */
   readonly memory?: number;
+  /**
+   * The memory itself, `memory` bytes of it and no more than 3 GiB, where others have it, too: those who have it as one piece know nothing of
+   * frames, so that what a process maps is neighbouring frames then, as huge pages are. Default: memory of its own, scattered.
+   */
+  readonly ram?: Ram;
   /** Moves host frames, process addresses and PASIDs; default 1. */
   readonly seed?: number;
   readonly devices?: readonly HostDevice[];
@@ -73,6 +84,8 @@ export interface SimulatedHostOptions {
   readonly iommu?: HostIommuFactory;
   /** Departures from the kernel that RFC v3.1 was written for. */
   readonly kernel?: Partial<KernelKnobs>;
+  /** Default: nothing fails. */
+  readonly failures?: FailureInjector;
   readonly clock?: VirtualClock;
   readonly ledger?: Ledger;
   readonly trace?: Trace;

@@ -1,9 +1,10 @@
 /** A process on the simulated host: descriptors and memory of its own, and the system calls of a VMM. */
 import type { Hva } from '@remora/bits';
-import { Errno, trackDisposable, untrackDisposable } from '@remora/core';
+import { Errno, PAGE_BYTES, trackDisposable, untrackDisposable } from '@remora/core';
 import type { HostSyscalls, IoctlArgument, MappedMemory } from '@remora/host';
 import { EventFd } from './files/eventfd.js';
 import type { HostFile } from './files/host-file.js';
+import { MemFd } from './files/memfd.js';
 import { openPath, readDirectory, readLink } from './kernel/paths.js';
 import type { Kernel } from './kernel/kernel.js';
 import type { ProcessMemory } from './memory/process-memory.js';
@@ -11,8 +12,22 @@ import type { ProcessMemory } from './memory/process-memory.js';
 /** After standard input, output and error. */
 const FIRST_FD = 3;
 
+/** How many descriptors stand for an open file: processes can give theirs to others. */
+const descriptors = new WeakMap<HostFile, number>();
+
+/** Who a process is. */
+export interface ProcessIdentity {
+  readonly name: string;
+  /** Whose process it is. */
+  readonly user: string;
+  /** Whether it may do what only root may. */
+  readonly privileged: boolean;
+}
+
 export class HostProcess implements HostSyscalls, Disposable {
   readonly name: string;
+  readonly user: string;
+  readonly privileged: boolean;
   readonly memory: ProcessMemory;
   readonly #kernel: Kernel;
   readonly #files = new Map<number, HostFile>();
@@ -20,9 +35,11 @@ export class HostProcess implements HostSyscalls, Disposable {
   #alive = true;
 
   /** Made by SimulatedHost.process. */
-  constructor(kernel: Kernel, name: string, memory: ProcessMemory, exited: () => void) {
+  constructor(kernel: Kernel, { name, user, privileged }: ProcessIdentity, memory: ProcessMemory, exited: () => void) {
     this.#kernel = kernel;
     this.name = name;
+    this.user = user;
+    this.privileged = privileged;
     this.memory = memory;
     this.#exited = exited;
     trackDisposable(this, `process ${name}`);
@@ -45,7 +62,9 @@ export class HostProcess implements HostSyscalls, Disposable {
     const file = this.#files.get(fd);
     if (file === undefined) return -Errno.EBADF;
     this.#files.delete(fd);
-    file.release();
+    const left = descriptors.get(file)! - 1;
+    descriptors.set(file, left);
+    if (left === 0) file.release();
     return 0;
   }
 
@@ -101,12 +120,41 @@ export class HostProcess implements HostSyscalls, Disposable {
     return this.#files.get(fd);
   }
 
-  /** Gives `file` the lowest free descriptor; for the kernel. */
+  /** Gives `file` the lowest free descriptor, or closes it: -EMFILE if there can be none; for the kernel. */
   addFile(file: HostFile): number {
+    const failed = this.#kernel.fails('file descriptor');
+    if (failed !== 0) {
+      if (!descriptors.has(file)) file.release();
+      return failed;
+    }
     let fd = FIRST_FD;
     while (this.#files.has(fd)) fd++;
     this.#files.set(fd, file);
+    descriptors.set(file, (descriptors.get(file) ?? 0) + 1);
     return fd;
+  }
+
+  /** memfd_create(2) and ftruncate(2): a descriptor of `length` zeroed bytes; -EINVAL unless those are whole pages, -ENOMEM. */
+  memfd(length: number): number {
+    const frames = this.memory.takeFrames(length);
+    return typeof frames === 'number' ? frames : this.addFile(new MemFd(this.#kernel.frames, frames));
+  }
+
+  /** mmap(2), shared, of a file of memfd: from byte `offset` on, a multiple of 4096. -EBADF, -ENODEV for other files, -EINVAL beyond its end. */
+  mmapFile(fd: number, offset: number, length: number): MappedMemory | number {
+    const file = this.#files.get(fd);
+    if (file === undefined) return -Errno.EBADF;
+    if (!(file instanceof MemFd)) return -Errno.ENODEV;
+    const frames = offset % PAGE_BYTES === 0 ? file.framesAt(offset / PAGE_BYTES, length / PAGE_BYTES) : undefined;
+    if (frames === undefined || frames.length === 0) return -Errno.EINVAL;
+    this.#kernel.frames.holdAll(frames);
+    return this.memory.mapFrames(frames);
+  }
+
+  /** Gives the open file behind `fd` to another process, as over a socket (SCM_RIGHTS): the descriptor that it has there, or -EBADF. */
+  send(fd: number, to: HostProcess): number {
+    const file = this.#files.get(fd);
+    return file === undefined ? -Errno.EBADF : to.addFile(file);
   }
 
   state(): unknown {

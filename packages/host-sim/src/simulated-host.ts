@@ -32,6 +32,7 @@ import { ProcessMemory } from './memory/process-memory.js';
 import type { HostDevice, HostIommuPlatform, PhysicalIommu, SimulatedHostOptions, UnitMessage } from './options.js';
 import { HostProcess } from './process.js';
 
+const ROOT = 'root';
 const MiB = 0x10_0000;
 const GiB = 0x4000_0000;
 /** Where a PC has registers instead of memory. */
@@ -58,6 +59,8 @@ export class SimulatedHost implements Disposable {
   readonly #buses = new Map<number, PciBus>();
   readonly #processes = new Set<HostProcess>();
   readonly #faults: HostIommuFault[] = [];
+  /** What a process maps is neighbouring frames. */
+  readonly #neighbouring: boolean;
   #started = 0;
 
   /** @throws ConfigError for devices that cannot be placed, or memory of no sensible size. */
@@ -67,21 +70,26 @@ export class SimulatedHost implements Disposable {
     this.ledger = options.ledger ?? new Ledger();
     this.trace = options.trace ?? new Trace();
     this.knobs = { ...DEFAULT_KNOBS, ...options.kernel };
-    const bytes = options.memory ?? 256 * MiB;
+    const bytes = options.memory ?? options.ram?.size ?? 256 * MiB;
     if (!Number.isSafeInteger(bytes) || bytes <= 0 || bytes % MiB !== 0) {
       throw new ConfigError('memory', `${bytes} is not a positive multiple of 1 MiB`);
     }
     const holed = bytes > HOLE.start;
-    this.memory = Ram.allocate(holed ? bytes + HOLE.end - HOLE.start : bytes);
+    if (options.ram !== undefined && (holed || options.ram.size !== bytes)) {
+      throw new ConfigError('ram', `its ${options.ram.size} bytes are not the ${bytes} of memory, or more than 3 GiB`);
+    }
+    this.memory = options.ram ?? Ram.allocate(holed ? bytes + HOLE.end - HOLE.start : bytes);
+    this.#neighbouring = options.ram !== undefined;
     this.#root = Region.container('host', ADDRESS_SPACE_BYTES);
     this.#ports = Region.container('host-ports', 0x1_0000);
     this.#mapMemory(holed);
     this.addressSpace = new AddressSpace('host', this.#root);
-    const interrupts = new HostInterrupts();
+    const fails = options.failures ?? (() => 0);
+    const interrupts = new HostInterrupts(fails);
     const frames = new Frames(this.memory, this.#seed, { start: HOLE.start / 4096, end: HOLE.end / 4096 });
-    this.#pages = new KernelPages(frames);
+    this.#pages = new KernelPages(frames, fails);
     const pasids = new PasidSpace(this.#seed);
-    this.#kernel = new Kernel({ frames, pasids, interrupts, knobs: this.knobs, ledger: this.ledger });
+    this.#kernel = new Kernel({ frames, pasids, interrupts, knobs: this.knobs, ledger: this.ledger, fails });
     this.rootBus = this.#bus(0);
     this.iommu = options.iommu?.(this.#platform());
     this.#kernel.iommu = this.iommu;
@@ -95,10 +103,13 @@ export class SimulatedHost implements Disposable {
     }
   }
 
-  /** A new process. Disposing of it ends it. */
-  process(name: string): HostProcess {
-    const memory = new ProcessMemory(this.memory, this.#kernel.frames, this.#seed + 1000 * ++this.#started);
-    const process: HostProcess = new HostProcess(this.#kernel, name, memory, () => this.#processes.delete(process));
+  /** A new process, of `user` or root's. Disposing of it ends it. */
+  process(name: string, user = ROOT): HostProcess {
+    const seed = this.#seed + 1000 * ++this.#started;
+    const memory = new ProcessMemory(this.memory, this.#kernel.frames, seed, this.#neighbouring);
+    const process: HostProcess = new HostProcess(this.#kernel, { name, user, privileged: user === ROOT }, memory, () =>
+      this.#processes.delete(process),
+    );
     this.#processes.add(process);
     return process;
   }
@@ -144,6 +155,7 @@ export class SimulatedHost implements Disposable {
       devices: Object.fromEntries([...this.#kernel.devices].map(([bdf, device]) => [bdf, device.state()])),
       frames: this.#kernel.frames.inUse,
       kernelPages: this.#pages.inUse,
+      pinned: this.#kernel.pins.state(),
       interrupts: this.#kernel.interrupts.inUse,
       iommu: this.iommu?.describe?.() ?? null,
     };

@@ -2,11 +2,13 @@
 import type { Ledger } from '@remora/core';
 import { type HostIommuDriver, type PageRequest, PageResponse } from '@remora/iommu';
 import type { PhysicalDevice } from '../devices/physical-device.js';
+import type { FailureInjector } from '../options.js';
 import type { Frames } from '../memory/frames.js';
 import type { HostInterrupts } from './interrupts.js';
 import type { IommuGroup } from './iommu-group.js';
 import type { KernelKnobs } from './knobs.js';
 import type { PasidSpace } from './pasid-space.js';
+import { PinAccounts } from './pin-accounts.js';
 import { VmidSpace } from './vmid-space.js';
 
 export interface KernelParts {
@@ -15,15 +17,20 @@ export interface KernelParts {
   readonly interrupts: HostInterrupts;
   readonly knobs: KernelKnobs;
   readonly ledger: Ledger;
+  readonly fails: FailureInjector;
 }
 
 export class Kernel {
   readonly frames: Frames;
   readonly pasids: PasidSpace;
   readonly vmids = new VmidSpace();
+  /** Asked before something is allocated or queued: 0, or the negated errno with which that fails. */
+  readonly fails: FailureInjector;
   readonly interrupts: HostInterrupts;
   readonly knobs: KernelKnobs;
   readonly ledger: Ledger;
+  /** What iommufd has pinned. */
+  readonly pins = new PinAccounts();
   /** By number. Without an IOMMU there are none: VFIO lends nothing that it cannot fence in. */
   readonly groups = new Map<number, IommuGroup>();
   /** By address: `0000:3f:00.0`. */
@@ -38,6 +45,7 @@ export class Kernel {
     this.interrupts = parts.interrupts;
     this.knobs = parts.knobs;
     this.ledger = parts.ledger;
+    this.fails = parts.fails;
   }
 
   /** Stage1Format that the kernel reports and takes; 0 if the unit does not nest. */

@@ -29,9 +29,12 @@ export class ProcessMemory {
   readonly #frames: Frames;
   /** Descending by address. */
   readonly #mappings: Mapping[] = [];
+  readonly #neighbouring: boolean;
   #next: number;
 
-  constructor(memory: Ram, frames: Frames, seed: number) {
+  /** `neighbouring`: each mapping is of frames that follow each other. */
+  constructor(memory: Ram, frames: Frames, seed: number, neighbouring = false) {
+    this.#neighbouring = neighbouring;
     this.#memory = memory;
     this.#frames = frames;
     this.#next = TOP - new Random(seed).below(0x10_0000) * PAGE_BYTES;
@@ -39,22 +42,25 @@ export class ProcessMemory {
 
   /** Maps `length` zeroed bytes; -EINVAL unless that is a positive multiple of 4096, -ENOMEM if the host has no frames left. */
   map(length: number): MappedMemory | number {
+    const table = this.takeFrames(length);
+    return typeof table === 'number' ? table : this.mapFrames(table);
+  }
+
+  /** Zeroed frames for `length` bytes, each held once; -EINVAL and -ENOMEM as map says. */
+  takeFrames(length: number): Int32Array | number {
     const pages = length / PAGE_BYTES;
     if (!Number.isSafeInteger(pages) || pages <= 0) return -Errno.EINVAL;
     if (pages > this.#memory.frames) return -Errno.ENOMEM;
-    const table = new Int32Array(pages).fill(HOLE);
-    for (let page = 0; page < pages; page++) {
-      const frame = this.#frames.take();
-      if (frame === undefined) {
-        for (let taken = 0; taken < page; taken++) this.#frames.drop(table[taken]!);
-        return -Errno.ENOMEM;
-      }
-      table[page] = frame;
-    }
+    return this.#take(pages) ?? -Errno.ENOMEM;
+  }
+
+  /** Maps these frames, in this order, and takes over that they are held once for it. */
+  mapFrames(table: Int32Array): MappedMemory {
+    const length = table.length * PAGE_BYTES;
     const start = this.#next - length;
     this.#next = start - GUARD_PAGES * PAGE_BYTES;
     const ram = this.#memory.view(table);
-    this.#mappings.push({ start, end: start + length, table, ram, live: pages });
+    this.#mappings.push({ start, end: start + length, table, ram, live: table.length });
     return { address: hva(start), ram };
   }
 
@@ -108,6 +114,24 @@ export class ProcessMemory {
   /** Unmaps everything. */
   clear(): void {
     for (const { start, end } of [...this.#mappings]) this.unmap(hva(start), end - start);
+  }
+
+  /** As many frames, each held once; undefined, and none, if there are not so many. */
+  #take(pages: number): Int32Array | undefined {
+    if (this.#neighbouring) {
+      const first = this.#frames.takeRun(pages);
+      return first === undefined ? undefined : Int32Array.from({ length: pages }, (_, page) => first + page);
+    }
+    const table = new Int32Array(pages);
+    for (let page = 0; page < pages; page++) {
+      const frame = this.#frames.take();
+      if (frame === undefined) {
+        for (let taken = 0; taken < page; taken++) this.#frames.drop(table[taken]!);
+        return undefined;
+      }
+      table[page] = frame;
+    }
+    return table;
   }
 
   #access(address: number, bytes: Uint8Array, write: boolean): number {

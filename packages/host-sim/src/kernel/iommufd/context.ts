@@ -1,10 +1,13 @@
 /** One open /dev/iommu. */
 import type { HostProcess } from '../../process.js';
 import type { Kernel } from '../kernel.js';
+import type { PinPayer } from '../pin-accounts.js';
 import { ObjectTable } from './objects.js';
 
 export class IommufdContext {
   readonly kernel: Kernel;
+  /** Who pays for what is pinned: the calling process' user, or the process alone. */
+  accounting: 'user' | 'process' = 'user';
   readonly objects = new ObjectTable();
   /** Who makes the call that is being served: whose memory its pointers, and whose descriptors its numbers mean. */
   process: HostProcess;
@@ -14,6 +17,11 @@ export class IommufdContext {
   constructor(kernel: Kernel, opener: HostProcess) {
     this.kernel = kernel;
     this.process = opener;
+  }
+
+  /** Who pays for what the caller maps. */
+  get payer(): PinPayer {
+    return this.accounting === 'user' ? this.process.user : this.process;
   }
 
   /** A bound VFIO device, or an open queue, keeps the context when /dev/iommu is closed. */

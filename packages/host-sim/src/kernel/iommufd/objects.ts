@@ -51,6 +51,15 @@ export class ObjectTable {
     return object instanceof type ? object : -Errno.ENOENT;
   }
 
+  get empty(): boolean {
+    return this.#objects.size === 0;
+  }
+
+  /** All objects of this class, in the order of their making. */
+  all<T extends IommufdObject>(type: ObjectClass<T>): T[] {
+    return [...this.#objects.values()].filter((object): object is T => object instanceof type);
+  }
+
   /** IOMMU_DESTROY: 0, -ENOENT, or -EBUSY while somebody needs it. */
   destroy(id: number): number {
     const object = this.#objects.get(id);

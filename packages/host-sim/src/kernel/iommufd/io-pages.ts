@@ -1,0 +1,120 @@
+/** Pages that I/O address spaces map: a stretch of a process' memory or of a file. Pinned while a page table, or anybody else, needs them. */
+import { Errno, PAGE_BYTES } from '@remora/core';
+import type { MemFd } from '../../files/memfd.js';
+import type { HostProcess } from '../../process.js';
+import type { Kernel } from '../kernel.js';
+import type { PinPayer } from '../pin-accounts.js';
+
+/** Where pages are found. */
+export interface PageSource {
+  readonly kind: 'user' | 'file';
+  /** Byte at which the stretch begins, in a process' memory or in a file. */
+  readonly address: bigint;
+  /** The host frames of `pages` pages from the beginning of the stretch on; -EFAULT, or -EINVAL for what a file does not have. */
+  frames(pages: number): Int32Array | number;
+  /** Nobody maps it any more. */
+  release(): void;
+}
+
+/** Memory of `process` from `address` on, which is page-aligned, as it is when the pages are pinned. */
+export function userPages(process: HostProcess, address: number): PageSource {
+  return {
+    kind: 'user',
+    address: BigInt(address),
+    frames: pages => process.memory.framesAt(address, pages) ?? -Errno.EFAULT,
+    release: () => {},
+  };
+}
+
+/** A file from page `first` on. Only memory files have pages that can be pinned: others are -EINVAL, but not before. */
+export function filePages(file: MemFd | undefined, first: number): PageSource {
+  file?.hold();
+  return {
+    kind: 'file',
+    address: BigInt(first) * BigInt(PAGE_BYTES),
+    frames: pages => file?.framesAt(first, pages) ?? -Errno.EINVAL,
+    release: () => file?.drop(),
+  };
+}
+
+export class IoPages {
+  readonly source: PageSource;
+  readonly pages: number;
+  readonly writable: boolean;
+  readonly #kernel: Kernel;
+  #payer: PinPayer;
+  /** Areas that show them. */
+  #areas = 0;
+  #pins = 0;
+  #frames: Int32Array | undefined;
+
+  constructor(kernel: Kernel, source: PageSource, pages: number, writable: boolean, payer: PinPayer) {
+    this.#kernel = kernel;
+    this.source = source;
+    this.pages = pages;
+    this.writable = writable;
+    this.#payer = payer;
+  }
+
+  /** Pinned frames. @throws Error unless they are pinned. */
+  get frames(): Int32Array {
+    if (this.#frames === undefined) throw new Error('these pages are not pinned');
+    return this.#frames;
+  }
+
+  get payer(): PinPayer {
+    return this.#payer;
+  }
+
+  get pinned(): boolean {
+    return this.#frames !== undefined;
+  }
+
+  /** One more area shows them. */
+  hold(): void {
+    this.#areas++;
+  }
+
+  drop(): void {
+    if (--this.#areas === 0) this.source.release();
+  }
+
+  /** Pins them for one more: all at once, as they are shown. -EFAULT, -EINVAL, or -ENOMEM if their payer has pinned too much. */
+  pin(): number {
+    if (this.#frames === undefined) {
+      const frames = this.source.frames(this.pages);
+      if (typeof frames === 'number') return frames;
+      const error = this.#kernel.pins.charge(this.#payer, this.pages, this.#limit);
+      if (error !== 0) return error;
+      this.#kernel.frames.holdAll(frames);
+      this.#frames = frames;
+    }
+    this.#pins++;
+    return 0;
+  }
+
+  unpin(): void {
+    if (--this.#pins > 0) return;
+    this.#kernel.frames.dropAll(this.frames);
+    this.#kernel.pins.refund(this.#payer, this.pages);
+    this.#frames = undefined;
+  }
+
+  /** Somebody else pays from now on; -ENOMEM if those cannot, then nothing has changed. */
+  transfer(payer: PinPayer): number {
+    if (this.pinned) {
+      this.#kernel.pins.refund(this.#payer, this.pages);
+      const error = this.#kernel.pins.charge(payer, this.pages, this.#limit);
+      if (error !== 0) {
+        this.#kernel.pins.charge(this.#payer, this.pages, Infinity);
+        return error;
+      }
+    }
+    this.#payer = payer;
+    return 0;
+  }
+
+  get #limit(): number {
+    return Math.floor(this.#kernel.knobs.memlock / PAGE_BYTES);
+  }
+}
