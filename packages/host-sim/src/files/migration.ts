@@ -125,7 +125,10 @@ export class DeviceMigration {
     }
     const file = this.#turnTo(device_state.get(view, at));
     if (typeof file === 'number') return file;
-    if (file !== undefined) data_fd.set(view, this.#process.addFile(file), at);
+    if (file === undefined) return 0;
+    const fd = this.#process.addFile(file);
+    if (fd < 0) return fd;
+    data_fd.set(view, fd, at);
     return 0;
   }
 

@@ -1,5 +1,6 @@
 /** The host's interrupt vectors: a function is given an address and data, and what it sends there finds its handler. */
 import type { MsiSink } from '@remora/pci';
+import type { FailureInjector } from '../options.js';
 
 /** Where interrupt requests go (VT-d 3.14; Intel SDM 3A 10.11.1), to the first processor. */
 const ADDRESS = 0xfee0_0000;
@@ -22,7 +23,12 @@ interface Block {
 
 export class HostInterrupts {
   readonly #blocks: Block[] = [];
+  readonly #fails: FailureInjector;
   #spurious = 0;
+
+  constructor(fails: FailureInjector = () => 0) {
+    this.#fails = fails;
+  }
 
   /** Messages that nobody expected. */
   get spurious(): number {
@@ -36,6 +42,7 @@ export class HostInterrupts {
 
   /** `count` vectors that call `fire` with their index; undefined if so many are not left. */
   allocate(count: number, fire: (vector: number) => void): VectorBlock | undefined {
+    if (this.#fails('interrupt vectors') !== 0) return undefined;
     const length = Math.ceil(count / BLOCK) * BLOCK;
     let start = BLOCK;
     let index = 0;

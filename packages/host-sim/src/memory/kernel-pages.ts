@@ -1,14 +1,17 @@
 import { Errno } from '@remora/core';
+import type { FailureInjector } from '../options.js';
 import type { Frames } from './frames.js';
 
 /** Host pages for the kernel's own structures: page tables, queues. They come from the same memory as everybody's. */
 export class KernelPages {
   readonly #frames: Frames;
+  readonly #fails: FailureInjector;
   /** Sizes of the runs that are out, by first frame. */
   readonly #out = new Map<number, number>();
 
-  constructor(frames: Frames) {
+  constructor(frames: Frames, fails: FailureInjector = () => 0) {
     this.#frames = frames;
+    this.#fails = fails;
   }
 
   /** Pages that are out. */
@@ -18,6 +21,8 @@ export class KernelPages {
 
   /** First frame of `pages` zeroed neighbours, or -ENOMEM. */
   allocate(pages: number): number {
+    const failed = this.#fails('kernel pages');
+    if (failed !== 0) return failed;
     const first = this.#frames.takeRun(pages);
     if (first === undefined) return -Errno.ENOMEM;
     this.#out.set(first, pages);
