@@ -2,6 +2,7 @@
 import { Errno } from '@remora/core';
 import type { PhysicalDevice } from '../devices/physical-device.js';
 import type { Container } from './container.js';
+import type { IommufdDevice } from './iommufd/device.js';
 
 export class IommuGroup {
   readonly number: number;
@@ -10,6 +11,9 @@ export class IommuGroup {
   /** The container is in use: once for being set, and once for each open device. */
   #users = 0;
   #opened = false;
+  /** Devices of it that are opened by themselves and bound. */
+  #cdevs = 0;
+  readonly #claims = new Set<IommufdDevice>();
 
   constructor(number: number) {
     this.number = number;
@@ -29,9 +33,9 @@ export class IommuGroup {
     return this.devices.some(device => device.driver === 'vfio-pci');
   }
 
-  /** A group is opened by one at a time, and not while devices of an earlier opening are in use. */
+  /** A group is opened by one at a time, and not while devices of an earlier opening, or opened by themselves, are in use. */
   open(): number {
-    if (this.#opened || this.#container !== undefined) return -Errno.EBUSY;
+    if (this.#opened || this.#container !== undefined || this.#cdevs > 0) return -Errno.EBUSY;
     this.#opened = true;
     return 0;
   }
@@ -55,6 +59,31 @@ export class IommuGroup {
     if (this.#users > 1) return -Errno.EBUSY;
     this.#leave();
     return 0;
+  }
+
+  /** A device that was opened by itself is bound: -EBUSY while the group is open. */
+  cdevBound(): number {
+    if (this.#opened) return -Errno.EBUSY;
+    this.#cdevs++;
+    return 0;
+  }
+
+  cdevUnbound(): void {
+    this.#cdevs--;
+  }
+
+  /** An iommufd takes a device of the group: -EBUSY if a container has it, another iommufd has one of its devices, or it is in other use. */
+  claim(device: IommufdDevice): number {
+    const strangers = [...this.#claims].some(
+      ({ context, physical }) => context !== device.context || physical === device.physical,
+    );
+    if (this.#container !== undefined || strangers || !this.viable) return -Errno.EBUSY;
+    this.#claims.add(device);
+    return 0;
+  }
+
+  disclaim(device: IommufdDevice): void {
+    this.#claims.delete(device);
   }
 
   deviceOpened(): void {

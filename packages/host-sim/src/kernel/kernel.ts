@@ -1,11 +1,12 @@
 /** What the parts of the simulated kernel share: memory, the PASID space, groups, interrupts, and the injected IOMMU. */
 import type { Ledger } from '@remora/core';
-import { type HostIommuDriver, type PageRequest, PageResponse } from '@remora/iommu';
+import { type HostIommuDriver, PageResponse } from '@remora/iommu';
 import type { PhysicalDevice } from '../devices/physical-device.js';
 import type { FailureInjector } from '../options.js';
 import type { Frames } from '../memory/frames.js';
 import type { HostInterrupts } from './interrupts.js';
 import type { IommuGroup } from './iommu-group.js';
+import { Attachments } from './iommufd/attachments.js';
 import type { KernelKnobs } from './knobs.js';
 import type { PasidSpace } from './pasid-space.js';
 import { PinAccounts } from './pin-accounts.js';
@@ -36,8 +37,8 @@ export class Kernel {
   /** By address: `0000:3f:00.0`. */
   readonly devices = new Map<string, PhysicalDevice>();
   iommu: { readonly driver: HostIommuDriver } | undefined;
-  /** Who takes a page request of a lent device: false if nobody waits for it. */
-  pageRequested: (request: PageRequest) => boolean = () => false;
+  /** What is lent through iommufd, and what serves it. */
+  readonly attachments = new Attachments(this);
 
   constructor(parts: KernelParts) {
     this.frames = parts.frames;
@@ -58,9 +59,11 @@ export class Kernel {
   takePageRequests(): void {
     const user = this.iommu?.driver.user;
     for (const request of user?.takePageRequests() ?? []) {
-      const taken = this.pageRequested(request);
-      if (this.ledger.on) this.note('page-request', { ...request, taken });
-      if (!taken && request.last) user?.respond(request, PageResponse.INVALID_REQUEST);
+      const through = this.attachments.find(request.requesterId, request.pasid);
+      const queue = through?.hwpt.faultQueue;
+      if (this.ledger.on) this.note('page-request', { ...request, queue: queue?.id ?? null });
+      if (through !== undefined && queue !== undefined) queue.take(through, request);
+      else if (request.last) user?.respond(request, PageResponse.INVALID_REQUEST);
     }
   }
 

@@ -208,6 +208,15 @@ export class Ioas extends IommufdObject {
     return typeof this.stretches(start, start + length) !== 'number';
   }
 
+  /** Calls `each` for all that is mapped, until it says a negated errno: that is the result. */
+  forMapped(each: (iovaFrame: number, pages: number) => number): number {
+    for (const area of this.#areas.items) {
+      const error = each(Number(area.start / PAGE), framesOf(area).length);
+      if (error !== 0) return error;
+    }
+    return 0;
+  }
+
   /** Pins what is mapped at [start, end) and keeps it mapped until it is unlocked. -ENOENT, and what pinning says. */
   lockPages(start: bigint, length: bigint): LockedPages | number {
     const end = start + length;

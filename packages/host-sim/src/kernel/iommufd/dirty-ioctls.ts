@@ -1,0 +1,124 @@
+/** IOMMU_HWPT_SET_DIRTY_TRACKING and IOMMU_HWPT_GET_DIRTY_BITMAP: which pages a device wrote, one bit each in the caller's memory. */
+import { Errno, PAGE_BYTES } from '@remora/core';
+import {
+  IOMMU_HWPT_GET_DIRTY_BITMAP,
+  IOMMU_HWPT_SET_DIRTY_TRACKING,
+  IommuDirtyBitmapFlag,
+  IommuDirtyTrackingFlag,
+  IommuHwptGetDirtyBitmap,
+  IommuHwptSetDirtyTracking,
+} from '@remora/uapi';
+import type { ProcessMemory } from '../../memory/process-memory.js';
+import { HwptPaging } from './hwpt.js';
+import { iommufdIoctl } from './ioctls.js';
+
+const END = 2n ** 64n;
+const PAGE = BigInt(PAGE_BYTES);
+/** The bitmap is looked at in pieces of so many bytes. */
+const PIECE = 4096;
+
+const setTracking = iommufdIoctl(
+  'IOMMU_HWPT_SET_DIRTY_TRACKING',
+  IOMMU_HWPT_SET_DIRTY_TRACKING,
+  IommuHwptSetDirtyTracking,
+  (context, view) => {
+    const { flags, hwpt_id } = IommuHwptSetDirtyTracking.fields;
+    const flag = flags.get(view);
+    if ((flag & ~IommuDirtyTrackingFlag.ENABLE) !== 0 || IommuHwptSetDirtyTracking.hasPadding(view)) {
+      return -Errno.EOPNOTSUPP;
+    }
+    const hwpt = context.objects.get(hwpt_id.get(view), HwptPaging);
+    if (typeof hwpt === 'number') return hwpt;
+    if (!hwpt.tracksDirty) return -Errno.EOPNOTSUPP;
+    const on = flag !== 0;
+    // What was written before does not count.
+    const cleared = on
+      ? hwpt.ioas.forMapped((frame, pages) => hwpt.domain.readDirty(frame, pages, true, undefined))
+      : 0;
+    const result = cleared === 0 ? hwpt.domain.setDirtyTracking(on) : cleared;
+    context.kernel.note('dirty-tracking', { id: hwpt.id, on, result });
+    return result;
+  },
+);
+
+const getBitmap = iommufdIoctl(
+  'IOMMU_HWPT_GET_DIRTY_BITMAP',
+  IOMMU_HWPT_GET_DIRTY_BITMAP,
+  IommuHwptGetDirtyBitmap,
+  (context, view) => {
+    const { fields } = IommuHwptGetDirtyBitmap;
+    const flags = fields.flags.get(view);
+    const noClear = (flags & IommuDirtyBitmapFlag.NO_CLEAR) !== 0;
+    if ((flags & ~IommuDirtyBitmapFlag.NO_CLEAR) !== 0 || IommuHwptGetDirtyBitmap.hasPadding(view)) {
+      return -Errno.EOPNOTSUPP;
+    }
+    const hwpt = context.objects.get(fields.hwpt_id.get(view), HwptPaging);
+    if (typeof hwpt === 'number') return hwpt;
+    if (!hwpt.tracksDirty) return -Errno.EOPNOTSUPP;
+    const iova = fields.iova.big(view);
+    const length = fields.length.big(view);
+    const pageSize = fields.page_size.big(view);
+    const refused = checkRange(iova, length, pageSize, hwpt.ioas.alignment);
+    if (refused !== 0) return refused;
+    if (!hwpt.ioas.covers(iova, length)) return -Errno.EINVAL;
+    const shift = trailingZeroes(pageSize);
+    const bitmap = new UserBitmap(context.process.memory, fields.data.number(view));
+    if (!bitmap.isThere(Math.ceil(Number(length >> BigInt(shift)) / 8))) return -Errno.EFAULT;
+    const first = Number(iova / PAGE);
+    return hwpt.domain.readDirty(first, Number(length / PAGE), !noClear, (frame, pages) => {
+      const start = BigInt(frame - first) * PAGE;
+      const last = start + BigInt(pages) * PAGE - 1n;
+      bitmap.set(Number(start >> BigInt(shift)), Number(last >> BigInt(shift)));
+    });
+  },
+);
+
+/** -EOVERFLOW for a range that does not end below 2^64; -EINVAL for one that is not of whole pages, of the address space's or the caller's size. */
+function checkRange(iova: bigint, length: bigint, pageSize: bigint, alignment: bigint): number {
+  const end = iova + length;
+  // Its last byte is at end - 1, which there is not for an empty range.
+  if (end > END || (length === 0n && iova !== 0n)) return -Errno.EOVERFLOW;
+  if (length === 0n) return -Errno.EINVAL;
+  const finest = alignment > PAGE ? alignment : PAGE;
+  if ((iova | end) % finest !== 0n || pageSize === 0n) return -Errno.EINVAL;
+  return ((iova | end) & (pageSize - 1n)) === 0n ? 0 : -Errno.EINVAL;
+}
+
+function trailingZeroes(value: bigint): number {
+  let shift = 0;
+  while ((value >> BigInt(shift)) % 2n === 0n) shift++;
+  return shift;
+}
+
+/** Bits in a process' memory, from any byte address on. Bits that are set stay set. */
+class UserBitmap {
+  readonly #memory: ProcessMemory;
+  readonly #address: number;
+  readonly #byte = new Uint8Array(1);
+
+  constructor(memory: ProcessMemory, address: number) {
+    this.#memory = memory;
+    this.#address = address;
+  }
+
+  /** Whether all of its bytes are there. */
+  isThere(bytes: number): boolean {
+    const piece = new Uint8Array(Math.min(bytes, PIECE));
+    for (let at = 0; at < bytes; at += PIECE) {
+      if (this.#memory.read(this.#address + at, piece.subarray(0, Math.min(PIECE, bytes - at))) !== 0) return false;
+    }
+    return true;
+  }
+
+  /** Sets the bits from `first` to `last`. */
+  set(first: number, last: number): void {
+    for (let bit = first; bit <= last; bit++) {
+      const at = this.#address + Math.floor(bit / 8);
+      this.#memory.read(at, this.#byte);
+      this.#byte[0]! |= 1 << (bit % 8);
+      this.#memory.write(at, this.#byte);
+    }
+  }
+}
+
+export const dirtyIoctls = [setTracking, getBitmap];
