@@ -117,7 +117,7 @@ test('a bad descriptor behind flushes is an error after they are done, and none 
   bad[2]! |= 0x80;
   const good = hosted();
   good.queue(flushOf(1), bad, flushOf(3));
-  t.deepEqual(addresses(good.context), [1]);
+  t.deepEqual(addresses(good.host), [1]);
   t.deepEqual(stand(good), [1, true]);
   t.is(good.bench.read32(Reg.IQERCD) & 0xf, 4, 'reserved field');
   const both = hosted();
