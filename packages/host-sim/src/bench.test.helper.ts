@@ -68,8 +68,8 @@ class FakeIommu implements PhysicalIommu {
   readonly #target: AddressSpace;
   readonly #spaces = new Map<number, AddressSpace>();
 
-  constructor(platform: HostIommuPlatform, options: FakeIommuOptions) {
-    this.driver = new FakeIommuDriver(options);
+  constructor(platform: HostIommuPlatform, driver: FakeIommuDriver) {
+    this.driver = driver;
     this.#target = platform.addressSpace;
   }
 
@@ -105,14 +105,20 @@ export interface Bench extends Disposable {
   readonly driver: FakeIommuDriver;
 }
 
+export interface BenchOptions extends Omit<SimulatedHostOptions, 'iommu'> {
+  readonly unit?: FakeIommuOptions;
+  /** The driver itself, in place of one with `unit`. */
+  readonly driver?: FakeIommuDriver;
+}
+
 /** By default two gadgets on bus 0x3f, each a group of its own: groups 1 and 2. */
-export function bench(options: Omit<SimulatedHostOptions, 'iommu'> & { readonly unit?: FakeIommuOptions } = {}): Bench {
+export function bench({ unit, driver, ...options }: BenchOptions = {}): Bench {
   let iommu: FakeIommu | undefined;
   const host = new SimulatedHost({
     memory: 0x100_0000,
     devices: [gadget(ENGINE), gadget(SECOND)],
     ...options,
-    iommu: platform => (iommu = new FakeIommu(platform, options.unit ?? {})),
+    iommu: platform => (iommu = new FakeIommu(platform, driver ?? new FakeIommuDriver(unit))),
   });
   return { host, driver: iommu!.driver, [Symbol.dispose]: () => host[Symbol.dispose]() };
 }

@@ -36,6 +36,8 @@ export interface HostViommu extends Disposable {
   readonly parent: HostPagingDomain;
   /** The vEVENTQ types whose events it reports. */
   readonly eventTypes: readonly number[];
+  /** Whether the function is behind the unit of which this is a share: nothing of it fits others. */
+  serves(requesterId: number): boolean;
   /** A nested domain of this VM, as createNested of HostIommuUserOps makes one. Absent: they are made over the parent alone. */
   createNested?(dataType: number, data: Uint8Array, options: HostNestedOptions): HostNestedDomain | number;
   /**
@@ -44,8 +46,8 @@ export interface HostViommu extends Disposable {
    */
   invalidate?(dataType: number, entryLength: number, entries: Uint8Array, count: number): HostInvalidation;
   /**
-   * The guest knows the function under the number (virtHi, virtLo): SMMUv3 a StreamID, VT-d a requester id. -EINVAL for a function of another unit or
-   * a number that the vendor cannot have.
+   * The guest knows a function that it serves under the number (virtHi, virtLo): SMMUv3 a StreamID, VT-d a requester id. -EINVAL for a number that the
+   * vendor cannot have.
    */
   createVirtualDevice(requesterId: number, virtHi: number, virtLo: number): Disposable | number;
   /**

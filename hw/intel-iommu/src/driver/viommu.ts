@@ -87,6 +87,11 @@ class VtdViommu implements HostViommu {
     this.#gone = gone;
   }
 
+  /** A unit's driver is asked about its own functions only. */
+  serves(): boolean {
+    return true;
+  }
+
   createVirtualDevice(requesterId: number, virtHi: number, virtLo: number): Disposable | number {
     if (virtHi !== 0 || virtLo < 0 || virtLo >= REQUESTER_IDS) return -Errno.EINVAL;
     if (this.#devices.has(requesterId)) return -Errno.EEXIST;

@@ -15,7 +15,7 @@ import type {
   PageRequest,
   ViommuReport,
 } from '@remora/iommu';
-import { FakeIommuDriver } from '../fake-iommu-driver.js';
+import { type FakeIommuDomain, FakeIommuDriver } from '../fake-iommu-driver.js';
 import { SmmuCaches } from './caches.js';
 import { FakeVsmmu, SmmuNested } from './fake-vsmmu.js';
 import { SmmuStage2 } from './stage2.js';
@@ -120,12 +120,12 @@ export class FakeSmmuDriver extends FakeIommuDriver {
     return this.#faults.splice(0);
   }
 
-  /** Where a request without PASID to a page frame ends: a host frame, or undefined if it is refused. Guests' stage 1 is not walked. */
-  translate(requesterId: number, frame: number): number | undefined {
+  /** The second stage that serves requests without PASID. Guests' stage 1 is not walked: what it translates is refused. */
+  override domainOf(requesterId: number): FakeIommuDomain | undefined {
     const domain = this.streams.get(requesterId)?.get(NO_PASID);
-    if (domain instanceof SmmuStage2) return domain.pages.get(frame)?.hostFrame;
-    if (!(domain instanceof SmmuNested) || domain.stage1.kind !== 'bypass') return undefined;
-    return (domain.parent as SmmuStage2).pages.get(frame)?.hostFrame;
+    if (domain instanceof SmmuStage2) return domain;
+    if (domain instanceof SmmuNested) return domain.stage1.kind === 'bypass' ? domain.vsmmu.parent : undefined;
+    return super.domainOf(requesterId);
   }
 
   #hardwareInfo(type: number): HostHardwareInfo | number {

@@ -87,6 +87,10 @@ export class FakeVsmmu implements HostViommu {
     return new FakeVsmmu(driver, parent, type, report);
   }
 
+  serves(requesterId: number): boolean {
+    return this.driver.serves(requesterId);
+  }
+
   /** The guest's StreamID of a function. */
   virtualOf(requesterId: number): number | undefined {
     return [...this.#streams].find(([, sid]) => sid === requesterId)?.[0];
@@ -125,7 +129,7 @@ export class FakeVsmmu implements HostViommu {
 
   createVirtualDevice(requesterId: number, virtHi: number, virtLo: number): Disposable | number {
     const virtual = virtLo >>> 0;
-    if (virtHi !== 0 || !this.driver.serves(requesterId)) return -Errno.EINVAL;
+    if (virtHi !== 0) return -Errno.EINVAL;
     if (this.#streams.has(virtual)) return -Errno.EEXIST;
     this.#streams.set(virtual, requesterId);
     return { [Symbol.dispose]: () => void this.#streams.delete(virtual) };

@@ -9,8 +9,12 @@ export abstract class EventQueue extends IommufdObject {
   protected readonly readiness = new Readiness();
   #open = false;
 
-  /** A descriptor for it, of the process that makes the call. While it is open the object stays, and its iommufd. */
-  openFile(context: IommufdContext): number {
+  /**
+   * Makes it an object of `context`, with a descriptor of the process that makes the call: returns that, or a negated errno, and it is gone. While the
+   * descriptor is open the object stays, and its iommufd.
+   */
+  publish(context: IommufdContext): number {
+    context.objects.add(this);
     this.#open = true;
     this.users++;
     context.hold();
@@ -21,7 +25,9 @@ export abstract class EventQueue extends IommufdObject {
       this.closed();
       context.drop();
     };
-    return context.process.addFile(new EventQueueFile(this, close));
+    const fd = context.process.addFile(new EventQueueFile(this, close));
+    if (fd < 0) context.objects.remove(this);
+    return fd;
   }
 
   /** Whether somebody can still read it. */

@@ -62,8 +62,9 @@ export class FaultQueue extends EventQueue {
     groups.delete(request.group);
     if (groups.size === 0) this.#partial.delete(source);
     const group = { source, requests };
-    if (!this.open) {
-      this.#answer(group, PageResponse.INVALID_REQUEST, 'nobody reads the fault queue');
+    const refused = this.open ? this.#kernel.fails('page request group') : -Errno.EBADF;
+    if (refused !== 0) {
+      this.#answer(group, PageResponse.INVALID_REQUEST, `cannot be queued: ${refused}`);
       return;
     }
     this.#queued.push(group);
@@ -186,9 +187,10 @@ const allocate = iommufdIoctl('IOMMU_FAULT_QUEUE_ALLOC', IOMMU_FAULT_QUEUE_ALLOC
   const { flags, out_fault_id, out_fault_fd } = IommuFaultAlloc.fields;
   if (flags.get(view) !== 0) return -Errno.EOPNOTSUPP;
   const queue = new FaultQueue(context.kernel);
-  context.objects.add(queue);
+  const fd = queue.publish(context);
+  if (fd < 0) return fd;
   out_fault_id.set(view, queue.id);
-  out_fault_fd.set(view, queue.openFile(context));
+  out_fault_fd.set(view, fd);
   return 0;
 });
 

@@ -45,9 +45,9 @@ export class VirtualEventQueue extends EventQueue {
     if (this.#lost) this.#events.pop();
     const sequence = this.#sequence;
     this.#sequence = sequence === LAST_SEQUENCE ? 0 : sequence + 1;
-    const full = this.#events.length >= this.#depth;
-    if (full) this.#kernel.note('vevent-lost', { veventq: this.id, type: this.type, sequence });
-    this.#events.push({ sequence, record: full ? undefined : record.slice() });
+    const lost = this.#events.length >= this.#depth || this.#kernel.fails('event') !== 0;
+    if (lost) this.#kernel.note('vevent-lost', { veventq: this.id, type: this.type, sequence });
+    this.#events.push({ sequence, record: lost ? undefined : record.slice() });
     this.readiness.signal();
   }
 
