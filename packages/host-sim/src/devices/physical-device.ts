@@ -36,6 +36,11 @@ export class PhysicalDevice {
     this.fn.config.write(at + CONTROL, enabled ? word | ENABLE : word & ~ENABLE, 2);
   }
 
+  /** Whether a descriptor of it is open. */
+  get isOpen(): boolean {
+    return this.#opened > 0;
+  }
+
   /** The first descriptor finds the device reset, and mastering nothing. */
   opened(): void {
     if (this.#opened++ === 0) this.reset();

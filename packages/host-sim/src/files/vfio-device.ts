@@ -3,6 +3,7 @@ import { AddressSpace, Errno, MemTx, Region } from '@remora/core';
 import type { IoctlArgument } from '@remora/host';
 import { Capability, Config, MsixEntry, MsixLayout } from '@remora/pci';
 import {
+  VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_FEATURE,
   VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
@@ -22,7 +23,6 @@ import {
 import { DeviceInterrupts } from '../devices/device-interrupts.js';
 import type { PhysicalDevice } from '../devices/physical-device.js';
 import { VirtualConfig } from '../devices/virtual-config.js';
-import type { IommuGroup } from '../kernel/iommu-group.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { userStruct } from '../kernel/user.js';
 import type { HostProcess } from '../process.js';
@@ -40,10 +40,16 @@ interface ByteRange {
   readonly end: number;
 }
 
+/** Through what a device was opened. */
+export interface DeviceHolder {
+  deviceOpened(): void;
+  deviceClosed(): void;
+}
+
 export class VfioDeviceFile implements HostFile {
   readonly kind = 'vfio-device';
   readonly #process: HostProcess;
-  readonly #group: IommuGroup;
+  readonly #holder: DeviceHolder;
   readonly #device: PhysicalDevice;
   readonly #config: VirtualConfig;
   readonly #interrupts: DeviceInterrupts;
@@ -51,11 +57,11 @@ export class VfioDeviceFile implements HostFile {
   /** By BAR index; made at the first access. */
   readonly #bars: (AddressSpace | undefined)[] = [];
 
-  constructor(kernel: Kernel, process: HostProcess, group: IommuGroup, device: PhysicalDevice) {
+  constructor(kernel: Kernel, process: HostProcess, holder: DeviceHolder, device: PhysicalDevice) {
     this.#process = process;
-    this.#group = group;
+    this.#holder = holder;
     this.#device = device;
-    group.deviceOpened();
+    holder.deviceOpened();
     device.opened();
     this.#config = new VirtualConfig(device.fn, () => this.#reset());
     this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
@@ -76,6 +82,9 @@ export class VfioDeviceFile implements HostFile {
         return this.#reset();
       case VFIO_DEVICE_FEATURE:
         return this.#migration.feature(argument);
+      case VFIO_DEVICE_BIND_IOMMUFD:
+        // Only what was opened by itself is bound.
+        return -Errno.EINVAL;
       default:
         return -Errno.ENOTTY;
     }
@@ -93,7 +102,7 @@ export class VfioDeviceFile implements HostFile {
     this.#interrupts[Symbol.dispose]();
     for (const space of this.#bars) space?.[Symbol.dispose]();
     this.#device.closed();
-    this.#group.deviceClosed();
+    this.#holder.deviceClosed();
   }
 
   state(): unknown {

@@ -1,6 +1,7 @@
 /** The few files and links of /dev and /sys that a VMM looks at. */
 import { Errno } from '@remora/core';
 import type { HostFile } from '../files/host-file.js';
+import { VfioCdevFile } from '../files/vfio-cdev.js';
 import { VfioGroupFile } from '../files/vfio-group.js';
 import type { HostProcess } from '../process.js';
 import { Container, ContainerFile } from './container.js';
@@ -11,6 +12,7 @@ import type { Kernel } from './kernel.js';
 const CONTAINER = '/dev/vfio/vfio';
 const IOMMUFD = '/dev/iommu';
 const GROUP = /^\/dev\/vfio\/(0|[1-9][0-9]*)$/;
+const CDEV = /^\/dev\/vfio\/devices\/(vfio[0-9]+)$/;
 const DEVICE_CDEV = /^\/sys\/bus\/pci\/devices\/([^/]+)\/vfio-dev$/;
 const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
 
@@ -18,11 +20,21 @@ const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
 export function openPath(kernel: Kernel, process: HostProcess, path: string): HostFile | number {
   if (path === CONTAINER) return new ContainerFile(new Container(kernel, process));
   if (path === IOMMUFD && kernel.knobs.iommufd) return new IommufdFile(new IommufdContext(kernel, process));
+  const cdev = CDEV.exec(path)?.[1];
+  if (cdev !== undefined) return openCdev(kernel, cdev);
   const number = GROUP.exec(path)?.[1];
   const group = number === undefined ? undefined : kernel.groups.get(Number(number));
   if (group === undefined || !group.offered) return -Errno.ENOENT;
   const error = group.open();
   return error === 0 ? new VfioGroupFile(kernel, process, group) : error;
+}
+
+function openCdev(kernel: Kernel, name: string): HostFile | number {
+  const [bdf] = [...vfioCdevs(kernel)].find(([, each]) => each === name) ?? [];
+  const device = bdf === undefined || !kernel.knobs.iommufd ? undefined : kernel.devices.get(bdf);
+  return device === undefined
+    ? -Errno.ENOENT
+    : new VfioCdevFile(kernel, device, kernel.groups.get(device.groupNumber)!);
 }
 
 /** Names in a directory of sysfs: a device that vfio-pci has, and that an IOMMU fences in, has one in `vfio-dev`. */
