@@ -1,5 +1,6 @@
 /** VFIO_IOMMU_GET_INFO: what the kernel tells of its IOMMU, with a chain of capabilities [A07]. */
-import { frameHi, frameLo } from '@remora/bits';
+import type { Wide } from '@remora/bits';
+import { PAGE_BYTES } from '@remora/core';
 import type { IoctlArgument } from '@remora/host';
 import {
   VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
@@ -15,28 +16,53 @@ import {
   VfioIovaRange,
   viewOf,
 } from '@remora/uapi';
-import { type IovaRange, iovaRanges } from './iova-ranges.js';
+import { iovaRanges } from './iova-ranges.js';
 import type { Kernel } from './kernel.js';
 import { userStruct } from './user.js';
 
 /** A structure of before there were capabilities ends after the page sizes; it is still taken. */
 const OLDEST_BYTES = 16;
 const CAP_VERSION = 1;
+const PAGE = BigInt(PAGE_BYTES);
+
+/** What GET_INFO tells. */
+export interface InfoChain {
+  /** Bit n for 2^n bytes. */
+  readonly pageSizes: Wide;
+  readonly capabilities: readonly Uint8Array[];
+  /** argsz says what all of it takes, also to a caller that had room for it. */
+  readonly alwaysSized?: boolean;
+}
 
 /** `available`: how many mappings the container may still make. */
 export function writeIommuInfo(kernel: Kernel, nested: boolean, available: number, argument: IoctlArgument): number {
+  return writeInfoChain(argument, () => {
+    const ranges = iovaRanges(kernel).map(({ startFrame, endFrame }) => ({
+      start: BigInt(startFrame) * PAGE,
+      end: BigInt(endFrame) * PAGE - 1n,
+    }));
+    const capabilities = [dmaAvailable(available), iovaRangeList(ranges)];
+    if (nested && kernel.knobs.nestingCapability) capabilities.push(nesting(kernel));
+    return { pageSizes: kernel.iommu!.driver.pageSizes, capabilities };
+  });
+}
+
+/** Writes what `describe` says into the caller's structure, as far as there is room; a negated errno of its own is passed on. */
+export function writeInfoChain(argument: IoctlArgument, describe: () => InfoChain | number): number {
   const view = userStruct(argument, OLDEST_BYTES);
   if (typeof view === 'number') return view;
+  const chain = describe();
+  if (typeof chain === 'number') return chain;
+  const { pageSizes, capabilities, alwaysSized = false } = chain;
   const { fields, size } = VfioIommuType1Info;
-  const capabilities = [dmaAvailable(available), iovaRangeList(iovaRanges(kernel))];
-  if (nested && kernel.knobs.nestingCapability) capabilities.push(nesting(kernel));
   const needed = capabilities.reduce((sum, capability) => sum + capability.length, size);
   const argsz = fields.argsz.get(view);
   fields.flags.set(view, VfioIommuInfoFlag.PGSIZES | VfioIommuInfoFlag.CAPS);
-  fields.iova_pgsizes.setWide(view, kernel.iommu!.driver.pageSizes);
-  if (argsz < needed || view.byteLength < needed) {
-    // The caller asks again with a buffer that is large enough.
-    fields.argsz.set(view, needed);
+  fields.iova_pgsizes.setWide(view, pageSizes);
+  const fits = argsz >= needed && view.byteLength >= needed;
+  // The caller asks again with a buffer that is large enough.
+  if (!fits || alwaysSized) fields.argsz.set(view, needed);
+  if (!fits) {
     if (argsz >= size && view.byteLength >= size) fields.cap_offset.set(view, 0);
     return 0;
   }
@@ -59,7 +85,8 @@ function nesting(kernel: Kernel): Uint8Array {
   });
 }
 
-function dmaAvailable(avail: number): Uint8Array {
+/** The capability that says how many mappings may still be made. */
+export function dmaAvailable(avail: number): Uint8Array {
   // Capabilities start at multiples of 8 bytes.
   const bytes = new Uint8Array(Math.ceil(VfioIommuType1InfoDmaAvail.size / 8) * 8);
   VfioIommuType1InfoDmaAvail.write(viewOf(bytes), {
@@ -69,7 +96,8 @@ function dmaAvailable(avail: number): Uint8Array {
   return bytes;
 }
 
-function iovaRangeList(ranges: readonly IovaRange[]): Uint8Array {
+/** The capability that says what may be mapped; both ends of a range belong to it. */
+export function iovaRangeList(ranges: readonly { readonly start: Wide; readonly end: Wide }[]): Uint8Array {
   const { size, fields } = VfioIommuType1InfoCapIovaRange;
   const bytes = new Uint8Array(size + ranges.length * VfioIovaRange.size);
   const view = viewOf(bytes);
@@ -77,10 +105,6 @@ function iovaRangeList(ranges: readonly IovaRange[]): Uint8Array {
     header: { id: VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, version: CAP_VERSION },
     nr_iovas: ranges.length,
   });
-  for (const [index, { startFrame, endFrame }] of ranges.entries()) {
-    const at = fields.iova_ranges.start(index);
-    VfioIovaRange.fields.start.set(view, frameHi(startFrame), frameLo(startFrame), at);
-    VfioIovaRange.fields.end.set(view, frameHi(endFrame - 1), frameLo(endFrame - 1) + 0xfff, at);
-  }
+  for (const [index, range] of ranges.entries()) VfioIovaRange.write(view, range, fields.iova_ranges.start(index));
   return bytes;
 }

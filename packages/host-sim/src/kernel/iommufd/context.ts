@@ -2,12 +2,15 @@
 import type { HostProcess } from '../../process.js';
 import type { Kernel } from '../kernel.js';
 import type { PinPayer } from '../pin-accounts.js';
+import type { Ioas } from './ioas.js';
 import { ObjectTable } from './objects.js';
 
 export class IommufdContext {
   readonly kernel: Kernel;
   /** Who pays for what is pinned: the calling process' user, or the process alone. */
   accounting: 'user' | 'process' = 'user';
+  /** The I/O address space that VFIO's own ioctls mean, if it is among the objects still. */
+  vfioIoas: Ioas | undefined;
   readonly objects = new ObjectTable();
   /** Who makes the call that is being served: whose memory its pointers, and whose descriptors its numbers mean. */
   process: HostProcess;

@@ -9,6 +9,7 @@ import { hwptIoctls } from './hwpt-ioctls.js';
 import { type IommufdIoctl, iommufdIoctl } from './ioctls.js';
 import { optionIoctls } from './option-ioctls.js';
 import { vdeviceIoctls } from './vdevice.js';
+import { vfioIoasIoctls } from './vfio-ioas.js';
 import { viommuIoctls } from './viommu.js';
 
 const destroy = iommufdIoctl('IOMMU_DESTROY', IOMMU_DESTROY, IommuDestroy, (context, view) =>
@@ -20,6 +21,7 @@ export const IOMMUFD_TABLE: readonly IommufdIoctl[] = [
   destroy,
   ...ioasIoctls,
   ...optionIoctls,
+  ...vfioIoasIoctls,
   ...hwptIoctls,
   ...hardwareInfoIoctls,
   ...dirtyIoctls,

@@ -10,6 +10,7 @@ import type { HostProcess } from '../../process.js';
 import { userBytes } from '../user.js';
 import type { IommufdContext } from './context.js';
 import { IOMMUFD_BY_REQUEST } from './dispatch.js';
+import { vfioCompatIoctl } from './vfio-compat.js';
 
 const SIZE_BYTES = 4;
 
@@ -22,8 +23,9 @@ export class IommufdFile implements HostFile {
   }
 
   ioctl(request: number, argument: IoctlArgument, caller: HostProcess): number {
+    this.context.process = caller;
     const ioctl = IOMMUFD_BY_REQUEST.get(request);
-    if (ioctl === undefined) return -Errno.ENOTTY;
+    if (ioctl === undefined) return vfioCompatIoctl(this.context, request, argument);
     const first = userBytes(argument, SIZE_BYTES);
     if (typeof first === 'number') return first;
     const size = first.getUint32(0, true);
@@ -34,7 +36,6 @@ export class IommufdFile implements HostFile {
     for (let at = known; at < size; at++) if (bytes[at] !== 0) return -Errno.E2BIG;
     const copy = new Uint8Array(ioctl.struct.size);
     copy.set(bytes.subarray(0, known));
-    this.context.process = caller;
     const result = ioctl.run(this.context, viewOf(copy));
     bytes.set(copy.subarray(0, known));
     return result;

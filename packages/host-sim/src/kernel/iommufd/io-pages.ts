@@ -5,6 +5,8 @@ import type { HostProcess } from '../../process.js';
 import type { Kernel } from '../kernel.js';
 import type { PinPayer } from '../pin-accounts.js';
 
+const PAGE = BigInt(PAGE_BYTES);
+
 /** Where pages are found. */
 export interface PageSource {
   readonly kind: 'user' | 'file';
@@ -16,22 +18,24 @@ export interface PageSource {
   release(): void;
 }
 
-/** Memory of `process` from `address` on, which is page-aligned, as it is when the pages are pinned. */
-export function userPages(process: HostProcess, address: number): PageSource {
+/** Memory of `process` from the page of `address` on, as it is when the pages are pinned. */
+export function userPages(process: HostProcess, address: bigint): PageSource {
+  const start = Number(address / PAGE) * PAGE_BYTES;
   return {
     kind: 'user',
-    address: BigInt(address),
-    frames: pages => process.memory.framesAt(address, pages) ?? -Errno.EFAULT,
+    address: (address / PAGE) * PAGE,
+    frames: pages => process.memory.framesAt(start, pages) ?? -Errno.EFAULT,
     release: () => {},
   };
 }
 
-/** A file from page `first` on. Only memory files have pages that can be pinned: others are -EINVAL, but not before. */
-export function filePages(file: MemFd | undefined, first: number): PageSource {
+/** A file from the page of byte `start` on. Only memory files have pages that can be pinned: others are -EINVAL, but not before. */
+export function filePages(file: MemFd | undefined, start: bigint): PageSource {
+  const first = Number(start / PAGE);
   file?.hold();
   return {
     kind: 'file',
-    address: BigInt(first) * BigInt(PAGE_BYTES),
+    address: (start / PAGE) * PAGE,
     frames: pages => file?.framesAt(first, pages) ?? -Errno.EINVAL,
     release: () => file?.drop(),
   };

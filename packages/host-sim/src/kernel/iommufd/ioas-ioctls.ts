@@ -1,5 +1,5 @@
 /** Ioctls of /dev/iommu that make and fill I/O address spaces (peers.md 3.1, 3.4). */
-import { Access, Errno, PAGE_BYTES } from '@remora/core';
+import { Access, Errno } from '@remora/core';
 import {
   IOMMU_IOAS_ALLOC,
   IOMMU_IOAS_ALLOW_IOVAS,
@@ -26,13 +26,13 @@ import {
 import { MemFd } from '../../files/memfd.js';
 import { IntervalList } from '../interval-list.js';
 import type { IommufdContext } from './context.js';
-import { filePages, IoPages, type PageSource, userPages } from './io-pages.js';
+import { filePages, type PageSource, userPages } from './io-pages.js';
 import { Ioas, type PageStretch } from './ioas.js';
 import { iommufdIoctl, type IommufdIoctl } from './ioctls.js';
 import type { IovaBytes } from './iova-room.js';
+import { mapSource } from './map-pages.js';
 
 const U64_MAX = 2n ** 64n - 1n;
-const PAGE = BigInt(PAGE_BYTES);
 const MAP_FLAGS = IommuIoasMapFlag.FIXED_IOVA | IommuIoasMapFlag.WRITEABLE | IommuIoasMapFlag.READABLE;
 
 function alloc(context: IommufdContext, view: DataView): number {
@@ -85,8 +85,7 @@ function map(context: IommufdContext, view: DataView): number {
   const { user_va } = IommuIoasMap.fields;
   if (IommuIoasMap.hasPadding(view)) return -Errno.EOPNOTSUPP;
   const address = user_va.big(view);
-  const base = address - (address % PAGE);
-  return mapPages(context, view, address, () => userPages(context.process, Number(base)));
+  return mapPages(context, view, address, () => userPages(context.process, address));
 }
 
 function mapFile(context: IommufdContext, view: DataView): number {
@@ -95,7 +94,7 @@ function mapFile(context: IommufdContext, view: DataView): number {
   return mapPages(context, view, first, () => {
     const file = context.process.file(fd.get(view));
     if (file === undefined) return -Errno.EBADF;
-    return filePages(file instanceof MemFd ? file : undefined, Number(first / PAGE));
+    return filePages(file instanceof MemFd ? file : undefined, first);
   });
 }
 
@@ -116,18 +115,7 @@ function mapPages(
   if (access === 0) return -Errno.EINVAL;
   const ioas = context.objects.get(fields.ioas_id.get(view), Ioas);
   if (typeof ioas === 'number') return ioas;
-  if (address + length > U64_MAX) return -Errno.EOVERFLOW;
-  if (length === 0n || length > U64_MAX - PAGE) return -Errno.EINVAL;
-  const source = sourceOf();
-  if (typeof source === 'number') return source;
-  const offset = address % PAGE;
-  const pageCount = Number((offset + length + PAGE - 1n) / PAGE);
-  const writable = (access & Access.WRITE) !== 0;
-  const pages = new IoPages(context.kernel, source, pageCount, writable, context.payer);
-  pages.hold();
-  const iova = ioas.map([{ pages, offset, length }], address, fixedIova(flags, fixed), access);
-  pages.drop();
-  context.kernel.note('ioas-map', { ioas: ioas.id, pages: pageCount, access, result: String(iova) });
+  const iova = mapSource(context, ioas, sourceOf, { address, length, iova: fixedIova(flags, fixed), access });
   if (typeof iova === 'number') return iova;
   fields.iova.setWide(view, iova);
   return 0;
