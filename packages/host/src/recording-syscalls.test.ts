@@ -1,6 +1,6 @@
 import test from 'ava';
 import { hva } from '@remora/bits';
-import { Ledger } from '@remora/core';
+import { Errno, Ledger } from '@remora/core';
 import { VFIO_IOMMU_BIND, VFIO_IOMMU_PASID_REQUEST, viewOf } from '@remora/uapi';
 import { ForwardingSyscalls } from './forwarding-syscalls.js';
 import { RecordingSyscalls } from './recording-syscalls.js';
@@ -44,7 +44,7 @@ test('every call is passed on, and its result back', t => {
   }
 });
 
-test('off, nothing is recorded; on, every call but looking', t => {
+test('off, nothing is recorded; on, every call, but looking only if it fails', t => {
   const off = made(false);
   callAll(off.recorded);
   t.is(off.ledger.events.length, 0);
@@ -54,6 +54,7 @@ test('off, nothing is recorded; on, every call but looking', t => {
     on.ledger.events.map(({ kind, data }) => [kind, data['name'], data['result']]),
     [
       ['syscall', 'open', 3],
+      ['syscall', 'readlink', -Errno.ENOENT],
       ['ioctl', 'VFIO_GET_API_VERSION', 0],
       ['syscall', 'pread', 4],
       ['syscall', 'pwrite', 4],
@@ -63,6 +64,40 @@ test('off, nothing is recorded; on, every call but looking', t => {
       ['syscall', 'close', 0],
     ],
   );
+});
+
+/** Every call fails. */
+class Refusing extends ScriptedSyscalls {
+  override open = (): number => -Errno.EIO;
+  override readlink = (): number => -Errno.EIO;
+  override readdir = (): number => -Errno.EIO;
+  override close = (): number => -Errno.EIO;
+  override ioctl = (): number => -Errno.EIO;
+  override pread = (): number => -Errno.EIO;
+  override pwrite = (): number => -Errno.EIO;
+  override read = (): number => -Errno.EIO;
+  override write = (): number => -Errno.EIO;
+  override mmap = (): number => -Errno.EIO;
+  override munmap = (): number => -Errno.EIO;
+  override eventfd = (): number => -Errno.EIO;
+}
+
+test('no negative result is missing from the ledger', t => {
+  const ledger = new Ledger();
+  ledger.on = true;
+  const calls: [number, ...unknown[]][] = [];
+  const refusing = new Refusing();
+  const recorded = new RecordingSyscalls(refusing, ledger, 'vm0/host-syscalls');
+  const names = Object.keys(refusing).filter(name => typeof Reflect.get(refusing, name) === 'function');
+  t.is(names.length, 12);
+  for (const name of names) {
+    const call = Reflect.get(recorded, name) as (...all: unknown[]) => number;
+    const argument = name === 'open' || name.startsWith('readl') || name === 'readdir' ? '/x' : 3;
+    calls.push([call.call(recorded, argument, new Uint8Array(8), 0)]);
+  }
+  t.true(calls.every(([result]) => result === -Errno.EIO));
+  const failed = ledger.events.filter(({ data }) => data['result'] === -Errno.EIO);
+  t.is(failed.length, names.length);
 });
 
 test('an ioctl: number, name, argsz, fields, bytes before, result, and bytes after if they changed', t => {

@@ -1,6 +1,6 @@
 /**
- * Records every system call in the ledger, as the event that causes whatever the host does about it. Off, a call costs one more
- * boolean.
+ * Records every system call in the ledger, as the event that causes whatever the host does about it; those that only look (readlink,
+ * readdir) if they fail. Off, a call costs one more boolean.
  */
 import type { Hva } from '@remora/bits';
 import type { Ledger } from '@remora/core';
@@ -45,6 +45,14 @@ export class RecordingSyscalls extends ForwardingSyscalls {
     return this.#recorded('open', { path }, () => super.open(path));
   }
 
+  override readlink(path: string): string | number {
+    return this.#looked('readlink', path, super.readlink(path));
+  }
+
+  override readdir(path: string): readonly string[] | number {
+    return this.#looked('readdir', path, super.readdir(path));
+  }
+
   override close(fd: number): number {
     return this.#recorded('close', { fd }, () => super.close(fd));
   }
@@ -84,6 +92,12 @@ export class RecordingSyscalls extends ForwardingSyscalls {
 
   override eventfd(): number {
     return this.#recorded('eventfd', {}, () => super.eventfd());
+  }
+
+  #looked<T extends string | readonly string[]>(name: string, path: string, result: T | number): T | number {
+    if (this.#ledger.on && typeof result === 'number')
+      this.#ledger.add(this.#source, 'syscall', { name, path, result });
+    return result;
   }
 
   #recorded(name: string, data: Record<string, unknown>, call: () => number): number {

@@ -21,6 +21,8 @@ export class ScriptedSyscalls implements HostSyscalls {
   readonly directories = new Map<string, readonly string[]>();
   /** What comes out of descriptors, one read after the other. */
   readonly readable = new Map<number, Uint8Array[]>();
+  /** Who waits for descriptors. */
+  readonly listeners = new Map<number, () => void>();
   readonly answers = new Map<number, Answer>();
   #next = 3;
 
@@ -100,8 +102,9 @@ export class ScriptedSyscalls implements HostSyscalls {
     return this.#next++;
   }
 
-  onReadable(fd: number): Disposable {
+  onReadable(fd: number, ready: () => void): Disposable {
     this.calls.push(`onReadable ${fd}`);
+    this.listeners.set(fd, ready);
     return { [Symbol.dispose]: () => {} };
   }
 }

@@ -156,10 +156,10 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
       if (!this.#givesUpPageRequests(attached)) return this.#checked('ATTACH', attached);
       return this.#bind(pasid, config);
     }
+    for (const id of [...this.#left]) if (iommufd.destroy(id) === 0) this.#left.delete(id);
     this.#forget(pasid);
     this.#bindings.set(pasid, hwpt);
     this.#home.pasids.bound(pasid);
-    for (const id of [...this.#left]) if (iommufd.destroy(id) === 0) this.#left.delete(id);
     return 0;
   }
 
