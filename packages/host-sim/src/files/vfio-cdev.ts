@@ -91,7 +91,7 @@ export class VfioCdevFile implements HostFile {
     if (blocked !== 0) return blocked;
     const bound = this.#bindTo(fd, caller);
     if (typeof bound === 'number') {
-      this.#group.cdevUnbound();
+      this.#group.deviceUnbound();
       return bound;
     }
     this.#bound = bound;
@@ -109,7 +109,7 @@ export class VfioCdevFile implements HostFile {
       deviceOpened: () => undefined,
       deviceClosed: () => {
         device.unbind();
-        this.#group.cdevUnbound();
+        this.#group.deviceUnbound();
       },
     };
     return { device, file: new VfioDeviceFile(this.#kernel, caller, holder, this.#physical) };

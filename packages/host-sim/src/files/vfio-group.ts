@@ -10,6 +10,8 @@ import {
 } from '@remora/uapi';
 import { ContainerFile } from '../kernel/container.js';
 import type { IommuGroup } from '../kernel/iommu-group.js';
+import { CompatContainer } from '../kernel/iommufd/compat-container.js';
+import { IommufdFile } from '../kernel/iommufd/file.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { userBytes, userStruct } from '../kernel/user.js';
 import type { HostProcess } from '../process.js';
@@ -66,6 +68,7 @@ export class VfioGroupFile implements HostFile {
     if (typeof view === 'number') return view;
     const file = this.#process.file(view.getInt32(0, true));
     if (file === undefined) return -Errno.EBADF;
+    if (file instanceof IommufdFile) return this.#group.setContainer(new CompatContainer(file.context));
     return file instanceof ContainerFile ? this.#group.setContainer(file.container) : -Errno.EINVAL;
   }
 
@@ -75,10 +78,13 @@ export class VfioGroupFile implements HostFile {
     const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
     const end = bytes.indexOf(0);
     if (end < 0) return -Errno.EFAULT;
-    if (this.#group.container?.hasBackend !== true || !this.#group.viable) return -Errno.EINVAL;
+    const { container, viable } = this.#group;
+    if (container === undefined || !viable) return -Errno.EINVAL;
     const name = new TextDecoder().decode(bytes.subarray(0, end));
     const device = this.#group.devices.find(({ bdf, driver }) => bdf === name && driver === 'vfio-pci');
     if (device === undefined) return -Errno.ENODEV;
-    return this.#process.addFile(new VfioDeviceFile(this.#kernel, this.#process, this.#group, device));
+    const holder = container.lend(this.#group, device);
+    if (typeof holder === 'number') return holder;
+    return this.#process.addFile(new VfioDeviceFile(this.#kernel, this.#process, holder, device));
   }
 }

@@ -15,14 +15,15 @@ import {
   VFIO_TYPE1v2_IOMMU,
 } from '@remora/uapi';
 import type { HostFile } from '../files/host-file.js';
+import type { DeviceHolder } from '../files/vfio-device.js';
 import type { HostProcess } from '../process.js';
 import { ContainerVmid } from './container-vmid.js';
-import type { IommuGroup } from './iommu-group.js';
+import type { GroupContainer, IommuGroup } from './iommu-group.js';
 import type { Kernel } from './kernel.js';
 import { Type1 } from './type1.js';
 import { userInteger } from './user.js';
 
-export class Container {
+export class Container implements GroupContainer {
   readonly #kernel: Kernel;
   readonly #opener: HostProcess;
   /** Fixed when the container is opened. */
@@ -38,8 +39,9 @@ export class Container {
     this.#vmid = this.#uapi === 'vmid-rfc-v2' ? new ContainerVmid(kernel, opener) : undefined;
   }
 
-  get hasBackend(): boolean {
-    return this.#backend !== undefined;
+  /** Open devices keep the container, through their group. */
+  lend(group: IommuGroup): DeviceHolder | number {
+    return this.#backend === undefined ? -Errno.EINVAL : group;
   }
 
   /** With an IOMMU set already, the group joins it at once; if that fails, it is not added. */

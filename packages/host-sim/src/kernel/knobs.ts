@@ -11,6 +11,8 @@ export interface KernelKnobs {
   uapi: UapiVariant;
   /** What a kernel of the VMID series does wrong. */
   vmidDefects: VmidDefects;
+  /** Who answers /dev/vfio/vfio: VFIO's own type 1, or iommufd in its place (Linux: CONFIG_IOMMUFD_VFIO_CONTAINER). */
+  vfioContainer: 'type1' | 'iommufd';
   /** Whether there is a /dev/iommu. */
   iommufd: boolean;
   /** Bytes that a user, or a process, may pin through it: RLIMIT_MEMLOCK. */
@@ -49,6 +51,7 @@ const MSI_WINDOW: IovaRange = { startFrame: 0xf_ee00, endFrame: 0xf_ef00 };
 export const DEFAULT_KNOBS: KernelKnobs = {
   uapi: 'vsva-rfc-v3.1',
   vmidDefects: {},
+  vfioContainer: 'type1',
   iommufd: true,
   memlock: Infinity,
   noiommu: false,

@@ -18,7 +18,7 @@ const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
 
 /** The file at `path`, opened by `process`, or -errno. A group that nobody may have yet does not exist: -ENOENT. */
 export function openPath(kernel: Kernel, process: HostProcess, path: string): HostFile | number {
-  if (path === CONTAINER) return new ContainerFile(new Container(kernel, process));
+  if (path === CONTAINER) return openContainer(kernel, process);
   if (path === IOMMUFD && kernel.knobs.iommufd) return new IommufdFile(new IommufdContext(kernel, process));
   const cdev = CDEV.exec(path)?.[1];
   if (cdev !== undefined) return openCdev(kernel, cdev);
@@ -35,6 +35,14 @@ function openCdev(kernel: Kernel, name: string): HostFile | number {
   return device === undefined
     ? -Errno.ENOENT
     : new VfioCdevFile(kernel, device, kernel.groups.get(device.groupNumber)!);
+}
+
+/** VFIO's own container, or an iommufd that accounts as one does: by process. */
+function openContainer(kernel: Kernel, process: HostProcess): HostFile {
+  if (kernel.knobs.vfioContainer === 'type1') return new ContainerFile(new Container(kernel, process));
+  const context = new IommufdContext(kernel, process);
+  context.accounting = 'process';
+  return new IommufdFile(context);
 }
 
 /** Names in a directory of sysfs: a device that vfio-pci has, and that an IOMMU fences in, has one in `vfio-dev`. */
