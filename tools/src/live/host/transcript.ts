@@ -1,7 +1,10 @@
 /** All that a host answers to the scripts. */
+import { bindScript } from './bind-script.js';
 import { containerScript } from './container-script.js';
 import { deviceScript } from './device-script.js';
 import { dmaScript } from './dma-script.js';
+import { hwptScript } from './hwpt-script.js';
+import { ioasScript } from './ioas-script.js';
 import { mappingScript } from './mapping-script.js';
 import type { HostRig } from './rig.js';
 import { type Answer, Script } from './script.js';
@@ -12,6 +15,9 @@ export const SCRIPTS: ReadonlyMap<string, (script: Script, rig: HostRig) => void
   ['mapping', mappingScript],
   ['device', deviceScript],
   ['dma', dmaScript],
+  ['ioas', ioasScript],
+  ['bind', bindScript],
+  ['hwpt', hwptScript],
 ]);
 
 /** What came before a script stopped short, and why it did, is an answer, too. @throws Error for a script that there is not. */
