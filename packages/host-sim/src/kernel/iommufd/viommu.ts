@@ -111,9 +111,10 @@ const allocateQueue = iommufdIoctl('IOMMU_VEVENTQ_ALLOC', IOMMU_VEVENTQ_ALLOC, I
   if (!viommu.host.eventTypes.includes(type)) return -Errno.EOPNOTSUPP;
   if (viommu.queues.has(type)) return -Errno.EEXIST;
   const queue = openQueue(context, viommu, type, depth);
-  context.objects.add(queue);
+  const fd = queue.publish(context);
+  if (fd < 0) return fd;
   fields.out_veventq_id.set(view, queue.id);
-  fields.out_veventq_fd.set(view, queue.openFile(context));
+  fields.out_veventq_fd.set(view, fd);
   return 0;
 });
 
