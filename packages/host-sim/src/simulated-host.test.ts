@@ -1,5 +1,5 @@
 import test from 'ava';
-import { Ledger, MemTx, Region } from '@remora/core';
+import { ConfigError, Errno, Ledger, MemTx, Ram, Region } from '@remora/core';
 import type { HostIommuFault } from '@remora/iommu';
 import { FakeIommuDriver, owner } from '@remora/testing';
 import { bench, ENGINE, gadget, mapped, SECOND } from './bench.test.helper.js';
@@ -16,6 +16,21 @@ test('the seed moves frames and addresses, and the same seed gives the same host
   const [one, other] = [places(4), places(5)];
   t.not(one[0], other[0]);
   t.notDeepEqual(one.slice(1), other.slice(1));
+});
+
+test('memory that others have, too: what a process maps is one piece of it', t => {
+  const ram = Ram.allocate(0x100_0000);
+  const host = owner(t)(simulatedHost({ ram }));
+  t.is(host.memory, ram);
+  const process = host.process('vmm');
+  const memory = mapped(process, 0x4_0000);
+  const first = memory.ram.backing(0);
+  for (let frame = 0; frame < memory.ram.frames; frame++) t.is(memory.ram.backing(frame), first + frame);
+  const used = host.dump()['frames'];
+  t.is(process.munmap(memory.address, 0x4_0000), 0);
+  t.is(host.dump()['frames'], Number(used) - 64);
+  t.is(process.mmap(0x200_0000), -Errno.ENOMEM);
+  t.throws(() => simulatedHost({ ram, memory: 0x200_0000 }), { instanceOf: ConfigError, message: /^ram: / });
 });
 
 test('two processes share no frame and no address', t => {
