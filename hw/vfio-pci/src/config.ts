@@ -17,6 +17,10 @@ export const vfioPciProperties = properties({
     false,
     "the host's kernel speaks the VMID series: this machine's containers have one VMID, and no first stages (not under a vIOMMU)",
   ),
+  'x-ats': bool(
+    false,
+    "the guest's function has ATS if the host's has, also where page requests have no way: for guests that share address spaces with no other",
+  ),
   'quirk-attributes-collapse': bool(false, 'Q1: any attribute of a first stage is passed on as SRE [A14].'),
   'quirk-flush-argsz': bool(false, 'Q7: a first-stage flush counts its information twice in argsz, 104 [A18].'),
   'quirk-format-only-logged': bool(false, 'Q9: a host with another first-stage format is only logged [A14].'),

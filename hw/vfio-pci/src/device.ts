@@ -209,7 +209,7 @@ export class VfioPci implements Device {
   #addCapabilities(process: MachineProcess, header: HostHeader, msixBar: number | undefined): void {
     const { fn } = this;
     const has = header.emulated;
-    if (has.express !== undefined) fn.enableExpress(has.express);
+    if (has.express !== undefined) fn.enableExpress(has.express.type, has.express);
     const msi = has.msi === undefined ? undefined : fn.enableMsi(has.msi);
     const msix = has.msix === undefined || msixBar === undefined ? undefined : fn.enableMsix(has.msix.vectors, msixBar);
     if (has.pasid !== undefined) fn.enablePasid(has.pasid.width, has.pasid);
@@ -233,14 +233,15 @@ export class VfioPci implements Device {
   }
 
   /**
-   * The guest's function has ATS and PRI if a way leads from the host's to the guest's vIOMMU. What the guest enables is its own business:
-   * the host enables its function's when it first serves page requests.
+   * The guest's function has ATS and PRI if a way leads from the host's to the guest's vIOMMU, or ATS alone if it is told to. What the guest
+   * enables is its own business: the host enables its function's by itself, PRI when it first serves page requests.
    */
-  #addPageRequests({ pageRequests }: HostHeader): void {
+  #addPageRequests({ ats, pri }: HostHeader): void {
     const flags = this.#connection!.context?.flags ?? 0;
-    if (pageRequests === undefined || (flags & HostIommuFlag.PAGE_REQUESTS) === 0) return;
-    this.fn.enableAts(pageRequests.ats);
-    this.fn.enablePri(pageRequests.pri);
+    const requests = pri !== undefined && (flags & HostIommuFlag.PAGE_REQUESTS) !== 0;
+    if (ats === undefined || !(requests || this.#config['x-ats'])) return;
+    this.fn.enableAts(ats);
+    if (requests) this.fn.enablePri(pri);
   }
 
   /** Where the guest finds the capabilities that it has of MSI and MSI-X. */

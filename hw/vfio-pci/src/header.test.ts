@@ -39,7 +39,7 @@ test('identity, BARs and capabilities come from where PCI 3.0 has them', t => {
 
 test('what a function of our own has is found again', t => {
   const fn = new PciFunction('engine', { ...IDENTITY, pcie: true });
-  fn.enableExpress(ExpressType.ENDPOINT);
+  fn.enableExpress(ExpressType.ENDPOINT, { endToEndPrefixes: true });
   fn.enableMsi(4);
   fn.enableMsix(65, 3);
   fn.addCapability(Capability.VENDOR, new Uint8Array(6));
@@ -48,7 +48,7 @@ test('what a function of our own has is found again', t => {
   const header = new HostHeader(fn.config.bytes.slice());
   t.deepEqual(header.identity, IDENTITY);
   t.deepEqual(header.emulated, {
-    express: ExpressType.ENDPOINT,
+    express: { type: ExpressType.ENDPOINT, endToEndPrefixes: true },
     msi: 4,
     msix: { vectors: 65, bar: 3, tableOffset: 0 },
     pasid: { width: 20, execute: true, privileged: false },
@@ -92,15 +92,15 @@ test('a chain that runs in a circle ends where it began', t => {
   t.is(new HostHeader(bytes).forwarded.length, 2);
 });
 
-test('ATS and PRI of a function are found together, or not at all', t => {
+test('ATS and PRI of a function are found, each by itself', t => {
   const fn = new PciFunction('engine', { ...IDENTITY, pcie: true });
+  const header = (): HostHeader => new HostHeader(fn.config.bytes.slice());
   fn.enablePasid(20);
+  t.is(header().ats, undefined);
   fn.enableAts({ queueDepth: 7, globalInvalidate: false });
-  t.is(new HostHeader(fn.config.bytes.slice()).pageRequests, undefined);
+  t.deepEqual(header().ats, { queueDepth: 7, globalInvalidate: false });
+  t.is(header().pri, undefined);
   fn.enablePri({ capacity: 48 });
-  t.deepEqual(new HostHeader(fn.config.bytes.slice()).pageRequests, {
-    ats: { queueDepth: 7, globalInvalidate: false },
-    pri: { capacity: 48, responsePasidRequired: true },
-  });
-  t.is(new HostHeader(handmade()).pageRequests, undefined, 'it has no extended capabilities');
+  t.deepEqual(header().pri, { capacity: 48, responsePasidRequired: true });
+  t.is(new HostHeader(handmade()).ats, undefined, 'it has no extended capabilities');
 });

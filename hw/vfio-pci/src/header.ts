@@ -29,7 +29,7 @@ export interface ForwardedCapability {
 
 /** Capabilities that the guest's function has itself. */
 export interface EmulatedCapabilities {
-  readonly express: ExpressType | undefined;
+  readonly express: { readonly type: ExpressType; readonly endToEndPrefixes: boolean } | undefined;
   /** Vectors. */
   readonly msi: number | undefined;
   readonly msix: { readonly vectors: number; readonly bar: number; readonly tableOffset: number } | undefined;
@@ -80,7 +80,7 @@ export class HostHeader {
     const msi = at(Capability.MSI);
     const msix = at(Capability.MSIX);
     return {
-      express: express === undefined ? undefined : (ExpressLayout.fields.type.get(words, express) as ExpressType),
+      express: express === undefined ? undefined : expressOf(words, express),
       msi: msi === undefined ? undefined : 2 ** Math.min(MsiLayout.fields.capable.get(words, msi), 5),
       msix:
         msix === undefined
@@ -117,23 +117,21 @@ export class HostHeader {
     return chain;
   }
 
-  /** What a function needs to ask for pages: PRI, and the ATS that goes with it. undefined unless the host's function has both. */
-  get pageRequests(): { readonly ats: AtsOptions; readonly pri: PriOptions } | undefined {
-    const ats = this.#extended(ExtendedCapability.ATS);
-    const pri = this.#extended(ExtendedCapability.PRI);
-    if (ats === undefined || pri === undefined) return undefined;
-    const words = this.#words;
-    const depth = AtsLayout.fields.queueDepth.get(words, ats);
-    const capacity = PriLayout.fields.capacity.get(words, pri) >>> 0;
+  get ats(): AtsOptions | undefined {
+    const at = this.#extended(ExtendedCapability.ATS);
+    if (at === undefined) return undefined;
+    const { queueDepth, globalInvalidate } = AtsLayout.fields;
+    const depth = queueDepth.get(this.#words, at);
+    return { queueDepth: depth === 0 ? 32 : depth, globalInvalidate: globalInvalidate.get(this.#words, at) !== 0 };
+  }
+
+  get pri(): PriOptions | undefined {
+    const at = this.#extended(ExtendedCapability.PRI);
+    if (at === undefined) return undefined;
+    const capacity = PriLayout.fields.capacity.get(this.#words, at) >>> 0;
     return {
-      ats: {
-        queueDepth: depth === 0 ? 32 : depth,
-        globalInvalidate: AtsLayout.fields.globalInvalidate.get(words, ats) !== 0,
-      },
-      pri: {
-        capacity: Math.min(Math.max(capacity, 1), PAGE_REQUEST_GROUPS),
-        responsePasidRequired: PriLayout.fields.responsePasidRequired.get(words, pri) !== 0,
-      },
+      capacity: Math.min(Math.max(capacity, 1), PAGE_REQUEST_GROUPS),
+      responsePasidRequired: PriLayout.fields.responsePasidRequired.get(this.#words, at) !== 0,
     };
   }
 
@@ -159,4 +157,9 @@ export class HostHeader {
     }
     return undefined;
   }
+}
+
+function expressOf(words: Int32Array, at: number): NonNullable<EmulatedCapabilities['express']> {
+  const { type, endToEndPrefixes } = ExpressLayout.fields;
+  return { type: type.get(words, at) as ExpressType, endToEndPrefixes: endToEndPrefixes.get(words, at) !== 0 };
 }
