@@ -14,9 +14,12 @@ export interface PhysicalVtd extends PhysicalIommu {
 
 /**
  * A host's physical VT-d unit, which nests, and the kernel's driver for it: the same model and the same driver that a guest has,
- * reached only through registers, queue and tables in host memory. `options` are intel-iommu's.
+ * reached only through registers, queue and tables in host memory. `options` are intel-iommu's; `make` makes the unit.
  */
-export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory {
+export function physicalVtd(
+  options: Partial<VtdConfig> = {},
+  make = (...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit => new VtdUnit(...parameters),
+): HostIommuFactory {
   const create: HostIommuFactory = ({
     addressSpace,
     pages,
@@ -31,7 +34,7 @@ export function physicalVtd(options: Partial<VtdConfig> = {}): HostIommuFactory 
   }): PhysicalVtd => {
     const name = 'host/vtd';
     const config = vtdConfig({ nesting: true, ...options }, 'iommu');
-    const unit: VtdUnit = new VtdUnit(config, {
+    const unit: VtdUnit = make(config, {
       name,
       memory: addressSpace,
       ledger,

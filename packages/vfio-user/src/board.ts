@@ -22,15 +22,20 @@ export class ServedBoard implements Board {
   readonly portSpace: AddressSpace;
   readonly rootBus: PciBus;
   readonly reserved = TAKEN;
-  /** One page that nothing shows. */
+  /** The guest's memory if that is a host's; else one page that nothing shows. */
   readonly ram: Ram;
   readonly messages = new MsiLog();
 
-  /** `intx` is called when a function has asserted its interrupt pin, or let go of it. */
-  constructor({ name, ram, ledger }: BoardServices, guest: GuestMemory, intx?: () => void) {
+  /**
+   * `guest` undefined: the guest's memory is `ram`, from address 0 on. `intx` is called when a function has asserted its interrupt pin, or
+   * let go of it.
+   */
+  constructor({ name, ram, ledger }: BoardServices, guest: GuestMemory | undefined, intx?: () => void) {
     this.name = name;
     this.ram = ram;
-    this.memory.add(0, Region.port('guest-memory', PHYSICAL_LIMIT, guest), MEMORY_PRIORITY);
+    const memory =
+      guest === undefined ? Region.ram('guest-memory', ram) : Region.port('guest-memory', PHYSICAL_LIMIT, guest);
+    this.memory.add(0, memory, MEMORY_PRIORITY);
     this.addressSpace = new AddressSpace('memory', this.memory);
     this.portSpace = new AddressSpace('io', this.ports);
     this.rootBus = PciBus.root('pcie.0', {
@@ -60,12 +65,16 @@ export class ServedBoard implements Board {
   }
 }
 
-/** The kind of board whose memory is `guest`: its id is `vfio-user`. `intx`: see ServedBoard. */
-export function servedBoardKind(guest: GuestMemory, intx?: () => void): BoardKind<Record<string, never>> {
+/**
+ * The kind of board whose memory is `guest`, or if that is a number, so many bytes of the process that the machine runs in: its id is
+ * `vfio-user`. `intx`: see ServedBoard.
+ */
+export function servedBoardKind(guest: GuestMemory | number, intx?: () => void): BoardKind<Record<string, never>> {
+  const [bytes, elsewhere] = typeof guest === 'number' ? [guest, undefined] : [NO_RAM, guest];
   return {
     id: 'vfio-user',
     properties: properties({}),
-    ramBytes: () => NO_RAM,
-    create: services => new ServedBoard(services, guest, intx),
+    ramBytes: () => bytes,
+    create: services => new ServedBoard(services, elsewhere, intx),
   };
 }

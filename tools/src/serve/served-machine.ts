@@ -1,6 +1,7 @@
 /** A machine whose devices are served to a guest that runs elsewhere: assembled like any other, on a board whose memory is that guest's. */
 import type { Duplex } from 'node:stream';
 import { ConfigError, definePlugin, type Plugin, RESET_PHASES } from '@remora/core';
+import type { Host, MachineOptions } from '@remora/machine';
 import { createMachine, type Machine } from '@remora/machine/assembly';
 import { BoardKinds, type PciIdentity } from '@remora/pci';
 import {
@@ -43,6 +44,11 @@ export interface ServedMachineOptions {
    * devices that cannot do without, as they have MSI-X or INTx and no MSI. Needs koffi.
    */
   readonly descriptors?: boolean;
+  /**
+   * The host that the machine runs on, and how many bytes of the process' memory are the guest's, from address 0 on: the first piece that
+   * it maps. Default: none; memory is what the clients map.
+   */
+  readonly on?: { readonly host: Host; readonly memory: number } & Pick<MachineOptions, 'interpose' | 'objects'>;
   /** The machine may have a vIOMMU, which is then served as well. */
   readonly iommu?: ServedIommu;
   /** Takes what the person who serves should know, a line at a time. */
@@ -72,9 +78,9 @@ export class ServedMachine implements Disposable {
 
   /** Everything runs; nobody is connected. @throws ConfigError for what cannot be built, or served. */
   constructor(options: ServedMachineOptions) {
-    const { plugins, devices, memory: file, report = () => undefined } = options;
+    const { plugins, devices, memory: file, on, report = () => undefined } = options;
     this.memory = new GuestMemory({ file, report });
-    const board = servedBoardKind(this.memory, () => this.#pinChanged());
+    const board = servedBoardKind(on?.memory ?? this.memory, () => this.#pinChanged());
     const ownBoard = definePlugin({
       name: '@remora/tools/serve',
       api: 1,
@@ -82,7 +88,13 @@ export class ServedMachine implements Disposable {
         bind(BoardKinds).toConstantValue(board);
       }),
     });
-    this.machine = createMachine(undefined, { board: board.id, plugins: [ownBoard, ...plugins], devices });
+    this.machine = createMachine(on?.host, {
+      board: board.id,
+      plugins: [ownBoard, ...plugins],
+      devices,
+      ...(on?.interpose === undefined ? {} : { interpose: on.interpose }),
+      objects: on?.objects ?? [],
+    });
     this.#open.push(this.memory, this.machine);
     try {
       this.machine.start();
