@@ -35,6 +35,8 @@ export interface RigOptions {
   readonly iommu?: string;
   /** Further options of each vfio-pci. */
   readonly vfio?: string;
+  /** Objects that devices name: `iommufd,id=iommufd0`. */
+  readonly objects?: readonly string[];
   readonly layout?: '3.0' | '3.3';
   /** Functions that the host lends; default: one at 03.0. */
   readonly functions?: readonly Placement[];
@@ -92,6 +94,7 @@ export class Rig implements Disposable {
       this.machine = createMachine(this.hostLevel, {
         board: `q35,memory=${options.memory ?? 16}M`,
         plugins: [q35Plugin, intelIommuPlugin, vfioPciPlugin, dmaEnginePlugin],
+        objects: options.objects ?? [],
         devices: [
           this.#iommuString(),
           ...this.#lent.placements.flatMap(({ later }, index) => (later === true ? [] : this.deviceString(index))),
