@@ -3,15 +3,18 @@
  * have, and fails where a test wants it to. Requests without PASID can be translated through it; first stages are not walked.
  */
 import { hex } from '@remora/bits';
-import { Errno } from '@remora/core';
+import { Access, Errno } from '@remora/core';
 import {
   type HostIommuDomain,
   type HostIommuDriver,
   type HostIommuFault,
+  type HostIommuUserOps,
   type Stage1Config,
   Stage1Format,
   type Stage1Flush,
 } from '@remora/iommu';
+import { FakeMappings, type FakePage } from './fake-mappings.js';
+import { FakeUserOps } from './fake-user-ops.js';
 
 export type DriverOp =
   | 'createDomain'
@@ -23,7 +26,13 @@ export type DriverOp =
   | 'detach'
   | 'bindPasid'
   | 'unbindPasid'
-  | 'flushStage1';
+  | 'flushStage1'
+  | 'createPaging'
+  | 'createNested'
+  | 'setDomain'
+  | 'setDirtyTracking'
+  | 'invalidate'
+  | 'respond';
 
 interface PlannedFailure {
   readonly op: DriverOp;
@@ -31,27 +40,18 @@ interface PlannedFailure {
   readonly errno: number;
 }
 
-export interface FakePage {
-  readonly hostFrame: number;
-  readonly access: number;
-}
-
 /** As many tags as a VT-d unit with 16-bit domain ids. */
 const TAGS = 0x1_0000;
-const ACCESS = ['-', 'r', 'w', 'rw'];
 
-export class FakeIommuDomain implements HostIommuDomain {
-  id: number;
-  /** By IOVA frame. */
-  readonly pages = new Map<number, FakePage>();
+export class FakeIommuDomain extends FakeMappings implements HostIommuDomain {
   /** By requester id: the bound PASIDs. */
   readonly attached = new Map<number, Map<number, Stage1Config>>();
   readonly #driver: FakeIommuDriver;
   #finalised = false;
 
   constructor(driver: FakeIommuDriver, id: number) {
+    super(driver, id);
     this.#driver = driver;
-    this.id = id;
   }
 
   setTag(tag: number, sharing?: HostIommuDomain): number {
@@ -65,34 +65,11 @@ export class FakeIommuDomain implements HostIommuDomain {
     return 0;
   }
 
-  map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {
-    const error = this.#driver.called('map', `${this.id} ${hex(0, iovaFrame)} +${pages} ${ACCESS[access & 3]}`);
-    if (error !== 0) return error;
-    for (let page = 0; page < pages; page++) if (this.pages.has(iovaFrame + page)) return -Errno.EEXIST;
-    for (let page = 0; page < pages; page++) this.pages.set(iovaFrame + page, { hostFrame: hostFrame + page, access });
-    return 0;
-  }
-
-  mapFrames(iovaFrame: number, hostFrames: Int32Array, access: number): number {
-    const pages = hostFrames.length;
-    const error = this.#driver.called('mapFrames', `${this.id} ${hex(0, iovaFrame)} +${pages} ${ACCESS[access & 3]}`);
-    if (error !== 0) return error;
-    for (let page = 0; page < pages; page++) if (this.pages.has(iovaFrame + page)) return -Errno.EEXIST;
-    for (const [page, hostFrame] of hostFrames.entries()) this.pages.set(iovaFrame + page, { hostFrame, access });
-    return 0;
-  }
-
-  unmap(iovaFrame: number, pages: number): number {
-    const error = this.#driver.called('unmap', `${this.id} ${hex(0, iovaFrame)} +${pages}`);
-    if (error !== 0) return error;
-    for (let page = 0; page < pages; page++) this.pages.delete(iovaFrame + page);
-    return 0;
-  }
-
   attach(requesterId: number): number {
     const error = this.#driver.called('attach', `${this.id} ${hex(0, requesterId)}`);
     if (error !== 0) return error;
-    if (this.#driver.domainOf(requesterId) !== undefined) return -Errno.EBUSY;
+    const lent = this.#driver.domainOf(requesterId) !== undefined || this.#driver.userOps.served.has(requesterId);
+    if (lent) return -Errno.EBUSY;
     this.attached.set(requesterId, new Map());
     this.#finalised = true;
     return 0;
@@ -145,6 +122,8 @@ export interface FakeIommuOptions {
   readonly stage1Format?: number;
   readonly pasidBits?: number;
   readonly addressWidth?: number;
+  /** Whether user space's domains can tell which pages were written; default true. */
+  readonly dirtyTracking?: boolean;
 }
 
 export class FakeIommuDriver implements HostIommuDriver {
@@ -155,6 +134,9 @@ export class FakeIommuDriver implements HostIommuDriver {
   /** Every call, oldest first: `bindPasid 1 0x3f00 5 0x1000`, with the domain first and numbers of devices in hexadecimal. */
   readonly calls: string[] = [];
   readonly domains = new Set<FakeIommuDomain>();
+  /** What `user` is, as tests look at it. */
+  readonly userOps: FakeUserOps;
+  readonly user: HostIommuUserOps;
   readonly #failures: PlannedFailure[] = [];
   #nextDomain = 1;
 
@@ -162,6 +144,8 @@ export class FakeIommuDriver implements HostIommuDriver {
     this.stage1Format = options.stage1Format ?? Stage1Format.INTEL_VTD;
     this.pasidBits = options.pasidBits ?? 20;
     this.addressWidth = options.addressWidth ?? 48;
+    this.userOps = new FakeUserOps(this, options.dirtyTracking ?? true);
+    this.user = this.userOps;
   }
 
   /** The `nth` next call of `op` (1 = the next one) answers -errno and changes nothing. */
@@ -188,6 +172,15 @@ export class FakeIommuDriver implements HostIommuDriver {
 
   domainOf(requesterId: number): FakeIommuDomain | undefined {
     return [...this.domains].find(domain => domain.attached.has(requesterId));
+  }
+
+  /** Where an access of a function to a page frame ends; undefined if it is refused. First stages are not walked. */
+  access(requesterId: number, pasid: number, frame: number, access: number): FakePage | undefined {
+    const domain = this.domainOf(requesterId);
+    if (domain === undefined) return this.userOps.access(requesterId, pasid, frame, access);
+    const page = domain.pages.get(frame);
+    const wanted = access & Access.READ_WRITE;
+    return pasid >= 0 || page === undefined || (page.access & wanted) !== wanted ? undefined : page;
   }
 
   start(): void {}

@@ -1,4 +1,6 @@
 export * from './fake-iommu-driver.js';
+export * from './fake-mappings.js';
+export * from './fake-user-ops.js';
 export * from './fault-plan.js';
 export * from './iommufd-user.js';
 export * from './owner.js';

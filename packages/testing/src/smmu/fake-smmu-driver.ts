@@ -59,7 +59,7 @@ export class FakeSmmuDriver extends FakeIommuDriver {
     this.queues = options.queues ?? 0;
   }
 
-  readonly user: HostIommuUserOps = {
+  override readonly user: HostIommuUserOps = {
     dirtyTracking: false,
     hardwareInfo: (_requesterId, type) => this.#hardwareInfo(type),
     createPaging: options => this.#createPaging(options),
@@ -72,6 +72,8 @@ export class FakeSmmuDriver extends FakeIommuDriver {
       return 0;
     },
     viommu: {
+      offers: (_requesterId, type) =>
+        type === SmmuType.VIOMMU_SMMUV3 || (type === SmmuType.VIOMMU_CMDQV && this.queues > 0),
       createViommu: (requesterId, parent, type, data, report) =>
         this.#createViommu(requesterId, parent, type, data, report),
     },
@@ -149,8 +151,6 @@ export class FakeSmmuDriver extends FakeIommuDriver {
     data: Uint8Array,
     report: ViommuReport,
   ): HostViommu | number {
-    const offered = type === SmmuType.VIOMMU_SMMUV3 || (type === SmmuType.VIOMMU_CMDQV && this.queues > 0);
-    if (!offered) return -Errno.EOPNOTSUPP;
     if (!(parent instanceof SmmuStage2) || parent.driver !== this || !parent.nestParent) return -Errno.EINVAL;
     if (!this.serves(requesterId)) return -Errno.EINVAL;
     return FakeVsmmu.create(this, parent, type, data, report);
