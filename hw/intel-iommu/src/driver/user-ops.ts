@@ -93,8 +93,7 @@ export class VtdUserOps implements HostIommuUserOps {
     const unit = this.#unit;
     const lacks =
       (options.nestParent && unit.driver.capabilities.ecap.nest === 0) ||
-      (options.dirtyTracking && !this.dirtyTracking) ||
-      (options.pasid && unit.pasidBits === 0);
+      (options.dirtyTracking && !this.dirtyTracking);
     if (lacks) return -Errno.EOPNOTSUPP;
     const id = unit.takeId();
     if (id < 0) return id;

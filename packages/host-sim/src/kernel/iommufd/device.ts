@@ -34,15 +34,20 @@ export class IommufdDevice extends IommufdObject {
   /**
    * The page table, or the address space, with the id `ptId` serves it at `pasid` (NO_PASID: without one) from now on, in place of what did. Returns
    * the page table's id. -ENOENT for an id that is not there; -EINVAL for another object, for a PASID that it cannot have, and as
-   * Attachments.attach.
+   * Attachments.attach. PASID 0 is what Linux calls none: -EBUSY where requests without one are served already.
    */
   attach(pasid: number, ptId: number): number {
     const { kernel, objects } = this.context;
     const possible = pasid === NO_PASID || (pasid > 0 && pasid < 2 ** this.pasidBits);
+    const taken = pasid === 0 && kernel.attachments.of(this, NO_PASID) !== undefined;
     const before = kernel.attachments.of(this, pasid)?.hwpt.id ?? 0;
-    const result = attachable(this, pasid, objects.get(ptId, IommufdObject), hwpt =>
-      possible ? kernel.attachments.attach(this, pasid, hwpt) : -Errno.EINVAL,
-    );
+    const pt = objects.get(ptId, IommufdObject);
+    const result =
+      taken && typeof pt !== 'number'
+        ? -Errno.EBUSY
+        : attachable(this, pasid, pt, hwpt =>
+            possible ? kernel.attachments.attach(this, pasid, hwpt) : -Errno.EINVAL,
+          );
     kernel.note('attach', { device: this.physical.bdf, pasid, pt: ptId, before, result });
     return result;
   }

@@ -53,7 +53,8 @@ const allocate = iommufdIoctl(
     const device = context.objects.get(fields.dev_id.get(view), IommufdDevice);
     if (typeof device === 'number') return device;
     const over = context.objects.get(fields.pt_id.get(view), IommufdObject);
-    if (typeof over === 'number') return over;
+    // Nobody's id is as wrong as that of an object of another kind.
+    if (typeof over === 'number') return -Errno.EINVAL;
     const wanted = (flags & FAULT_ID_VALID) !== 0;
     const faultQueue = wanted ? context.objects.get(fields.fault_id.get(view), FaultQueue) : undefined;
     const found = typeof faultQueue === 'number' ? undefined : faultQueue;
