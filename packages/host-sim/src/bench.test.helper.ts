@@ -1,6 +1,6 @@
 /** A host for tests: the fake IOMMU of @remora/testing, and devices that show what reaches them. */
 import { frameHi, frameLo, frameOf } from '@remora/bits';
-import { Access, AddressSpace, type Device, Region, type RegionTranslator, WHOLE_SPACE } from '@remora/core';
+import { AddressSpace, type Device, Region, type RegionTranslator, WHOLE_SPACE } from '@remora/core';
 import type { MappedMemory } from '@remora/host';
 import { ExpressType, type PciBus, type PciDeviceContext, PciFunction } from '@remora/pci';
 import { FakeIommuDriver, type FakeIommuOptions } from '@remora/testing';
@@ -61,7 +61,7 @@ export function gadget(at: string, options: GadgetOptions = {}): HostDevice {
   return { at, create: context => new Gadget(context, options) };
 }
 
-/** Requests without PASID go through the fake driver's domains; those with a PASID fault. */
+/** Requests go through the fake driver's domains. */
 class FakeIommu implements PhysicalIommu {
   readonly driver: FakeIommuDriver;
   readonly pci = { wantsNesting: false, addressSpaceFor: (bus: PciBus, devfn: number) => this.#space(bus, devfn) };
@@ -84,9 +84,8 @@ class FakeIommu implements PhysicalIommu {
     const translator: RegionTranslator = {
       target: this.#target,
       translate: (hi, lo, access, attrs, out) => {
-        const page = this.driver.domainOf(requesterId)?.pages.get(frameOf(hi, lo));
-        const wanted = access & Access.READ_WRITE;
-        if (attrs.pasid >= 0 || page === undefined || (page.access & wanted) !== wanted) return 1;
+        const page = this.driver.access(requesterId, attrs.pasid, frameOf(hi, lo), access);
+        if (page === undefined) return 1;
         out.hi = frameHi(page.hostFrame);
         out.lo = frameLo(page.hostFrame);
         out.shift = 12;
