@@ -13,9 +13,11 @@ import type { HostInvalidation, HostNestedDomain, HostNestedOptions, HostPagingD
 export const REMORA_VTD_EVENTS = 0x5245_0001;
 
 export interface HostViommuOps {
+  /** Whether the function's unit has vIOMMUs of this type. */
+  offers(requesterId: number, type: number): boolean;
   /**
    * Lends what the function needs, over `parent`, a nesting parent. `data` is the VMM's payload, which the driver may write into (CMDQ-V: where its
-   * page is). -EOPNOTSUPP for a type that the function's unit does not offer, -EINVAL for a parent or payload that does not fit.
+   * page is). -EINVAL for a parent or payload that does not fit.
    */
   createViommu(
     requesterId: number,

@@ -46,14 +46,17 @@ export class VtdViommus implements HostViommuOps {
     this.#servedBy = servedBy;
   }
 
+  offers(_requesterId: number, type: number): boolean {
+    return type === REMORA_VTD_EVENTS;
+  }
+
   createViommu(
     _requesterId: number,
     parent: HostPagingDomain,
-    type: number,
+    _type: number,
     _data: Uint8Array,
     report: ViommuReport,
-  ): HostViommu | number {
-    if (type !== REMORA_VTD_EVENTS) return -Errno.EOPNOTSUPP;
+  ): HostViommu {
     const vm = new VtdViommu(parent, report, () => this.#vms.delete(vm));
     this.#vms.add(vm);
     return vm;

@@ -59,7 +59,7 @@ const allocate = iommufdIoctl(
     const faultQueue = wanted ? context.objects.get(fields.fault_id.get(view), FaultQueue) : undefined;
     const found = typeof faultQueue === 'number' ? undefined : faultQueue;
     const dataAddress = fields.data_uptr.number(view);
-    const hwpt = create(context, over, { flags, dataType, dataLength, dataAddress, faultQueue: found });
+    const hwpt = create(context, device, over, { flags, dataType, dataLength, dataAddress, faultQueue: found });
     if (typeof hwpt === 'number') return hwpt;
     if (typeof faultQueue === 'number') {
       hwpt.release();
@@ -73,10 +73,16 @@ const allocate = iommufdIoctl(
   ALLOC_MINIMUM,
 );
 
-function create(context: IommufdContext, over: IommufdObject, request: AllocRequest): Hwpt | number {
+function create(
+  context: IommufdContext,
+  device: IommufdDevice,
+  over: IommufdObject,
+  request: AllocRequest,
+): Hwpt | number {
   if (over instanceof Ioas) return createOver(context, over, request);
   if (over instanceof HwptPaging) return nestOver(context, over, request);
-  return over instanceof Viommu ? nestOfViommu(context, over, request) : -Errno.EINVAL;
+  if (!(over instanceof Viommu)) return -Errno.EINVAL;
+  return over.refuses(device) || nestOfViommu(context, over, request);
 }
 
 function createOver(context: IommufdContext, ioas: Ioas, request: AllocRequest): HwptPaging | number {

@@ -24,6 +24,10 @@ import { IommufdObject } from './objects.js';
 import { readPayload } from './payload.js';
 import { MAX_DEPTH, VirtualEventQueue } from './veventq.js';
 
+/** Up to and with what the kernel answers. */
+const VIOMMU_MINIMUM = 24;
+const VEVENTQ_MINIMUM = 28;
+
 export class Viommu extends IommufdObject {
   readonly kind = 'viommu';
   /** IOMMU_VIOMMU_TYPE_*. */
@@ -65,58 +69,74 @@ export class Viommu extends IommufdObject {
   }
 }
 
-const allocate = iommufdIoctl('IOMMU_VIOMMU_ALLOC', IOMMU_VIOMMU_ALLOC, IommuViommuAlloc, (context, view) => {
-  const { fields } = IommuViommuAlloc;
-  const type = fields.type.get(view);
-  if (fields.flags.get(view) !== 0 || type === IommuViommuType.DEFAULT) return -Errno.EOPNOTSUPP;
-  if (type === REMORA_VTD_EVENTS && !context.kernel.knobs.vtdEvents) return -Errno.EOPNOTSUPP;
-  const device = context.objects.get(fields.dev_id.get(view), IommufdDevice);
-  if (typeof device === 'number') return device;
-  const ops = context.kernel.iommu?.driver.user?.viommu;
-  if (ops === undefined) return -Errno.EOPNOTSUPP;
-  const parent = context.objects.get(fields.hwpt_id.get(view), HwptPaging);
-  if (typeof parent === 'number') return parent;
-  if (!parent.nestParent) return -Errno.EINVAL;
-  const length = fields.data_len.get(view);
-  const data = readPayload(context, fields.data_uptr.number(view), length);
-  if (typeof data === 'number') return data;
-  const queues = new Map<number, VirtualEventQueue>();
-  const report: ViommuReport = (eventType, record) => {
-    const queue = queues.get(eventType);
-    if (queue === undefined) return -Errno.EOPNOTSUPP;
-    queue.add(record);
+const allocate = iommufdIoctl(
+  'IOMMU_VIOMMU_ALLOC',
+  IOMMU_VIOMMU_ALLOC,
+  IommuViommuAlloc,
+  (context, view) => {
+    const { fields } = IommuViommuAlloc;
+    const type = fields.type.get(view);
+    if (fields.flags.get(view) !== 0 || type === IommuViommuType.DEFAULT || IommuViommuAlloc.hasPadding(view)) {
+      return -Errno.EOPNOTSUPP;
+    }
+    const device = context.objects.get(fields.dev_id.get(view), IommufdDevice);
+    if (typeof device === 'number') return device;
+    const ops = context.kernel.iommu?.driver.user?.viommu;
+    if (ops?.offers(device.requesterId, type) !== true) return -Errno.EOPNOTSUPP;
+    if (type === REMORA_VTD_EVENTS && !context.kernel.knobs.vtdEvents) return -Errno.EOPNOTSUPP;
+    const parent = context.objects.get(fields.hwpt_id.get(view), HwptPaging);
+    if (typeof parent === 'number') return parent;
+    if (!parent.nestParent) return -Errno.EINVAL;
+    const length = fields.data_len.get(view);
+    const data = readPayload(context, fields.data_uptr.number(view), length);
+    if (typeof data === 'number') return data;
+    const queues = new Map<number, VirtualEventQueue>();
+    const report: ViommuReport = (eventType, record) => {
+      const queue = queues.get(eventType);
+      if (queue === undefined) return -Errno.EOPNOTSUPP;
+      queue.add(record);
+      return 0;
+    };
+    const host = ops.createViommu(device.requesterId, parent.domain, type, data, report);
+    if (typeof host === 'number') return host;
+    const refused = context.process.memory.write(fields.data_uptr.number(view), data);
+    if (refused !== 0) {
+      host[Symbol.dispose]();
+      return refused;
+    }
+    const viommu = new Viommu(type, parent, host, queues);
+    context.objects.add(viommu);
+    fields.out_viommu_id.set(view, viommu.id);
     return 0;
-  };
-  const host = ops.createViommu(device.requesterId, parent.domain, type, data, report);
-  if (typeof host === 'number') return host;
-  const refused = context.process.memory.write(fields.data_uptr.number(view), data);
-  if (refused !== 0) {
-    host[Symbol.dispose]();
-    return refused;
-  }
-  const viommu = new Viommu(type, parent, host, queues);
-  context.objects.add(viommu);
-  fields.out_viommu_id.set(view, viommu.id);
-  return 0;
-});
+  },
+  VIOMMU_MINIMUM,
+);
 
-const allocateQueue = iommufdIoctl('IOMMU_VEVENTQ_ALLOC', IOMMU_VEVENTQ_ALLOC, IommuVeventqAlloc, (context, view) => {
-  const { fields } = IommuVeventqAlloc;
-  const type = fields.type.get(view);
-  if (fields.flags.get(view) !== 0 || type === IommuVeventqType.DEFAULT) return -Errno.EOPNOTSUPP;
-  const depth = fields.veventq_depth.get(view);
-  if (depth === 0 || depth > MAX_DEPTH) return -Errno.EINVAL;
-  const viommu = context.objects.get(fields.viommu_id.get(view), Viommu);
-  if (typeof viommu === 'number') return viommu;
-  if (!viommu.host.eventTypes.includes(type)) return -Errno.EOPNOTSUPP;
-  if (viommu.queues.has(type)) return -Errno.EEXIST;
-  const queue = openQueue(context, viommu, type, depth);
-  const fd = queue.publish(context);
-  if (fd < 0) return fd;
-  fields.out_veventq_id.set(view, queue.id);
-  fields.out_veventq_fd.set(view, fd);
-  return 0;
-});
+const allocateQueue = iommufdIoctl(
+  'IOMMU_VEVENTQ_ALLOC',
+  IOMMU_VEVENTQ_ALLOC,
+  IommuVeventqAlloc,
+  (context, view) => {
+    const { fields } = IommuVeventqAlloc;
+    const type = fields.type.get(view);
+    if (fields.flags.get(view) !== 0 || type === IommuVeventqType.DEFAULT || IommuVeventqAlloc.hasPadding(view)) {
+      return -Errno.EOPNOTSUPP;
+    }
+    const depth = fields.veventq_depth.get(view);
+    if (depth === 0 || depth > MAX_DEPTH) return -Errno.EINVAL;
+    const viommu = context.objects.get(fields.viommu_id.get(view), Viommu);
+    if (typeof viommu === 'number') return viommu;
+    if (!viommu.host.eventTypes.includes(type)) return -Errno.EOPNOTSUPP;
+    if (viommu.queues.has(type)) return -Errno.EEXIST;
+    const queue = openQueue(context, viommu, type, depth);
+    const fd = queue.publish(context);
+    if (fd < 0) return fd;
+    fields.out_veventq_id.set(view, queue.id);
+    fields.out_veventq_fd.set(view, fd);
+    return 0;
+  },
+  VEVENTQ_MINIMUM,
+);
 
 function openQueue(context: IommufdContext, viommu: Viommu, type: number, depth: number): VirtualEventQueue {
   const queue = new VirtualEventQueue(context.kernel, type, depth, () => {
