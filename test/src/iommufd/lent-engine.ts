@@ -13,9 +13,14 @@ import { Rig, type RigOptions } from '../rig/rig.js';
 import { SharedSpace } from '../propagation/shared-space.js';
 
 const MIB = 0x10_0000;
+/** Where the guest finds the first function that the host lends. */
+export const BDF = '00:03.0';
+/** Context-cache granularity. */
 const GLOBAL = 1;
 
 export interface LentEngineOptions extends RigOptions {
+  /** Whether the engines have device TLBs and ask for pages; default true. */
+  readonly asks?: boolean;
   /** Whether the guest answers page requests when it handles them; default: it withholds its answers. */
   readonly handler?: PageRequestHandler;
 }
@@ -28,8 +33,8 @@ export class LentEngine implements Disposable {
   /** Requests whose answer is withheld, oldest first. */
   readonly withheld: VtdPageRequest[] = [];
 
-  constructor({ handler, knobs, ...options }: LentEngineOptions = {}) {
-    this.hostLevel = askingHost(knobs);
+  constructor({ asks = true, handler, knobs, ...options }: LentEngineOptions = {}) {
+    this.hostLevel = askingHost(knobs, asks);
     try {
       this.rig = new Rig({
         host: this.hostLevel,
@@ -47,10 +52,8 @@ export class LentEngine implements Disposable {
     iommu.enablePageRequests({ handler: handler ?? (request => void this.withheld.push(request)) });
     iommu.contextEntry(rig.requesterId(), { dte: 1, pre: 1 });
     rig.contextCache(GLOBAL);
-    this.ats = new GuestAts(rig.machine, '00:03.0');
-    this.ats.enablePasid();
-    this.ats.enable();
-    this.ats.enablePageRequests();
+    this.ats = new GuestAts(rig.machine, BDF);
+    if (asks) this.enable();
     this.space = new SharedSpace(rig).bind();
     rig.take();
   }
@@ -67,20 +70,28 @@ export class LentEngine implements Disposable {
     return this.rig.guest.iommu.pageRequests.respond(request, code);
   }
 
+  /** As Linux does at probe. */
+  enable(bdf = BDF): void {
+    const ats = new GuestAts(this.rig.machine, bdf);
+    ats.enablePasid();
+    ats.enable();
+    ats.enablePageRequests();
+  }
+
   [Symbol.dispose](): void {
     this.rig[Symbol.dispose]();
     this.hostLevel[Symbol.dispose]();
   }
 }
 
-/** A host like `lendingHost`, whose unit and engines have ATS and page requests. */
-export function askingHost(kernel: Partial<KernelKnobs> = {}): Host<SimulatedHost> {
+/** A host like `lendingHost`, whose unit has ATS and page requests, and its engines, too, if they ask. */
+function askingHost(kernel: Partial<KernelKnobs> = {}, asks: boolean): Host<SimulatedHost> {
   return createHost({
     memory: 256 * MIB,
     iommu: physicalVtd({ 'device-iotlb': true, svm: true }),
     kernel,
     seed: 1,
     plugins: [dmaEnginePlugin],
-    devices: [ENGINE, SECOND_ENGINE].map(addr => dmaEngine({ addr, ats: true, pri: true })),
+    devices: [ENGINE, SECOND_ENGINE].map(addr => dmaEngine({ addr, ats: asks, pri: asks })),
   });
 }
