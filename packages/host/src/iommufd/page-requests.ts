@@ -47,8 +47,10 @@ export class PageRequests implements Disposable {
     const key = `${pasid}/${group}`;
     const cookie = this.#waiting.get(key);
     if (cookie === undefined) return -Errno.EINVAL;
+    // The device goes on within the write, and may use the group again.
+    this.#waiting.delete(key);
     const result = this.#answer(cookie, code);
-    if (result === 0 || result === -Errno.EINVAL) this.#waiting.delete(key);
+    if (result !== 0 && result !== -Errno.EINVAL) this.#waiting.set(key, cookie);
     return result;
   }
 
