@@ -65,12 +65,20 @@ export function gadget(at: string, options: GadgetOptions = {}): HostDevice {
 class FakeIommu implements PhysicalIommu {
   readonly driver: FakeIommuDriver;
   readonly pci = { wantsNesting: false, addressSpaceFor: (bus: PciBus, devfn: number) => this.#space(bus, devfn) };
+  readonly #platform: HostIommuPlatform;
   readonly #target: AddressSpace;
   readonly #spaces = new Map<number, AddressSpace>();
 
   constructor(platform: HostIommuPlatform, driver: FakeIommuDriver) {
     this.driver = driver;
+    this.#platform = platform;
     this.#target = platform.addressSpace;
+  }
+
+  /** The unit's message that it has queued page requests. */
+  sendPageRequestMessage(): void {
+    const { hi, lo, data } = this.#platform.pageRequestMessage;
+    this.#platform.sendMsi(hi, lo, data);
   }
 
   describe(): unknown {
@@ -102,6 +110,8 @@ class FakeIommu implements PhysicalIommu {
 export interface Bench extends Disposable {
   readonly host: SimulatedHost;
   readonly driver: FakeIommuDriver;
+  /** The unit says that it has page requests. */
+  readonly pagesRequested: () => void;
 }
 
 export interface BenchOptions extends Omit<SimulatedHostOptions, 'iommu'> {
@@ -119,7 +129,8 @@ export function bench({ unit, driver, ...options }: BenchOptions = {}): Bench {
     ...options,
     iommu: platform => (iommu = new FakeIommu(platform, driver ?? new FakeIommuDriver(unit))),
   });
-  return { host, driver: iommu!.driver, [Symbol.dispose]: () => host[Symbol.dispose]() };
+  const pagesRequested = (): void => iommu!.sendPageRequestMessage();
+  return { host, driver: iommu!.driver, pagesRequested, [Symbol.dispose]: () => host[Symbol.dispose]() };
 }
 
 /** mmap that must succeed. */
