@@ -66,6 +66,8 @@ export interface HostDevice {
   readonly group?: string;
   /** Kernel driver; default 'vfio-pci', null for none. Only what is bound to vfio-pci is lent. */
   readonly boundTo?: string | null;
+  /** Whether the kernel knows a way to reset it alone; default true. */
+  readonly resettable?: boolean;
   create(context: PciDeviceContext): Device;
 }
 

@@ -272,7 +272,7 @@ export class SimulatedHost implements Disposable {
     return bus;
   }
 
-  #addDevice(path: string, { at, group, boundTo, create }: HostDevice): void {
+  #addDevice(path: string, { at, group, boundTo, resettable = true, create }: HostDevice): void {
     const bdf = normalised(`${path}.at`, at);
     const place = parseBdf(`${path}.at`, bdf);
     const bus = this.#bus(place.bus ?? 0);
@@ -297,7 +297,7 @@ export class SimulatedHost implements Disposable {
     }
     const number = this.#groupFor(bdf, group);
     const driver = boundTo === undefined ? 'vfio-pci' : (boundTo ?? undefined);
-    const physical = new PhysicalDevice(bdf, device, plugged, number, driver);
+    const physical = new PhysicalDevice(bdf, device, plugged, { groupNumber: number, driver, resettable });
     this.#kernel.devices.set(bdf, physical);
     this.#kernel.groups.get(number)?.devices.push(physical);
   }

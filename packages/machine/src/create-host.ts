@@ -1,5 +1,5 @@
 /** createHost(): a simulated host from a description. The composition root of the host level. */
-import { bdf, ConfigError, properties, required, string, type Plugin } from '@remora/core';
+import { bdf, bool, ConfigError, properties, required, string, type Plugin } from '@remora/core';
 import { SimulatedHost, type HostDevice, type SimulatedHostOptions } from '@remora/host-sim';
 import { DeviceKinds, type AnyDeviceKind } from '@remora/pci';
 import { located } from './config-error.js';
@@ -20,6 +20,7 @@ export interface HostOptions extends Omit<SimulatedHostOptions, 'devices'> {
 const placement = properties({
   addr: required(bdf(undefined, 'its address on the host')),
   group: string(undefined, 'devices that name the same IOMMU group are lent together; default: a group of its own'),
+  resettable: bool(true, 'the kernel knows a way to reset it alone'),
   'bound-to': string('vfio-pci', 'the kernel driver that has it; none for no driver'),
 });
 
@@ -69,6 +70,7 @@ function physicalDevice(path: string, spec: DeviceSpec, kinds: Kinds<AnyDeviceKi
       addr,
       group,
       'bound-to': boundTo,
+      resettable,
     } = placement.parse(
       path,
       pick(given, name => placement.has(name)),
@@ -82,6 +84,7 @@ function physicalDevice(path: string, spec: DeviceSpec, kinds: Kinds<AnyDeviceKi
       at: addr,
       ...(group === undefined ? {} : { group }),
       boundTo: boundTo === 'none' ? null : boundTo,
+      resettable,
       create: context => located(path, [kind.id, addr], () => kind.create(context, config)),
     };
   });

@@ -51,10 +51,9 @@ export class DeviceInterrupts implements Disposable {
     return 0;
   }
 
-  /** Disables interrupt `index`; nothing to do is a success. */
+  /** Disables interrupt `index`; -EINVAL if that is not enabled. */
   disable(index: number): number {
-    if (this.#enabled === undefined) return 0;
-    if (this.#enabled.index !== index) return -Errno.EINVAL;
+    if (this.#enabled?.index !== index) return -Errno.EINVAL;
     this.#program(index, 0, undefined);
     this.#enabled.vectors[Symbol.dispose]();
     this.#enabled = undefined;

@@ -10,9 +10,17 @@ export class PhysicalDevice {
   readonly groupNumber: number;
   /** The kernel driver that is bound to it. */
   readonly driver: string | undefined;
+  /** Whether the kernel knows a way to reset it that a user may ask for. */
+  readonly resettable: boolean;
   #opened = 0;
 
-  constructor(bdf: string, device: Device, fn: PciFunction, groupNumber: number, driver: string | undefined) {
+  constructor(
+    bdf: string,
+    device: Device,
+    fn: PciFunction,
+    { groupNumber, driver, resettable }: Pick<PhysicalDevice, 'groupNumber' | 'driver' | 'resettable'>,
+  ) {
+    this.resettable = resettable;
     this.bdf = bdf;
     this.device = device;
     this.fn = fn;

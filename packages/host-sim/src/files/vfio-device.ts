@@ -16,6 +16,7 @@ import {
   VfioDeviceInfo,
   VfioIrqInfo,
   VfioIrqInfoFlag,
+  VfioPciIrq,
   VfioPciRegion,
   VfioRegionFlag,
   VfioRegionInfo,
@@ -79,7 +80,7 @@ export class VfioDeviceFile implements HostFile {
       case VFIO_DEVICE_SET_IRQS:
         return setIrqs(this.#process, this.#interrupts, argument);
       case VFIO_DEVICE_RESET:
-        return this.#reset();
+        return this.#device.resettable ? this.#reset() : -Errno.EINVAL;
       case VFIO_DEVICE_FEATURE:
         return this.#migration.feature(argument);
       case VFIO_DEVICE_BIND_IOMMUFD:
@@ -120,6 +121,7 @@ export class VfioDeviceFile implements HostFile {
     const index = Math.floor(offset / REGION_STRIDE);
     const at = offset - index * REGION_STRIDE;
     const size = this.#regionSize(index);
+    if (index === VfioPciRegion.CONFIG && at + buffer.length > size) return -Errno.EFAULT;
     if (!Number.isSafeInteger(at) || at < 0 || at >= size) return -Errno.EINVAL;
     const piece = buffer.subarray(0, Math.min(buffer.length, size - at));
     if (index === VfioPciRegion.CONFIG) {
@@ -162,7 +164,7 @@ export class VfioDeviceFile implements HostFile {
     const view = userStruct(argument, OLDEST_DEVICE_INFO);
     if (typeof view === 'number') return view;
     const { flags, num_regions, num_irqs } = VfioDeviceInfo.fields;
-    flags.set(view, VfioDeviceFlag.RESET | VfioDeviceFlag.PCI);
+    flags.set(view, VfioDeviceFlag.PCI | (this.#device.resettable ? VfioDeviceFlag.RESET : 0));
     num_regions.set(view, VFIO_PCI_NUM_REGIONS);
     num_irqs.set(view, VFIO_PCI_NUM_IRQS);
     return 0;
@@ -189,7 +191,8 @@ export class VfioDeviceFile implements HostFile {
     const index = fields.index.get(view);
     if (index >= VFIO_PCI_NUM_IRQS) return -Errno.EINVAL;
     const count = this.#interrupts.count(index);
-    fields.flags.set(view, count === 0 ? 0 : VfioIrqInfoFlag.EVENTFD | VfioIrqInfoFlag.NORESIZE);
+    const message = index === VfioPciIrq.MSI || index === VfioPciIrq.MSIX;
+    fields.flags.set(view, message ? VfioIrqInfoFlag.EVENTFD | VfioIrqInfoFlag.NORESIZE : 0);
     fields.count.set(view, count);
     return 0;
   }

@@ -69,7 +69,8 @@ export class VfioGroupFile implements HostFile {
     const file = this.#process.file(view.getInt32(0, true));
     if (file === undefined) return -Errno.EBADF;
     if (file instanceof IommufdFile) return this.#group.setContainer(new CompatContainer(file.context));
-    return file instanceof ContainerFile ? this.#group.setContainer(file.container) : -Errno.EINVAL;
+    if (file instanceof ContainerFile) return this.#group.setContainer(file.container);
+    return this.#kernel.knobs.release === 'rfc' ? -Errno.EINVAL : -Errno.EBADFD;
   }
 
   #getDevice(argument: IoctlArgument): number {

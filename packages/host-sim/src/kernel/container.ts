@@ -93,9 +93,10 @@ export class Container implements GroupContainer {
       case VFIO_TYPE1v2_IOMMU:
         return 1;
       case VFIO_TYPE1_NESTING_IOMMU:
-        return Number(knobs.nestingType && this.#kernel.stage1Format !== 0);
+        return Number(knobs.release === 'rfc' && knobs.nestingType && this.#kernel.stage1Format !== 0);
       case VFIO_NESTING_IOMMU_UAPI:
-        return knobs.nestingUapiVersion;
+        // Linux gave the number to something else: VFIO_UNMAP_ALL.
+        return knobs.release === 'rfc' ? knobs.nestingUapiVersion : 1;
       default:
         return 0;
     }

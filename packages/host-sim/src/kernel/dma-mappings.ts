@@ -67,19 +67,18 @@ export class DmaMappings {
 
   /**
    * Unmaps what is mapped in the range; returns how many pages. Version 2 refuses (-EINVAL) to cut a mapping in two; version 1
-   * removes a mapping whole if the range covers its start, and passes over one whose start lies before.
+   * removes a mapping whole if the range covers its start, and nothing at all if the start of the first one lies before the range.
    */
   unmap(iovaFrame: number, pages: number, version: 1 | 2): number {
     const end = iovaFrame + pages;
     const mappings = this.#mappings.items;
-    let first = this.#mappings.firstEndingAfter(iovaFrame);
+    const first = this.#mappings.firstEndingAfter(iovaFrame);
     let past = first;
     while (past < mappings.length && mappings[past]!.start < end) past++;
     if (first === past) return 0;
     const startsBefore = mappings[first]!.start < iovaFrame;
     if (version === 2 && (startsBefore || mappings[past - 1]!.end > end)) return -Errno.EINVAL;
-    if (startsBefore) first++;
-    return this.#remove(first, past);
+    return startsBefore ? 0 : this.#remove(first, past);
   }
 
   state(): DmaMappingState[] {

@@ -9,6 +9,11 @@ export interface KernelKnobs {
    * Never both: the two proposals chose the same numbers.
    */
   uapi: UapiVariant;
+  /**
+   * Of which Linux VFIO's answers are, where they differ: the one that RFC v3.1 was written for, or 7.2, as one was asked (test/fixtures/real-kernel).
+   * `nestingType` and `nestingUapiVersion` are the RFC's alone.
+   */
+  release: 'rfc' | '7.2';
   /** What a kernel of the VMID series does wrong. */
   vmidDefects: VmidDefects;
   /** Who answers /dev/vfio/vfio: VFIO's own type 1, or iommufd in its place (Linux: CONFIG_IOMMUFD_VFIO_CONTAINER). */
@@ -50,6 +55,7 @@ const MSI_WINDOW: IovaRange = { startFrame: 0xf_ee00, endFrame: 0xf_ef00 };
 /** The kernel that RFC v3.1 was written for. */
 export const DEFAULT_KNOBS: KernelKnobs = {
   uapi: 'vsva-rfc-v3.1',
+  release: 'rfc',
   vmidDefects: {},
   vfioContainer: 'type1',
   iommufd: true,

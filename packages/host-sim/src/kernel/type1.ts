@@ -16,6 +16,7 @@ import {
   VFIO_TYPE1_NESTING_IOMMU,
   VfioBindFlag,
   VfioDmaMapFlag,
+  VfioDmaUnmapFlag,
   VfioIommuType1Bind,
   VfioIommuType1CacheInvalidate,
   VfioIommuType1DmaMap,
@@ -28,6 +29,7 @@ import type { HostProcess } from '../process.js';
 import { DmaMappings } from './dma-mappings.js';
 import { writeIommuInfo } from './iommu-info.js';
 import type { IommuGroup } from './iommu-group.js';
+import { insist } from './insist.js';
 import { iovaRanges } from './iova-ranges.js';
 import type { Kernel } from './kernel.js';
 import { Stage1Bindings } from './stage1-bindings.js';
@@ -133,7 +135,7 @@ export class Type1 {
   /** Whoever closes a group gets no errno: a device that the IOMMU's driver would not let go is told in the ledger. */
   #detachDevice(device: PhysicalDevice): void {
     device.setPasidEnabled(false);
-    const result = this.domain.detach(device.requesterId);
+    const result = insist(() => this.domain.detach(device.requesterId));
     if (result < 0) this.#kernel.note('detach', { device: device.bdf, domain: this.domain.id, result });
   }
 
@@ -153,7 +155,8 @@ export class Type1 {
     }
     const iovaFrame = frameOf(fields.iova.hi(view), fields.iova.lo(view));
     const pages = frameOf(fields.size.hi(view), fields.size.lo(view));
-    if (pages === 0 || iovaFrame + pages > 2 ** 52) return -Errno.EINVAL;
+    if (pages === 0) return -Errno.EINVAL;
+    if (iovaFrame + pages > 2 ** 52) return this.#wrapped;
     const access = (flags & VfioDmaMapFlag.READ ? Access.READ : 0) | (flags & VfioDmaMapFlag.WRITE ? Access.WRITE : 0);
     const address = fields.vaddr.number(view);
     const result = this.#mappings.map(this.owner.memory, iovaFrame, pages, address, access);
@@ -165,12 +168,32 @@ export class Type1 {
     const view = userStruct(argument, VfioIommuType1DmaUnmap.size);
     if (typeof view === 'number') return view;
     const { fields } = VfioIommuType1DmaUnmap;
-    // Bits of later kernels (dirty bitmap, everything, addresses only) are unknown here.
-    if (fields.flags.get(view) !== 0) return -Errno.EINVAL;
+    const flags = fields.flags.get(view);
+    if (flags === VfioDmaUnmapFlag.ALL && this.#kernel.knobs.release !== 'rfc') return this.#unmapAll(view);
+    // Bits of later kernels (dirty bitmap, addresses only) are unknown here.
+    if (flags !== 0) return -Errno.EINVAL;
     if (!pageAligned(fields.iova.lo(view)) || !pageAligned(fields.size.lo(view))) return -Errno.EINVAL;
     const iovaFrame = frameOf(fields.iova.hi(view), fields.iova.lo(view));
     const pages = frameOf(fields.size.hi(view), fields.size.lo(view));
-    if (pages === 0 || iovaFrame + pages > 2 ** 52) return -Errno.EINVAL;
+    if (pages === 0) return -Errno.EINVAL;
+    if (iovaFrame + pages > 2 ** 52) return this.#wrapped;
+    return this.#unmapped(view, iovaFrame, pages);
+  }
+
+  /** All there is: no range is named. */
+  #unmapAll(view: DataView): number {
+    const { iova, size } = VfioIommuType1DmaUnmap.fields;
+    const named = iova.hi(view) | iova.lo(view) | size.hi(view) | size.lo(view);
+    return named === 0 ? this.#unmapped(view, 0, 2 ** 52) : -Errno.EINVAL;
+  }
+
+  /** For IOVAs that go on past the last one. */
+  get #wrapped(): number {
+    return this.#kernel.knobs.release === 'rfc' ? -Errno.EINVAL : -Errno.EOVERFLOW;
+  }
+
+  #unmapped(view: DataView, iovaFrame: number, pages: number): number {
+    const { fields } = VfioIommuType1DmaUnmap;
     const result = this.#mappings.unmap(iovaFrame, pages, this.type === VFIO_TYPE1_IOMMU ? 1 : 2);
     this.#kernel.note('unmap', { domain: this.domain.id, iovaFrame, pages, result });
     if (result < 0) return result;

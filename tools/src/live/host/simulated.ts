@@ -8,15 +8,15 @@ import { EDU, type HostRig, SECOND_EDU } from './rig.js';
 const MIB = 2 ** 20;
 const STEP_NS = 10_000_000;
 
-/** What Linux has had since the RFC: no nesting by VFIO. */
-export const LINUX_OF_TODAY: Partial<KernelKnobs> = { nestingType: false, nestingUapiVersion: 0 };
+/** A kernel as those that were asked. */
+export const LINUX_OF_TODAY: Partial<KernelKnobs> = { release: '7.2' };
 
 /** @throws ConfigError never, but for a mistake here. */
 export function simulatedRig(): HostRig & Disposable {
   const host = createHost({
     memory: 64 * MIB,
     plugins: [eduPlugin],
-    devices: [`edu,addr=${EDU}`, `edu,addr=${SECOND_EDU}`],
+    devices: [`edu,addr=${EDU},resettable=off`, `edu,addr=${SECOND_EDU},resettable=off`],
     iommu: physicalVtd(),
     kernel: LINUX_OF_TODAY,
   });
