@@ -183,6 +183,7 @@ function changeProcess(context: IommufdContext, view: DataView): number {
 /** For functions without an IOMMU in front of them: a kernel that lends none has nothing to tell. */
 function noiommuGetPa(context: IommufdContext, view: DataView): number {
   const fields = IommuIoasNoiommuGetPa.fields;
+  if (!context.kernel.knobs.noiommu) return -Errno.EOPNOTSUPP;
   if (fields.flags.get(view) !== 0 || IommuIoasNoiommuGetPa.hasPadding(view)) return -Errno.EOPNOTSUPP;
   const length = fields.length.big(view);
   const iova = fields.iova.big(view);
@@ -190,7 +191,6 @@ function noiommuGetPa(context: IommufdContext, view: DataView): number {
   if (iova + length > U64_MAX) return -Errno.EOVERFLOW;
   const ioas = context.objects.get(fields.ioas_id.get(view), Ioas);
   if (typeof ioas === 'number') return ioas;
-  if (!context.kernel.knobs.noiommu) return -Errno.EOPNOTSUPP;
   const found = ioas.contiguous(iova, length);
   if (typeof found === 'number') return found;
   fields.out_phys.setWide(view, found.physical);
