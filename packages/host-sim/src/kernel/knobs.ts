@@ -20,8 +20,8 @@ export interface KernelKnobs {
   vfioContainer: 'type1' | 'iommufd';
   /** Whether there is a /dev/iommu. */
   iommufd: boolean;
-  /** Bytes that a user, or a process, may pin through it: RLIMIT_MEMLOCK. */
-  memlock: number;
+  /** Bytes that a user, or a process, may pin through it: RLIMIT_MEMLOCK; undefined: as many as there are. */
+  memlock: number | undefined;
   /** Whether IOMMU_IOAS_NOIOMMU_GET_PA tells where pages are. */
   noiommu: boolean;
   /** Whether VFIO_TYPE1_NESTING_IOMMU is offered, on a unit that nests. */
@@ -59,7 +59,7 @@ export const DEFAULT_KNOBS: KernelKnobs = {
   vmidDefects: {},
   vfioContainer: 'type1',
   iommufd: true,
-  memlock: Infinity,
+  memlock: undefined,
   noiommu: false,
   nestingType: true,
   nestingUapiVersion: 1,

@@ -119,6 +119,7 @@ export class IoPages {
   }
 
   get #limit(): number {
-    return Math.floor(this.#kernel.knobs.memlock / PAGE_BYTES);
+    const { memlock } = this.#kernel.knobs;
+    return memlock === undefined ? Infinity : Math.floor(memlock / PAGE_BYTES);
   }
 }
