@@ -17,8 +17,6 @@ const SEQUENCES = 2 ** 31;
 const VIRTUAL_ID = 0;
 
 export class FaultEvents implements Disposable {
-  /** Nested tables whose faults are to be reported are allocated on it. */
-  readonly viommu: number;
   readonly file: ReportFile;
   readonly #iommufd: Iommufd;
   /** In the order in which they have to go. */
@@ -29,7 +27,6 @@ export class FaultEvents implements Disposable {
   private constructor(iommufd: Iommufd, objects: readonly [queue: number, device: number, viommu: number], fd: number) {
     this.#iommufd = iommufd;
     this.#objects = objects;
-    this.viommu = objects[2];
     this.file = new ReportFile(iommufd.syscalls, fd, 4, bytes => this.#take(bytes));
   }
 

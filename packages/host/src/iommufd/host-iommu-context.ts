@@ -171,7 +171,7 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
         (device.hardware.pasidBits > 0 ? IommuHwptAllocFlag.PASID : 0) |
         (faultQueue === undefined ? 0 : IommuHwptAllocFlag.FAULT_ID_VALID),
       device: device.id,
-      parent: this.#faults?.viommu ?? parent,
+      parent,
       dataType: IommuHwptDataType.VTD_S1,
       data: stage1Payload(config),
       ...(faultQueue === undefined ? {} : { faultQueue }),

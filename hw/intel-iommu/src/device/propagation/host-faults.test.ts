@@ -31,7 +31,7 @@ test('a fault is the guest’s own, bit by bit; an event tells it', t => {
   t.deepEqual(record(at), [0x1_0000_7000n, 0x8000_0571_8000_0113n]);
   t.is(bench.read32(Reg.FSTS), Fsts.PPF);
   t.deepEqual(bench.messages, [{ address: 0xfee0_2000, data: 0x42 }]);
-  t.like(at.logged('host-fault')[0], { context: 'host', requesterId: RID, reason: 0x71, told: 0x71 });
+  t.like(at.logged('host-fault-report')[0], { context: 'host', requesterId: RID, reason: 0x71, told: 0x71 });
 });
 
 test('type, PASID and attributes: reads, atomics, executes, translation requests, none', t => {
@@ -59,7 +59,7 @@ test('every reason: told as it is, in the guest’s terms, or kept; all are in t
     const expected = AS_THEY_ARE.includes(reason) ? reason : UNBOUND.includes(reason) ? Fault.SPT_2 : mapped;
     t.is(reasonOf(at), expected, `reason 0x${reason.toString(16)}`);
     t.deepEqual(
-      at.logged('host-fault').map(event => [event['reason'], event['told']]),
+      at.logged('host-fault-report').map(event => [event['reason'], event['told']]),
       [[reason, expected]],
     );
     t.is(at.warnings.length, expected === 0 ? 1 : 0);
@@ -72,7 +72,7 @@ test('a host of another format: nothing of what it says is VT-d’s', t => {
   at.host.stage1Format = 2;
   at.host.fault(Fault.SFS_2);
   t.is(reasonOf(at), 0);
-  t.like(at.logged('host-fault')[0], { told: 0 });
+  t.like(at.logged('host-fault-report')[0], { told: 0 });
 });
 
 /** What the guest’s tables say where the host has nothing bound. */
@@ -116,7 +116,7 @@ for (const [name, suppress] of Object.entries({
     at.host.fault(Fault.SFS_2);
     t.deepEqual([record(at), at.bench.read32(Reg.FSTS)], [[0n, 0n], 0]);
     t.deepEqual(at.bench.suppressed, [Fault.SFS_2]);
-    t.like(at.logged('host-fault')[0], { reason: Fault.SFS_2 });
+    t.like(at.logged('host-fault-report')[0], { reason: Fault.SFS_2 });
   });
 }
 
@@ -135,7 +135,7 @@ test('overflow: a full ring loses faults, and says so, until software has cleare
   for (const page of [1, 2, 3]) host.fault(Fault.SFS_2, { lo: page * 4096 });
   t.is(bench.read32(Reg.FSTS), Fsts.PPF | Fsts.PFO);
   t.deepEqual([record(at, 0)[0], record(at, 1)[0]], [0x1000n, 0x2000n]);
-  t.is(at.logged('host-fault').length, 3, 'the ledger has them all');
+  t.is(at.logged('host-fault-report').length, 3, 'the ledger has them all');
   const base = bench.unit.capabilities.faultRecordBase;
   for (const index of [0, 1]) bench.write32(base + 16 * index + 12, 0x8000_0000);
   bench.write32(Reg.FSTS, Fsts.PFO);
@@ -148,5 +148,5 @@ test('a guest that does not translate is told nothing', t => {
   at.bench.write32(Reg.GCMD, at.bench.read32(Reg.GSTS) & 0x96ff_ffff & ~GlobalCommand.TE);
   at.host.fault(Fault.SFS_2);
   t.is(reasonOf(at), 0);
-  t.is(at.logged('host-fault').length, 1);
+  t.is(at.logged('host-fault-report').length, 1);
 });

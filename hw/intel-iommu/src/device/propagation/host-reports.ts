@@ -121,7 +121,7 @@ export class HostReports {
   #fault(hosted: HostedFunction, fault: HostStage1Fault): void {
     const { name, ledger, warn } = this.#services;
     const { context, requesterId } = hosted;
-    const id = ledger.on ? ledger.open(name, 'host-fault', { context: context.name, requesterId, ...fault }) : 0;
+    const id = ledger.on ? ledger.open(name, 'host-fault-report', { context: context.name, requesterId, ...fault }) : 0;
     const known = context.stage1Format === Stage1Format.INTEL_VTD;
     const told = known ? this.#unit().hostFault(requesterId, fault) : 0;
     if (told === 0) warn(`${context.name}: fault ${hex(fault.reason)} of PASID ${fault.pasid} is the host's own`);
