@@ -17,6 +17,7 @@ export class ConfigError extends Error {
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,
+  EINTR: 4,
   EIO: 5,
   ENXIO: 6,
   E2BIG: 7,
@@ -29,6 +30,7 @@ export const Errno = {
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
+  EMFILE: 24,
   ENOTTY: 25,
   ENOSPC: 28,
   ESPIPE: 29,

@@ -5,7 +5,19 @@
 import type { Hva } from '@remora/bits';
 import { ForwardingSyscalls, type HostSyscalls, type IoctlArgument, type MappedMemory } from '@remora/host';
 
-export type SyscallName = 'open' | 'readlink' | 'close' | 'ioctl' | 'pread' | 'pwrite' | 'mmap' | 'munmap' | 'eventfd';
+export type SyscallName =
+  | 'open'
+  | 'readlink'
+  | 'readdir'
+  | 'close'
+  | 'ioctl'
+  | 'pread'
+  | 'pwrite'
+  | 'read'
+  | 'write'
+  | 'mmap'
+  | 'munmap'
+  | 'eventfd';
 
 /** A call on its way to the host. */
 export interface SeenCall {
@@ -14,7 +26,7 @@ export interface SeenCall {
   readonly request: number;
   /** The ioctl's argument. */
   readonly argument?: IoctlArgument;
-  /** The path of open and readlink. */
+  /** The path of open, readlink and readdir. */
   readonly path?: string;
 }
 
@@ -97,6 +109,10 @@ export class FaultPlan extends ForwardingSyscalls {
     return this.#struck({ op: 'readlink', request: 0, path })?.result ?? super.readlink(path);
   }
 
+  override readdir(path: string): readonly string[] | number {
+    return this.#struck({ op: 'readdir', request: 0, path })?.result ?? super.readdir(path);
+  }
+
   /** A close that is made to fail still closes, as Linux does; one that is swallowed leaks. */
   override close(fd: number): number {
     const fault = this.#struck({ op: 'close', request: 0 });
@@ -115,6 +131,14 @@ export class FaultPlan extends ForwardingSyscalls {
 
   override pwrite(fd: number, buffer: Uint8Array, offset: number): number {
     return this.#struck({ op: 'pwrite', request: 0 })?.result ?? super.pwrite(fd, buffer, offset);
+  }
+
+  override read(fd: number, buffer: Uint8Array): number {
+    return this.#struck({ op: 'read', request: 0 })?.result ?? super.read(fd, buffer);
+  }
+
+  override write(fd: number, buffer: Uint8Array): number {
+    return this.#struck({ op: 'write', request: 0 })?.result ?? super.write(fd, buffer);
   }
 
   override mmap(length: number): MappedMemory | number {

@@ -1,3 +1,4 @@
+export * from './fail-nth/index.js';
 export * from './fake-iommu-driver.js';
 export * from './fake-mappings.js';
 export * from './fake-user-ops.js';

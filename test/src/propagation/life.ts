@@ -1,15 +1,16 @@
 /**
- * The life of a machine on a host, step by step, with one host call made to fail: what whoever acts is told, and what is in force
+ * The life of a machine on a host, step by step, in which something may be made to fail: what whoever acts is told, and what is in force
  * afterwards. Every step can be tried again.
  */
-import { Access, ConfigError } from '@remora/core';
+import { Access } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
 import type { SimulatedHost } from '@remora/host-sim';
 import type { Host } from '@remora/machine';
-import { type GuestEngine, lendingHost } from '@remora/machines';
+import { type GuestEngine, lendingHost, physicalVtd } from '@remora/machines';
 import { Capability } from '@remora/pci';
+import { ALL_IS_WELL, type FailNthLife, type FailNthStep, type FailurePorts, GOES_WITHOUT } from '@remora/testing';
+import { VtdUnit } from '@hw/intel-iommu';
 import type { PageTable } from '@hw/intel-iommu/driver';
-import { CallNumbers, NumberedSyscalls } from '../rig/numbered-syscalls.js';
 import { type Placement, Rig } from '../rig/rig.js';
 
 const MIB = 0x10_0000;
@@ -20,53 +21,66 @@ const MAILBOX = 0x1_0000_0001;
 const DID = 7;
 const MSIX_ENABLE = 0x8000;
 
-/** What the one who acts is told. A machine that can be built without what the host refused goes without it. */
-export type Told = 'all is well' | 'goes without' | 'ConfigError' | 'queue error' | 'command failed';
-
-export interface Step {
-  readonly name: string;
-  /** How a failure of the host shows; 'all is well' where the architecture has no way to tell. */
-  readonly tells: Told;
-  run(): Told;
-  retry(): Told;
+export interface Step extends FailNthStep {
   /** What the engines read afterwards, a letter for each: `a` or `b` from the first table, `c` from the second, `-` nothing. */
   readonly sees: string;
 }
 
-export class Life implements Disposable {
+export class Life implements FailNthLife {
   readonly host: Host<SimulatedHost>;
   readonly steps: readonly Step[];
-  readonly numbers: CallNumbers;
+  readonly #ports: FailurePorts;
   readonly #functions: readonly Placement[];
+  readonly #stepwise: boolean;
   #live: Rig | undefined;
   #engines: GuestEngine[] = [];
   #tables: PageTable[] = [];
   #mailbox = 0;
   #pasid = 0;
 
-  /** Call number `failing` of the machine's life fails; none if it is negative. */
-  constructor(functions: readonly Placement[], failing: number) {
-    this.host = lendingHost({ memory: 64 * MIB });
+  /** `stepwise`: several containers are told one after the other, and those before one that fails keep what they did. */
+  constructor(functions: readonly Placement[], ports: FailurePorts, stepwise = false) {
+    this.host = lendingHost({
+      memory: 64 * MIB,
+      failures: ports.inject,
+      iommu: physicalVtd(
+        {},
+        (config, environment) => new VtdUnit(config, { ...environment, memory: ports.memory(environment.memory) }),
+      ),
+    });
     this.#functions = functions;
-    this.numbers = new CallNumbers(failing);
+    this.#ports = ports;
+    this.#stepwise = stepwise;
     this.steps = this.#lifeOf(functions.length);
   }
 
-  /** What the host holds, without the places that depend on what was there before. */
+  /**
+   * What the host holds, without the places that depend on what was there before. The unit's tables may stay until the function or the domain
+   * goes, however little is in them.
+   */
   dump(): unknown {
-    const text = JSON.stringify(this.host.platform.dump(), (key, value: unknown) =>
-      key === 'rootFrame' || key === 'ssptptr' || key === 'address' ? undefined : value,
-    );
-    return JSON.parse(text);
+    const { frames, kernelPages, ...held } = this.#held();
+    return { ...held, frames: Number(frames) - Number(kernelPages) };
+  }
+
+  leftovers(): unknown {
+    return this.#held();
   }
 
   /** What the engines read now. */
   look(): string {
-    return this.numbers.uncounted(() => this.#engines.map(engine => this.#read(engine)).join(''));
+    return this.#engines.map(engine => this.#read(engine)).join('');
   }
 
   [Symbol.dispose](): void {
     this.host[Symbol.dispose]();
+  }
+
+  #held(): Record<string, unknown> {
+    const text = JSON.stringify(this.host.platform.dump(), (key, value: unknown) =>
+      key === 'rootFrame' || key === 'ssptptr' || key === 'address' ? undefined : value,
+    );
+    return JSON.parse(text) as Record<string, unknown>;
   }
 
   get #rig(): Rig {
@@ -112,33 +126,28 @@ export class Life implements Disposable {
 
   /** `undo` takes back what there is of it, `use` makes use of what was built. */
   #building(name: string, sees: string, act: { build(): void; use(): void; undo(): void }): Step {
-    const run = (): Told => {
-      const failedBefore = this.numbers.failed;
-      try {
-        act.build();
-      } catch (error) {
-        if (error instanceof ConfigError) return 'ConfigError';
-        throw error;
-      }
-      if (this.numbers.failed !== failedBefore) return 'goes without';
-      this.numbers.uncounted(() => act.use());
-      return 'all is well';
+    const run = (): string => {
+      const before = this.#ports.struck;
+      act.build();
+      if (this.#ports.struck !== before) return GOES_WITHOUT;
+      this.#ports.uncounted(() => act.use());
+      return ALL_IS_WELL;
     };
-    const retry = (): Told => {
+    const retry = (): string => {
       act.undo();
       return run();
     };
-    return { name, tells: 'ConfigError', run, retry, sees };
+    return { name, creates: true, run, retry, sees };
   }
 
   #command(name: string, sees: string, act: () => boolean): Step {
-    const run = (): Told => (act() ? 'all is well' : 'command failed');
-    return { name, tells: 'command failed', run, retry: run, sees };
+    const run = (): string => (act() ? ALL_IS_WELL : 'command failed');
+    return { name, tells: 'command failed', run, sees };
   }
 
   /** `prepare` writes memory, then a descriptor tells the unit. After a queue error the unit tries the same descriptor again. */
   #queue(name: string, sees: string, prepare: () => void, flush = false): Step {
-    const run = (): Told => {
+    const run = (): string => {
       prepare();
       const { descriptor, guest } = this.#rig;
       const words = flush
@@ -147,36 +156,38 @@ export class Life implements Disposable {
       const { queue } = guest.iommu;
       const index = queue.tail;
       const result = queue.submit(words);
-      if (result === 0) return 'all is well';
+      if (result === 0) return ALL_IS_WELL;
       if (queue.head !== index) throw new Error(`${name}: IQH is not at the descriptor`);
       return 'queue error';
     };
-    const retry = (): Told => {
+    const retry = (): string => {
       this.#rig.clearError();
-      return 'all is well';
+      return ALL_IS_WELL;
     };
-    return { name, tells: 'queue error', run, retry, sees };
+    // A flush may be done although its completion is not told.
+    const partial = flush || this.#stepwise ? ({ partial: true } as const) : {};
+    return { name, tells: 'queue error', ...partial, run, retry, sees };
   }
 
   #silent(name: string, sees: string, act: () => void): Step {
-    const run = (): Told => {
+    const run = (): string => {
       act();
-      return 'all is well';
+      return ALL_IS_WELL;
     };
-    return { name, tells: 'all is well', run, retry: run, sees };
+    return { name, run, sees };
   }
 
   // What is done.
 
   #build(): void {
-    const { host, numbers } = this;
-    const interpose = (syscalls: HostSyscalls): HostSyscalls => new NumberedSyscalls(syscalls, numbers);
+    const { host } = this;
+    const interpose = (syscalls: HostSyscalls): HostSyscalls => this.#ports.syscalls(syscalls);
     this.#live = new Rig({ host, functions: this.#functions, interpose, memory: 4 });
   }
 
   #reset(): void {
     this.#rig.machine.reset();
-    this.numbers.uncounted(() => {
+    this.#ports.uncounted(() => {
       this.#rig.boot();
       this.#prepare();
     });

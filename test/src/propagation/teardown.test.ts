@@ -3,11 +3,10 @@ import test, { type ExecutionContext } from 'ava';
 import { Errno, MemTx } from '@remora/core';
 import { createHost } from '@remora/machine';
 import { ENGINE, physicalVtd } from '@remora/machines';
-import { owner } from '@remora/testing';
+import { FailurePoints, owner } from '@remora/testing';
 import { dmaEngine } from '@hw/dma-engine/config';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import { bind, BIND, PASID_REQUEST, pasidFree, unbind } from '../behaviours/host-bytes.js';
-import { CallNumbers, NumberedSyscalls } from '../rig/numbered-syscalls.js';
 import { type Placement, Rig, type RigOptions } from '../rig/rig.js';
 import { hostBytes } from './host-memory.js';
 import { pattern, SharedSpace } from './shared-space.js';
@@ -22,14 +21,14 @@ interface Named {
 }
 
 function named(t: ExecutionContext, options: RigOptions): Named {
-  const numbers = new CallNumbers();
-  const rig = owner(t)(new Rig({ ...options, interpose: syscalls => new NumberedSyscalls(syscalls, numbers) }));
+  const points = new FailurePoints();
+  const rig = owner(t)(new Rig({ ...options, interpose: syscalls => points.syscalls(syscalls) }));
   return {
     rig,
     callsOf(act) {
-      const before = numbers.names.length;
+      const before = points.names.length;
       act();
-      return numbers.names.slice(before).map(name => name.replace('VFIO_', ''));
+      return points.names.slice(before).map(name => name.replace('VFIO_', ''));
     },
   };
 }

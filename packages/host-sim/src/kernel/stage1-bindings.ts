@@ -5,6 +5,7 @@
 import { Errno } from '@remora/core';
 import { type HostIommuDomain, sameStage1, type Stage1Config, type Stage1Flush } from '@remora/iommu';
 import type { PhysicalDevice } from '../devices/physical-device.js';
+import { insist } from './insist.js';
 import type { PasidSpace } from './pasid-space.js';
 
 /** What a guest's PASID needs: the device must take all 20 bits (vsva.md 3.13). */
@@ -101,7 +102,7 @@ export class Stage1Bindings {
   removeDevice(device: PhysicalDevice): void {
     for (const [pasid, binding] of [...this.#bindings]) {
       if (!binding.on.delete(device)) continue;
-      this.#domain.unbindPasid(device.requesterId, pasid);
+      insist(() => this.#domain.unbindPasid(device.requesterId, pasid));
       if (binding.on.size === 0) this.#forget(pasid);
     }
   }

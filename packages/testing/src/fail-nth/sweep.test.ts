@@ -1,0 +1,297 @@
+/** The sweep itself, on scenarios small enough to be wrong in one respect. */
+import test from 'ava';
+import { ConfigError, Errno, trackDisposable, untrackDisposable } from '@remora/core';
+import type { HostSyscalls } from '@remora/host';
+import { assertFailNth } from './ava.js';
+import { plausibleErrnos } from './errnos.js';
+import { ScenarioError } from './life-run.js';
+import {
+  ALL_IS_WELL,
+  type FailNthLife,
+  type FailNthScenario,
+  type FailNthStep,
+  type FailurePorts,
+} from './scenario.js';
+import { failNth, isClean } from './sweep.js';
+
+/** What a small host holds: open descriptors by number, and a thing that is allocated when one is opened. */
+class SmallHost {
+  readonly open = new Map<number, string>();
+  things = 0;
+
+  syscalls(): Pick<HostSyscalls, 'open' | 'close' | 'eventfd'> {
+    return {
+      open: path => this.#add(path),
+      close: fd => (this.open.delete(fd) ? 0 : -Errno.EBADF),
+      eventfd: () => this.#add('eventfd'),
+    };
+  }
+
+  #add(what: string): number {
+    let fd = 3;
+    while (this.open.has(fd)) fd++;
+    this.open.set(fd, what);
+    return fd;
+  }
+}
+
+/** Ways of being wrong. */
+interface Mistakes {
+  /** The file stays open when the eventfd cannot be had. */
+  readonly leaksFile?: boolean;
+  /** The thing is not given back when the file cannot be had. */
+  readonly leaksThing?: boolean;
+  readonly swallowsError?: boolean;
+  readonly throwsPlainly?: boolean;
+  readonly cannotTryAgain?: boolean;
+  readonly tellsSomethingElse?: boolean;
+  readonly leaksObject?: boolean;
+  readonly everDifferent?: boolean;
+}
+
+let lives = 0;
+
+/** Opens a file and an eventfd, or nothing; then closes both. */
+class SmallLife implements FailNthLife {
+  readonly steps: readonly FailNthStep[];
+  readonly #host = new SmallHost();
+  readonly #syscalls: HostSyscalls;
+  readonly #ports: FailurePorts;
+  readonly #mistakes: Mistakes;
+  readonly #objects: object[] = [];
+  #fds: number[] = [];
+  #tried = 0;
+
+  constructor(ports: FailurePorts, mistakes: Mistakes) {
+    this.#ports = ports;
+    this.#mistakes = mistakes;
+    this.#syscalls = ports.syscalls(this.#host.syscalls() as HostSyscalls);
+    lives++;
+    this.steps = [
+      { name: 'open', creates: true, run: () => this.#open() },
+      { name: 'signal', tells: 'no signal', run: () => this.#signal() },
+      { name: 'close', run: () => this.#close() },
+    ];
+  }
+
+  dump(): unknown {
+    return { open: [...this.#host.open.values()].filter(what => what !== 'signal'), things: this.#host.things };
+  }
+
+  look(): string {
+    return this.#fds.length === 2 ? 'open' : '';
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#mistakes.leaksObject !== true)
+      for (const object of this.#objects) untrackDisposable(object as Disposable);
+  }
+
+  #open(): string {
+    if (this.#mistakes.cannotTryAgain === true && this.#tried++ > 0) throw new ConfigError('file', 'once is enough');
+    const object = { [Symbol.dispose]: () => undefined };
+    trackDisposable(object, 'small object');
+    this.#objects.push(object);
+    if (this.#mistakes.everDifferent === true && lives % 2 === 0) this.#syscalls.close(99);
+    const none = this.#ports.inject('thing');
+    if (none !== 0) throw new ConfigError('thing', 'none');
+    this.#host.things++;
+    const file = this.#syscalls.open('/dev/small');
+    if (file < 0) {
+      if (this.#mistakes.leaksThing !== true) this.#host.things--;
+      if (this.#mistakes.throwsPlainly === true) throw new TypeError('not a file');
+      throw new ConfigError('file', 'no such file');
+    }
+    const event = this.#syscalls.eventfd();
+    if (event < 0) {
+      if (this.#mistakes.leaksFile !== true) this.#syscalls.close(file);
+      this.#host.things--;
+      throw new ConfigError('eventfd', 'none');
+    }
+    this.#fds = [file, event];
+    return ALL_IS_WELL;
+  }
+
+  #signal(): string {
+    const fd = this.#syscalls.eventfd();
+    if (fd >= 0) {
+      this.#ports.uncounted(() => this.#syscalls.close(fd));
+      return ALL_IS_WELL;
+    }
+    if (this.#mistakes.swallowsError === true) {
+      this.#fds = [];
+      return ALL_IS_WELL;
+    }
+    return this.#mistakes.tellsSomethingElse === true ? 'bad luck' : 'no signal';
+  }
+
+  #close(): string {
+    for (const fd of this.#fds.splice(0)) this.#syscalls.close(fd);
+    for (const fd of [...this.#host.open.keys()]) this.#ports.uncounted(() => this.#syscalls.close(fd));
+    if (this.#mistakes.leaksThing !== true) this.#host.things = 0;
+    else if (this.#host.things > 0) this.#host.things--;
+    return ALL_IS_WELL;
+  }
+}
+
+function small(mistakes: Mistakes = {}): FailNthScenario {
+  return { name: 'small', minimum: 6, begin: ports => new SmallLife(ports, mistakes) };
+}
+
+/** Points and what is violated there. */
+function violated(scenario: FailNthScenario): string[] {
+  const { outcomes } = failNth(scenario);
+  return outcomes.flatMap(({ name, violations }) => violations.map(each => `${name}: ${each.split(' (')[0]}`));
+}
+
+test('a scenario without mistakes: each point with each plausible errno, nothing violated', t => {
+  const report = failNth(small());
+  t.true(isClean(report));
+  t.deepEqual([report.points, report.minimum], [6, 6]);
+  t.deepEqual(
+    report.outcomes.map(({ point, name, errno, step, told }) => `${point} ${name} ${errno} ${step} ${told}`),
+    [
+      '0 allocate thing ENOMEM open refused',
+      '1 open /dev/small EACCES open refused',
+      '1 open /dev/small EMFILE open refused',
+      '1 open /dev/small ENOENT open refused',
+      '2 eventfd EMFILE open refused',
+      '2 eventfd ENOMEM open refused',
+      '3 eventfd EMFILE signal no signal',
+      '3 eventfd ENOMEM signal no signal',
+      '4 close EIO close all is well',
+      '4 close EINTR close all is well',
+      '5 close EIO close all is well',
+      '5 close EINTR close all is well',
+    ],
+  );
+  assertFailNth(t, small());
+});
+
+const planted: readonly { readonly mistakes: Mistakes; readonly found: readonly string[] }[] = [
+  {
+    mistakes: { leaksFile: true },
+    found: Array<string>(2).fill('eventfd: open, refused: the host holds .open[0]: "/dev/small", expected nothing'),
+  },
+  {
+    mistakes: { leaksThing: true },
+    found: Array<string>(3).fill('open /dev/small: open, refused: the host holds .things: 1, expected 0'),
+  },
+  {
+    mistakes: { swallowsError: true },
+    found: Array<string>(2).fill('eventfd: after signal: sees "", expected "open"'),
+  },
+  { mistakes: { throwsPlainly: true }, found: Array<string>(3).fill('open /dev/small: throws TypeError: not a file') },
+  { mistakes: { tellsSomethingElse: true }, found: Array<string>(2).fill('eventfd: signal tells bad luck') },
+];
+
+for (const { mistakes, found } of planted) {
+  test(`a planted mistake is found: ${Object.keys(mistakes).join()}`, t => {
+    t.deepEqual(violated(small(mistakes)), found);
+    t.false(isClean(failNth(small(mistakes))));
+  });
+}
+
+test('a planted mistake is found: what cannot be tried again', t => {
+  const found = violated(small({ cannotTryAgain: true }));
+  t.deepEqual([...new Set(found)].length, 3);
+  t.true(found.every(each => each.endsWith('open, tried again: refused')));
+});
+
+test('a planted mistake is found: an object that is not disposed of', t => {
+  t.throws(() => failNth(small({ leaksObject: true })), { message: /small object/ });
+});
+
+test('lives that are not the same are no sweep', t => {
+  t.true(violated(small({ everDifferent: true })).some(each => each.includes('the point was')));
+});
+
+test('an undisturbed life has to work', t => {
+  const broken: FailNthScenario = {
+    name: 'broken',
+    begin: () => ({
+      steps: [{ name: 'only', run: () => 'bad luck' }],
+      dump: () => 0,
+      look: () => '',
+      [Symbol.dispose]: () => undefined,
+    }),
+  };
+  t.throws(() => failNth(broken), { instanceOf: ScenarioError, message: 'broken, only: bad luck' });
+});
+
+test('one point, one errno; there are no others', t => {
+  const { outcomes } = failNth(small(), { point: 2, errno: Errno.EIO });
+  t.deepEqual(
+    outcomes.map(({ name, errno }) => [name, errno]),
+    [['eventfd', 'EIO']],
+  );
+  t.throws(() => failNth(small(), { point: 6 }), { instanceOf: RangeError, message: /has 6 points of failure/ });
+  t.true(failNth(small(), { errno: Errno.EIO }).outcomes.every(({ errno }) => errno === 'EIO'));
+});
+
+test('too few points of failure are not clean', t => {
+  t.false(isClean(failNth({ ...small(), minimum: 7 })));
+});
+
+test('memory accesses are chosen by the seed', t => {
+  const scenario: FailNthScenario = { name: 'memory', begin: ports => new MemoryLife(ports) };
+  const chosen = (seed: number): string[] => {
+    const report = failNth(scenario, { seed, memorySamples: 4 });
+    t.deepEqual([report.points, report.accesses, report.outcomes.length], [4, 50, 8]);
+    t.true(isClean(report));
+    return seen.splice(0);
+  };
+  const first = chosen(1);
+  t.deepEqual(chosen(1), first);
+  t.notDeepEqual(chosen(2), first);
+});
+
+const seen: string[] = [];
+
+/** Writes fifty times, and again if one write failed. */
+class MemoryLife implements FailNthLife {
+  readonly #written: string[] = [];
+  readonly steps: readonly FailNthStep[];
+
+  constructor(ports: FailurePorts) {
+    const memory = ports.memory({ load: () => 0, store: () => 0, read: () => 0, write: () => 0 });
+    const run = (): string => {
+      for (let at = 0; at < 50; at++) {
+        if (memory.write(0, at, new Uint8Array(1)) === 0) continue;
+        seen.push(String(at));
+        return 'not written';
+      }
+      return ALL_IS_WELL;
+    };
+    this.steps = [{ name: 'write', tells: 'not written', run }];
+  }
+
+  dump(): unknown {
+    return this.#written;
+  }
+
+  look(): string {
+    return '';
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+test('every point has an errno', t => {
+  const names = ['close', 'VFIO_IOMMU_BIND', 'allocate file descriptor', 'allocate anything', 'queue fault', '0x1234'];
+  t.deepEqual(
+    names.map(name => plausibleErrnos(name)[0]),
+    [Errno.EIO, Errno.ENOMEM, Errno.EMFILE, Errno.ENOMEM, Errno.ENOMEM, Errno.EIO],
+  );
+});
+
+test('the AVA helper fails where something is violated', t => {
+  const told: string[] = [];
+  const noted = {
+    log: (...lines: string[]) => told.push(...lines),
+    deepEqual: (actual: unknown) => told.push(...(actual as string[])),
+    true: () => undefined,
+  };
+  assertFailNth(noted, small({ swallowsError: true }));
+  t.true(told.includes('--seed 1 --point 3 (eventfd: EMFILE): after signal: sees "", expected "open"'));
+});
