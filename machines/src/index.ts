@@ -14,6 +14,7 @@ export * from './plugins.js';
 export * from './q35-ats.js';
 export * from './q35-passthrough.js';
 export * from './q35-testdev.js';
+export * from './scenarios/index.js';
 export * from './shadow.js';
 export * from './vsva.js';
 
