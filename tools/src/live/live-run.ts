@@ -9,7 +9,7 @@ import { DISK_BYTES, type DiskReport, diskReport } from './live-disk.js';
 import { LiveModel, type UnitsAround } from './live-model.js';
 import { type LiveFiles, LiveQemu, MEMORY_BYTES } from './live-qemu.js';
 import type { LiveMode } from './modes.js';
-import type { UnitAccount } from './observed-unit.js';
+import type { UnitAccount, UnitCounts } from './observed-unit.js';
 import { LiveError } from './peers/live-error.js';
 import type { Peers } from './peers/peers.js';
 import { type Check, verdict } from './verdict.js';
@@ -26,6 +26,14 @@ export interface LiveBootResult {
   readonly checks: readonly Check[];
   readonly report: BootReport | undefined;
   readonly account: UnitAccount | undefined;
+  /** Of a host below the machine. */
+  readonly host?: HostAccount;
+}
+
+/** What came down to a host: its own unit's account, and what the machine asked of its kernel. */
+export interface HostAccount {
+  readonly unit: UnitCounts;
+  readonly calls: ReadonlyMap<string, { readonly made: number; readonly refused: number }>;
 }
 
 const FIRMWARE_MS = 30_000;

@@ -40,6 +40,9 @@ export class UnitAccount {
   }
 }
 
+/** What it has counted so far. */
+export type UnitCounts = Omit<UnitAccount, 'used'>;
+
 /** Of a message's address (VT-d 5.1.2.2). */
 const REMAPPABLE_FORMAT = 1 << 4;
 

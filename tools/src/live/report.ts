@@ -1,5 +1,6 @@
 /** What a live run found, for people and for programs. */
 import type { LiveBootResult, LiveResult } from './live-run.js';
+import type { UnitCounts } from './observed-unit.js';
 import type { Peers } from './peers/peers.js';
 
 /** Registers and descriptors that are listed by name. */
@@ -14,20 +15,25 @@ export function textReport({ mode, seconds, boots }: LiveResult): string {
   return `${lines.join('\n')}\n`;
 }
 
-function bootLines({ checks, account }: LiveBootResult, number: number | undefined): string[] {
+function bootLines({ checks, account, host }: LiveBootResult, number: number | undefined): string[] {
   const lines = number === undefined ? [] : [`  boot ${number}`];
   const width = Math.max(...checks.map(({ name }) => name.length));
   for (const { name, ok, found } of checks) lines.push(`  ${ok ? 'ok  ' : 'FAIL'} ${name.padEnd(width)}  ${found}`);
   if (account === undefined) return lines;
-  const { reads, writes, descriptors, translated, passed, refused, direct, asked } = account;
-  const devices = asked > 0 ? [`  device TLBs      ${direct} transfers, ${asked} translations asked for`] : [];
+  lines.push(...accountLines(account));
+  if (host === undefined) return lines;
+  const calls = [...host.calls].map(([name, { made }]): [string, number] => [name, made]);
+  return [...lines, `  the host's kernel  ${counts(new Map(calls))}`, "  the host's unit", ...accountLines(host.unit)];
+}
+
+function accountLines({ reads, writes, descriptors, ...transfers }: UnitCounts): string[] {
+  const { translated, passed, refused, direct, asked } = transfers;
   return [
-    ...lines,
     `  register writes  ${counts(writes)}`,
     `  register reads   ${counts(reads)}`,
     `  descriptors      ${counts(descriptors)}`,
     `  transfers        ${translated} translated, ${passed} passed through, ${refused} refused`,
-    ...devices,
+    ...(asked > 0 ? [`  device TLBs      ${direct} transfers, ${asked} translations asked for`] : []),
   ];
 }
 
@@ -44,17 +50,17 @@ export function jsonReport({ mode, seconds, boots }: LiveResult, peers: Peers): 
     qemu: peers.qemuVersion,
     linux: peers.kernel.version,
     seconds,
-    boots: boots.map(({ checks, report, account }) => ({
+    boots: boots.map(({ checks, report, account, host }) => ({
       checks,
       dmar: report?.dmar ?? [],
-      ...(account === undefined
-        ? {}
-        : {
-            ...account,
-            reads: Object.fromEntries(account.reads),
-            writes: Object.fromEntries(account.writes),
-            descriptors: Object.fromEntries(account.descriptors),
-          }),
+      ...(account === undefined ? {} : plain(account)),
+      ...(host === undefined ? {} : { host: { calls: Object.fromEntries(host.calls), unit: plain(host.unit) } }),
     })),
   });
+}
+
+function plain(account: UnitCounts): object {
+  const { reads, writes, descriptors } = account;
+  const [read, written, by] = [reads, writes, descriptors].map(each => Object.fromEntries(each));
+  return { ...account, reads: read, writes: written, descriptors: by };
 }

@@ -19,6 +19,7 @@ const RECORD = BASE + PAGE;
 const SOURCE = RECORD + PAGE;
 const TARGET = SOURCE + COPY_BYTES;
 const END = TARGET + COPY_BYTES;
+const TARGET_PAGES = Array.from({ length: COPY_BYTES / PAGE }, (_, page) => TARGET + page * PAGE);
 
 /** Linux system calls and their constants, for x86-64. */
 const Call = { READ: 0, WRITE: 1, OPEN: 2, MMAP: 9, EXIT: 60 } as const;
@@ -46,8 +47,18 @@ const WAIT_FOR_BYTE = [0xf3, 0x90, 0x8a, 0x06, 0x84, 0xc0, 0x74, 0xf8];
 /** `MOVZX edi, BYTE PTR [imm32]`. */
 const EDI_FROM_BYTE = [0x0f, 0xb6, 0x3c, 0x25];
 
-/** An ELF file of `queue`, the path of a work queue of type "user". */
-export function copyProgram(queue = '/dev/dsa/wq0.0'): Uint8Array {
+/** `MOV BYTE PTR [imm32], 0`. */
+const CLEAR_BYTE = [0xc6, 0x04, 0x25];
+
+export interface CopyProgramOptions {
+  /** The path of a work queue of type "user". */
+  readonly queue?: string;
+  /** Nobody can bring pages that the device asks for: the program touches each before. */
+  readonly touches?: boolean;
+}
+
+/** An ELF file. @throws RangeError for a path that is too long. */
+export function copyProgram({ queue = '/dev/dsa/wq0.0', touches = false }: CopyProgramOptions = {}): Uint8Array {
   const path = new TextEncoder().encode(`${queue}\0`);
   if (path.length > PATH_ROOM) throw new RangeError(`${queue} is longer than ${PATH_ROOM - 1} bytes`);
   const code = [
@@ -58,7 +69,8 @@ export function copyProgram(queue = '/dev/dsa/wq0.0'): Uint8Array {
     ...set('r9', 0),
     ...call(Call.MMAP, 0, PAGE, PROT_WRITE),
     ...RBX_FROM_RAX,
-    ...descriptorWords().flatMap((word, index) => store(word, 8 * index)),
+    ...(touches ? [RECORD, ...TARGET_PAGES].flatMap(page => [...CLEAR_BYTE, ...dword(page), 0]) : []),
+    ...descriptorWords(touches).flatMap((word, index) => store(word, 8 * index)),
     ...set('rsi', RECORD),
     ...WAIT_FOR_BYTE,
     ...call(Call.WRITE, STDOUT, TARGET, COPY_BYTES),
@@ -74,10 +86,10 @@ export function copyProgram(queue = '/dev/dsa/wq0.0'): Uint8Array {
   return file;
 }
 
-function descriptorWords(): bigint[] {
+function descriptorWords(touched: boolean): bigint[] {
   const words = Descriptor.encode({
     operation: Operation.MEMMOVE,
-    flags: Flag.BLOCK_ON_FAULT | Flag.COMPLETION_ADDRESS_VALID | Flag.REQUEST_COMPLETION,
+    flags: (touched ? 0 : Flag.BLOCK_ON_FAULT) | Flag.COMPLETION_ADDRESS_VALID | Flag.REQUEST_COMPLETION,
     completionLo: RECORD,
     sourceLo: SOURCE,
     destinationLo: TARGET,

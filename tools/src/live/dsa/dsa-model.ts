@@ -5,10 +5,13 @@ import type { VtdUnit } from '@hw/intel-iommu';
 import { intelIommuWith } from '@hw/intel-iommu/plugin';
 import { dmarTable } from '@hw/q35';
 import q35Plugin from '@hw/q35/plugin';
+import vfioPciPlugin from '@hw/vfio-pci/plugin';
+import type { Ram } from '@remora/core';
 import { formatBdf } from '@remora/pci';
 import { ServedMachine } from '../../serve/index.js';
 import { ObservedUnit, type UnitAccount } from '../observed-unit.js';
 import { placeOfBar } from '../place-of-bar.js';
+import type { DsaHost } from './dsa-host.js';
 
 /** Device numbers on QEMU's root bus. */
 export const DSA_SLOTS = { unit: 3, dsa: 4 } as const;
@@ -29,24 +32,31 @@ export class DsaModel implements Disposable {
   readonly #units: ObservedUnit[] = [];
   readonly #listening: Disposable[] = [];
 
-  /** Sockets are made in `folder`; the guest's memory will be in the file `memory`. */
-  constructor(folder: string, memory: string, report: (text: string) => void) {
+  /** Sockets are made in `folder`; the guest's memory will be in the file `memory`. With `host`, the accelerator is that one's. */
+  constructor(folder: string, memory: string, report: (text: string) => void, host?: DsaHost) {
     this.sockets = { unit: join(folder, 'unit'), dsa: join(folder, 'dsa') };
     const observed = (...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit => {
       const unit = new ObservedUnit(...parameters);
       this.#units.push(unit);
       return unit;
     };
+    const dsa = host?.device ?? { driver: 'dsa', options: { ats: true, pri: true } };
     this.#served = new ServedMachine({
-      plugins: [intelIommuWith(observed), dsaPlugin, q35Plugin],
+      plugins: [intelIommuWith(observed), host === undefined ? dsaPlugin : vfioPciPlugin, q35Plugin],
       devices: [
-        { driver: 'intel-iommu', options: { id: 'unit', ...UNIT } },
-        { driver: 'dsa', options: { id: 'dsa', addr: `0${DSA_SLOTS.dsa}.0`, ats: true, pri: true } },
+        { driver: 'intel-iommu', options: { id: 'unit', ...UNIT, ...host?.unit } },
+        { ...dsa, options: { id: 'dsa', addr: `0${DSA_SLOTS.dsa}.0`, ...dsa.options } },
       ],
       memory,
+      ...(host === undefined ? {} : { on: host.on }),
       iommu: { identity: IDENTITY, bytes: PAGE },
       report,
     });
+  }
+
+  /** The guest's memory. */
+  get ram(): Ram {
+    return this.#served.machine.board.ram;
   }
 
   async listen(): Promise<void> {

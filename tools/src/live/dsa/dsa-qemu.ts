@@ -2,6 +2,7 @@
 import type { LiveBoot, LiveFiles } from '../live-qemu.js';
 import type { Peers } from '../peers/peers.js';
 import { comma, served } from '../qemu-process.js';
+import { GUEST_BYTES } from './dsa-host.js';
 import { DSA_FUNCTION, DSA_SLOTS, type DsaModel } from './dsa-model.js';
 
 /**
@@ -9,13 +10,29 @@ import { DSA_FUNCTION, DSA_SLOTS, type DsaModel } from './dsa-model.js';
  * gets an invalid opcode; our program stores eight times 8 bytes instead.
  */
 const PROCESSOR = 'max,+movdir64b,x-force-features=on';
-const MEMORY = '512M';
+
+export interface DsaFiles extends LiveFiles {
+  /** Where in the file the guest's memory begins. */
+  readonly offset: number;
+}
 
 /** Arguments; without `boot` the firmware runs, and nothing else. */
-export function dsaQemu({ kernel }: Peers, model: DsaModel, files: LiveFiles, boot?: LiveBoot): string[] {
-  const memory = `memory-backend-file,id=ram,size=${MEMORY},share=on,mem-path=${comma(files.memory)}`;
+export function dsaQemu({ kernel }: Peers, model: DsaModel, files: DsaFiles, boot?: LiveBoot): string[] {
+  const place = `mem-path=${comma(files.memory)},offset=${files.offset}`;
+  const memory = `memory-backend-file,id=ram,size=${GUEST_BYTES},share=on,${place}`;
   return [
-    ...['-machine', 'q35,memory-backend=ram', '-accel', 'tcg', '-cpu', PROCESSOR, '-m', MEMORY, '-object', memory],
+    ...[
+      '-machine',
+      'q35,memory-backend=ram',
+      '-accel',
+      'tcg',
+      '-cpu',
+      PROCESSOR,
+      '-m',
+      `${GUEST_BYTES}B`,
+      '-object',
+      memory,
+    ],
     ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-no-reboot', '-serial', 'chardev:console'],
     ...['-chardev', `file,id=console,path=${comma(files.console)}`],
     ...served(model.sockets.unit, DSA_SLOTS.unit),

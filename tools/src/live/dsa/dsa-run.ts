@@ -7,18 +7,20 @@ import { folderWithUs } from '../../leftovers/index.js';
 import { bootReports } from '../console.js';
 import { buildInitramfs } from '../initramfs.js';
 import { buildKernelModule } from '../kernel-module.js';
-import type { LiveFiles } from '../live-qemu.js';
 import type { LiveResult, Stage } from '../live-run.js';
 import { LiveError } from '../peers/live-error.js';
 import type { Peers } from '../peers/peers.js';
 import { QemuProcess } from '../qemu-process.js';
 import { copyProgram } from './copy-program.js';
+import { DsaHost } from './dsa-host.js';
 import { DsaModel } from './dsa-model.js';
-import { dsaQemu } from './dsa-qemu.js';
+import type { DsaMode } from './dsa-modes.js';
+import { type DsaFiles, dsaQemu } from './dsa-qemu.js';
 import { dsaVerdict } from './dsa-verdict.js';
 
 const INIT = fileURLToPath(new URL('../../../live/dsa.sh', import.meta.url));
 const SHARED_MEMORY = '/dev/shm';
+const PAGE = 0x1000;
 const FIRMWARE_MS = 30_000;
 const SILENT_MS = 30_000;
 const DRIVERS = 'kernel/drivers/dma/idxd';
@@ -31,23 +33,28 @@ const MODULES = ['movdir64b', 'copies'];
 export const DSA_PEERS = { flavour: 'generic', headers: true } as const;
 
 /** `peers` are those of DSA_PEERS. @throws LiveError if it comes to no boot at all. */
-export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise<LiveResult> {
+export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: Stage): Promise<LiveResult> {
   const start = performance.now();
+  checkKernel(mode, peers);
   using work = folderWithUs('remora-dsa-');
   using fast = folderWithUs('remora-dsa-', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
-  const files = { memory: join(fast.path, 'memory'), console: join(work.path, 'console') };
+  const memory = join(fast.path, 'memory');
+  using host = mode.lending === undefined ? undefined : new DsaHost(memory, mode.lending);
   // That a QEMU goes when it is told to go is no news.
   let going = true;
-  using model = new DsaModel(work.path, files.memory, text => {
+  const heard = (text: string): void => {
     if (!going) report(text);
-  });
+  };
+  using model = new DsaModel(work.path, memory, heard, host);
+  const offset = host === undefined ? 0 : model.ram.backing(0) * PAGE;
+  const files = { memory, offset, console: join(work.path, 'console') };
   await model.listen();
   stage('firmware');
   const boot = { dmar: join(work.path, 'dmar'), initramfs: join(work.path, 'initramfs') };
   writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, model, files)));
   rmSync(files.console, { force: true });
   const copy = join(work.path, 'copy');
-  writeFileSync(copy, copyProgram());
+  writeFileSync(copy, copyProgram({ touches: mode.lending === 'container' }));
   const modules = { ...driverFiles(peers), ...ownModules(peers, work.path) };
   writeFileSync(boot.initramfs, buildInitramfs(peers.busybox, { init: INIT, copy, ...modules }));
   stage('Linux');
@@ -63,9 +70,19 @@ export async function dsaRun(peers: Peers, stage: Stage, report: Stage): Promise
   if (first === undefined)
     throw new LiveError(waited === 'ended' ? `QEMU ended: ${qemu.complaint}` : 'Linux has said nothing');
   const account = model.accounts[0];
-  const checks = dsaVerdict(first, console, account);
+  const lent = host?.account;
+  const checks = dsaVerdict(first, console, account, lent);
   const seconds = (performance.now() - start) / 1000;
-  return { mode: { name: 'dsa' }, seconds, boots: [{ checks, report: first, account }], console };
+  const boots = [{ checks, report: first, account, ...(lent === undefined ? {} : { host: lent }) }];
+  return { mode, seconds, boots, console };
+}
+
+/** @throws LiveError */
+function checkKernel({ name, since = 0 }: DsaMode, { kernel }: Peers): void {
+  const major = Number.parseInt(kernel.version, 10);
+  if (major >= since) return;
+  const why = "earlier ones copy without PASIDs, and the host's containers bind nothing to that";
+  throw new LiveError(`--mode ${name} needs Linux ${since} (--kernel): ${why}`);
 }
 
 /** The modules of the driver, by their paths in the guest. @throws LiveError if the kernel has none. */
@@ -84,7 +101,7 @@ function ownModules({ kernel }: Peers, folder: string): Record<string, string> {
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */
-async function placeOfRegisters(peers: Peers, model: DsaModel, files: LiveFiles): Promise<number> {
+async function placeOfRegisters(peers: Peers, model: DsaModel, files: DsaFiles): Promise<number> {
   await using qemu = new QemuProcess(peers.qemu, dsaQemu(peers, model, files), files.console);
   const waited = await qemu.until(() => model.registerBase !== undefined, FIRMWARE_MS);
   if (waited === 'came') return model.registerBase!;

@@ -98,7 +98,7 @@ test('a kernel that shares no address space says so; one that is silent about it
 });
 
 test('the program is an ELF file of one segment that holds it, and starts behind its path', t => {
-  const program = copyProgram('/dev/dsa/wq1.0');
+  const program = copyProgram({ queue: '/dev/dsa/wq1.0' });
   const view = new DataView(program.buffer);
   t.deepEqual([...program.subarray(0, 4)], [0x7f, 0x45, 0x4c, 0x46]);
   t.is(view.getUint32(96, true), program.length);
@@ -106,5 +106,5 @@ test('the program is an ELF file of one segment that holds it, and starts behind
   const path = new TextEncoder().encode('/dev/dsa/wq1.0\0');
   t.deepEqual(program.slice(120, 120 + path.length), path);
   t.is(view.getUint32(24, true) - view.getUint32(80, true), 144);
-  t.throws(() => copyProgram(`/dev/dsa/${'w'.repeat(20)}`), { instanceOf: RangeError });
+  t.throws(() => copyProgram({ queue: `/dev/dsa/${'w'.repeat(20)}` }), { instanceOf: RangeError });
 });

@@ -2,6 +2,7 @@
 import type { BootReport } from '../console.js';
 import type { UnitAccount } from '../observed-unit.js';
 import type { Check } from '../verdict.js';
+import { type LentAccount, lentChecks } from './lent-verdict.js';
 import { COPY_BYTES } from './copy-program.js';
 
 /** Pages of the copy's target: nobody has touched them before the device asks for each. */
@@ -22,11 +23,12 @@ export type DsaAccount = Pick<UnitAccount, 'descriptors' | 'faults' | 'translate
 /** `0 56 9077704 eadbff38 eadbff38`: an error, copies, bytes, and the sums of what was given and taken. */
 const COPIED = /^(-?\d+) (\d+) (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})$/;
 
-/** One after the other; a check whose subject was never reached fails, too. */
+/** `lent`: what a host saw that lends the accelerator. One after the other; a check whose subject was never reached fails, too. */
 export function dsaVerdict(
   boot: BootReport | undefined,
   console: readonly string[],
   account: DsaAccount | undefined,
+  lent?: LentAccount,
 ): Check[] {
   const all = (keyword: string): readonly string[] => boot?.said.get(keyword) ?? [];
   const said = (keyword: string): string => all(keyword).join(', ') || 'nothing said';
@@ -44,9 +46,10 @@ export function dsaVerdict(
   // Each was submitted by an instruction that our module executed: nobody else stored it.
   check('kernel submits', copies > 0 && said('kernel_executed') === String(copies), said('kernel_executed'));
   // Every page is read once, and written once.
-  const translated = (account?.translated ?? 0) + (account?.direct ?? 0);
+  const way = lent?.unit ?? account;
+  const translated = (way?.translated ?? 0) + (way?.direct ?? 0);
   check('translated', bytes > 0 && translated >= (2 * bytes) / PAGE, String(translated));
-  const untranslated = account === undefined ? undefined : account.passed + account.after;
+  const untranslated = way === undefined ? undefined : way.passed + way.after;
   check('untranslated', untranslated === 0, String(untranslated ?? 'no account'));
   const interrupts = (of: string): string | undefined => all('interrupts').find(line => line.endsWith(of));
   const count = (line: string | undefined): number => Number(line?.split(/\s+/)[1] ?? 0);
@@ -60,12 +63,17 @@ export function dsaVerdict(
   const requested = account?.descriptors.get('page-group-response') ?? 0;
   if (shares) {
     check('shared', said('taken') === `${SUCCESS} ${said('given')}`, said('taken'));
-    check('pages requested', requested >= UNTOUCHED, String(requested));
+    check(
+      'pages requested',
+      lent?.lending === 'container' ? requested === 0 : requested >= UNTOUCHED,
+      String(requested),
+    );
   } else {
     const refusal = console.find(line => line.includes(REFUSED));
     check('shared', refusal !== undefined && requested === 0, refusal?.trim() ?? 'not refused');
   }
   check('user queue off', said('user_stopped') === STOPPED, said('user_stopped'));
   check('faults', account?.faults.length === 0, String(account?.faults.length ?? 'no account'));
+  if (lent !== undefined) checks.push(...lentChecks(lent, account, shares));
   return checks;
 }

@@ -1,0 +1,82 @@
+/**
+ * A simulated host that lends its Data Streaming Accelerator: its memory is a file, a part of which is the memory of the live guest. What the
+ * guest does to the unit of its machine goes down to the host's kernel, and from there to the host's own unit.
+ */
+import { closeSync, ftruncateSync, openSync } from 'node:fs';
+import dsaPlugin from '@hw/dsa/plugin';
+import type { VtdUnit } from '@hw/intel-iommu';
+import { FileMemory } from '@remora/host-linux';
+import { createHost } from '@remora/machine';
+import { physicalVtd } from '@remora/machines';
+import type { ServedMachineOptions } from '../../serve/index.js';
+import { ObservedUnit } from '../observed-unit.js';
+import { type CallCount, CountedCalls } from './counted-calls.js';
+import type { Lending } from './dsa-modes.js';
+import type { LentAccount } from './lent-verdict.js';
+import { NumberedPasids } from './numbered-pasids.js';
+
+const MIB = 0x10_0000;
+export const GUEST_BYTES = 512 * MIB;
+const HOST_BYTES = GUEST_BYTES + 64 * MIB;
+/** Where a server has the first of its accelerators. */
+const FUNCTION = '0000:6a:01.0';
+const IOMMUFD = 'iommufd0';
+const UNIT = { 'device-iotlb': true, svm: true, 'x-smpwcs': true };
+
+export class DsaHost implements Disposable {
+  readonly lending: Lending;
+  /** What ServedMachine takes. */
+  readonly on: NonNullable<ServedMachineOptions['on']>;
+  /** Options of the guest's unit: it nests, and is told of what is new in the guest's tables. */
+  readonly unit = { 'x-scalable-mode': 'modern', 'caching-mode': true };
+  /** What the guest's accelerator is. */
+  readonly device: { readonly driver: string; readonly options: Readonly<Record<string, boolean | string>> };
+  readonly #memory: FileMemory;
+  readonly #faults: () => number;
+  readonly #units: ObservedUnit[] = [];
+  #calls: CountedCalls | undefined;
+
+  /** Makes the file `memory`. */
+  constructor(memory: string, lending: Lending) {
+    this.lending = lending;
+    const iommufd = lending === 'iommufd';
+    const fd = openSync(memory, 'wx+', 0o600);
+    ftruncateSync(fd, HOST_BYTES);
+    closeSync(fd);
+    this.#memory = new FileMemory(memory, HOST_BYTES);
+    const observed = (...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit => {
+      const unit = new ObservedUnit(...parameters);
+      this.#units.push(unit);
+      return unit;
+    };
+    // Page requests have no way through a container: there the device makes none.
+    const dsa = { driver: 'dsa', options: { addr: FUNCTION, ats: true, pri: iommufd } };
+    const host = createHost({
+      ram: this.#memory.ram,
+      iommu: physicalVtd(UNIT, observed),
+      plugins: [dsaPlugin],
+      devices: [dsa],
+    });
+    this.#faults = () => host.platform.faults.length;
+    const how = iommufd ? { iommufd: IOMMUFD } : { 'x-ats': true };
+    this.device = { driver: 'vfio-pci', options: { host: FUNCTION, ...how } };
+    this.on = {
+      host,
+      memory: GUEST_BYTES,
+      objects: iommufd ? [{ driver: 'iommufd', options: { id: IOMMUFD } }] : [],
+      interpose: kernel => (this.#calls = new CountedCalls(iommufd ? kernel : new NumberedPasids(kernel))),
+    };
+  }
+
+  /** What has come down to the host so far: all is taken down again in the end. */
+  get account(): LentAccount {
+    const unit = this.#units[0]!.accounts.at(-1)!;
+    const calls = this.#calls?.counts ?? new Map<string, CallCount>();
+    return structuredClone({ lending: this.lending, unit, calls, faults: this.#faults() });
+  }
+
+  [Symbol.dispose](): void {
+    this.on.host[Symbol.dispose]();
+    this.#memory[Symbol.dispose]();
+  }
+}
