@@ -19,6 +19,8 @@ export const BDF = '00:03.0';
 const GLOBAL = 1;
 
 export interface LentEngineOptions extends RigOptions {
+  /** Called with the host before the machine is made. */
+  readonly prepare?: (host: Host<SimulatedHost>) => void;
   /** Whether the engines have device TLBs and ask for pages; default true. */
   readonly asks?: boolean;
   /** Whether the guest answers page requests when it handles them; default: it withholds its answers. */
@@ -33,9 +35,10 @@ export class LentEngine implements Disposable {
   /** Requests whose answer is withheld, oldest first. */
   readonly withheld: VtdPageRequest[] = [];
 
-  constructor({ asks = true, handler, knobs, ...options }: LentEngineOptions = {}) {
+  constructor({ asks = true, prepare, handler, knobs, ...options }: LentEngineOptions = {}) {
     this.hostLevel = askingHost(knobs, asks);
     try {
+      prepare?.(this.hostLevel);
       this.rig = new Rig({
         host: this.hostLevel,
         objects: ['iommufd,id=iommufd0'],
