@@ -1,5 +1,5 @@
 /** The ways in which a host lends a device to a guest, each as a host and as the options that choose it. */
-import type { KernelKnobs, SimulatedHost } from '@remora/host-sim';
+import type { FailureInjector, KernelKnobs, SimulatedHost } from '@remora/host-sim';
 import { createHost, createMachine, type Host, iommufd, type Machine, type MachineOptions } from '@remora/machine';
 import { dmaEngine } from '@hw/dma-engine/config';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
@@ -81,13 +81,20 @@ export const backEnds: readonly BackEnd[] = [
   },
 ];
 
+export interface HostExtras {
+  readonly failures?: FailureInjector;
+  /** Makes the physical unit. */
+  readonly unit?: Parameters<typeof physicalVtd>[1];
+}
+
 /** A host with one DMA engine, which has a device TLB and asks for pages, behind a VT-d unit that nests. */
-export function hostOf({ kernel }: BackEnd, seed = 1): Host<SimulatedHost> {
+export function hostOf({ kernel }: BackEnd, seed = 1, { failures, unit }: HostExtras = {}): Host<SimulatedHost> {
   return createHost({
+    ...(failures === undefined ? {} : { failures }),
     seed,
     memory: 64 * MIB,
     kernel,
-    iommu: physicalVtd({ 'device-iotlb': true, svm: true }),
+    iommu: physicalVtd({ 'device-iotlb': true, svm: true }, unit),
     plugins: [dmaEnginePlugin],
     devices: [dmaEngine({ addr: ENGINE, ats: true, pri: true })],
   });

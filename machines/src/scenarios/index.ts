@@ -3,6 +3,7 @@ import type { Scenario } from './scenario.js';
 import { share } from './share.js';
 
 export { type BackEnd, backEnds, hostOf } from './back-ends.js';
+export { failNthScenarios } from './fail-nth.js';
 export * from './scenario.js';
 
 /** By name. */

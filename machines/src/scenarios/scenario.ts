@@ -36,7 +36,7 @@ export interface Scenario {
   begin(host: Host, backEnd: BackEnd, options?: ScenarioOptions): ScenarioLife;
 }
 
-/** All steps, one after the other, and what each of them saw. A machine that the host refuses ends it early. */
+/** All steps, one after the other, each noted in the ledger; and what each of them saw. A machine that the host refuses ends it early. */
 export function runScenario(
   scenario: Scenario,
   host: Host,
@@ -47,6 +47,7 @@ export function runScenario(
   const seen: Record<string, Observation> = {};
   for (const step of life.steps) {
     try {
+      if (options.ledger?.on === true) options.ledger.add(scenario.name, 'step', { name: step.name });
       seen[step.name] = step.run();
     } catch (refusal) {
       if (step.creates !== true || !(refusal instanceof ConfigError)) throw refusal;
