@@ -2,7 +2,8 @@
 import test from 'ava';
 import { frameHi, frameLo } from '@remora/bits';
 import { Access, AddressSpace, NO_PASID, PAGE_BYTES, Ram, Region, Translation, TxAttrs } from '@remora/core';
-import { AtsCompletion, RemappedInterrupt } from '@remora/iommu';
+import { AtsCompletion, type HostIOMMUContext, HostIommuFlag, RemappedInterrupt, Stage1Format } from '@remora/iommu';
+import { owner } from '@remora/testing';
 import { InterruptEntry, PostedInterruptEntry, Reg, VTD_BASE, VtdUnit } from '@hw/intel-iommu';
 import { vtdConfig } from '@hw/intel-iommu/config';
 import {
@@ -18,6 +19,7 @@ import {
   secondStagePasid,
   VtdDriver,
 } from '@hw/intel-iommu/driver';
+import { Rig } from '../rig/rig.js';
 import { bytesEach, isClean } from './garbage.js';
 
 const REQUESTER = 0x18;
@@ -191,4 +193,38 @@ test('interrupt remapping makes no garbage: remapped, posted, blocked', t => {
   t.is(reasons, 0);
   isClean(t, () => (reasons |= unit.remapInterrupt(REQUESTER + 1, 0, request(1), 0, out)));
   t.is(reasons, 0x26);
+});
+
+test('flushes for a host, collected into a batch, make no garbage', t => {
+  const rig = owner(t)(new Rig({ functions: [] }));
+  const { propagation } = rig.iommu;
+  let flushed = 0;
+  const context: HostIOMMUContext = {
+    name: 'host',
+    flags: HostIommuFlag.NESTING,
+    stage1Format: Stage1Format.INTEL_VTD,
+    replacesAtomically: true,
+    pasidAlloc: () => FIRST,
+    pasidFree: () => 0,
+    bindStage1: () => 0,
+    unbindStage1: () => 0,
+    flushStage1Caches: batch => {
+      batch.accepted = 0;
+      while (batch.accepted < batch.length) flushed += batch.begin(batch.accepted++).granules;
+      return 0;
+    },
+  };
+  propagation.attach(rig.machine.board.rootBus, REQUESTER, context);
+  rig.entry(FIRST, { did: DOMAIN, root: PAGE_BYTES });
+  rig.pasidCache(1, DOMAIN, FIRST);
+  let refused = 0;
+  isClean(t, index => {
+    for (let page = FIRST_PAGE; page < FIRST_PAGE + 4; page++) {
+      const lo = frameLo(page + index);
+      refused |= propagation.pasidIotlbInvalidate(3, DOMAIN, FIRST, frameHi(page + index), lo, 0, true);
+    }
+    refused |= propagation.settle() + 1;
+  });
+  t.is(refused, 0);
+  t.true(flushed > 100_000);
 });
