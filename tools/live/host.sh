@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The only program of a live guest in which Remora runs on the real kernel. SCRIPTS are those that it runs, on the functions DEVICES. What it finds
-# goes to the kernel's log; the answers, which are long, go out by the second serial port.
+# The only program of a live guest in which Remora runs on the real kernel, with the functions DEVICES. What it finds goes to the kernel's log; the
+# answers, which are long, go out by the second serial port.
 . /lib/guest.sh
 
 functions=/sys/bus/pci/devices
@@ -19,7 +19,7 @@ done
 say files $(cd /dev && ls -d iommu vfio/* vfio/devices/* 2>/dev/null)
 stty -F /dev/ttyS1 raw -echo
 start=$(cut -d ' ' -f 1 /proc/uptime)
-node /main.mjs /dev/ttyS1 $(echo "$SCRIPTS" | tr , ' ') >/tmp/node 2>&1
+node /main.mjs /dev/ttyS1 >/tmp/node 2>&1
 say node $? "$start" "$(cut -d ' ' -f 1 /proc/uptime)"
 tail -n 20 /tmp/node | while read -r line; do say complaint "$line"; done
 

@@ -1,7 +1,8 @@
 /**
- * A program for a live guest: copies its standard input to its standard output, and has the accelerator do it. It binds its own address
- * space to the device by opening the work queue, and stores a descriptor whose addresses are its own. Its exit status is that of the
- * completion record. There is no compiler where it is needed: it is put together here, instruction by instruction (Intel SDM volume 2).
+ * A program for a live guest: puts its standard input out twice, and has the accelerator copy it each time. It binds its own address space
+ * to the device by opening the work queue, and stores descriptors whose addresses are its own. Between the two copies it has other pages
+ * mapped to the target's addresses: the second copy must find those. Its exit status is sixteen times that of the first completion record,
+ * and that of the second. There is no compiler where it is needed: it is put together here, instruction by instruction (Intel SDM volume 2).
  */
 import { Descriptor, Flag, Operation } from '@hw/dsa';
 
@@ -16,6 +17,7 @@ const CODE_AT = PATH_AT + PATH_ROOM;
 const PAGE = 0x1000;
 /** Each begins a page. Only the source is touched before the device needs it. */
 const RECORD = BASE + PAGE;
+const SECOND_RECORD = RECORD + 64;
 const SOURCE = RECORD + PAGE;
 const TARGET = SOURCE + COPY_BYTES;
 const END = TARGET + COPY_BYTES;
@@ -25,7 +27,9 @@ const TARGET_PAGES = Array.from({ length: COPY_BYTES / PAGE }, (_, page) => TARG
 const Call = { READ: 0, WRITE: 1, OPEN: 2, MMAP: 9, EXIT: 60 } as const;
 const O_RDWR = 2;
 const PROT_WRITE = 2;
+const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
+const MAP_PRIVATE_FIXED_ANONYMOUS = 0x32;
 const STDIN = 0;
 const STDOUT = 1;
 
@@ -36,6 +40,7 @@ const MOV = {
   rsi: [0x48, 0xc7, 0xc6],
   rdx: [0x48, 0xc7, 0xc2],
   r10: [0x49, 0xc7, 0xc2],
+  r8: [0x49, 0xc7, 0xc0],
   r9: [0x49, 0xc7, 0xc1],
 } as const;
 const SYSCALL = [0x0f, 0x05];
@@ -44,11 +49,13 @@ const R8_FROM_RAX = [0x49, 0x89, 0xc0];
 const RBX_FROM_RAX = [0x48, 0x89, 0xc3];
 /** `PAUSE; MOV al, [rsi]; TEST al, al; JZ` back to the PAUSE. */
 const WAIT_FOR_BYTE = [0xf3, 0x90, 0x8a, 0x06, 0x84, 0xc0, 0x74, 0xf8];
-/** `MOVZX edi, BYTE PTR [imm32]`. */
+/** `MOVZX edi, BYTE PTR [imm32]`, and the same for eax; `SHL edi, 4`; `OR edi, eax`. */
 const EDI_FROM_BYTE = [0x0f, 0xb6, 0x3c, 0x25];
-
-/** `MOV BYTE PTR [imm32], 0`. */
-const CLEAR_BYTE = [0xc6, 0x04, 0x25];
+const EAX_FROM_BYTE = [0x0f, 0xb6, 0x04, 0x25];
+const EDI_TIMES_16 = [0xc1, 0xe7, 0x04];
+const EDI_OR_EAX = [0x09, 0xc7];
+/** `MOV BYTE PTR [imm32], 0`: the last one of a page, where no record is. */
+const CLEAR_LAST_BYTE = [0xc6, 0x04, 0x25];
 
 export interface CopyProgramOptions {
   /** The path of a work queue of type "user". */
@@ -69,28 +76,45 @@ export function copyProgram({ queue = '/dev/dsa/wq0.0', touches = false }: CopyP
     ...set('r9', 0),
     ...call(Call.MMAP, 0, PAGE, PROT_WRITE),
     ...RBX_FROM_RAX,
-    ...(touches ? [RECORD, ...TARGET_PAGES].flatMap(page => [...CLEAR_BYTE, ...dword(page), 0]) : []),
-    ...descriptorWords(touches).flatMap((word, index) => store(word, 8 * index)),
-    ...set('rsi', RECORD),
-    ...WAIT_FOR_BYTE,
-    ...call(Call.WRITE, STDOUT, TARGET, COPY_BYTES),
+    ...copy(RECORD, touches),
+    ...set('r10', MAP_PRIVATE_FIXED_ANONYMOUS),
+    ...set('r8', -1),
+    ...set('r9', 0),
+    ...call(Call.MMAP, TARGET, COPY_BYTES, PROT_READ_WRITE),
+    ...copy(SECOND_RECORD, touches),
     ...EDI_FROM_BYTE,
     ...dword(RECORD),
+    ...EDI_TIMES_16,
+    ...EAX_FROM_BYTE,
+    ...dword(SECOND_RECORD),
+    ...EDI_OR_EAX,
     ...set('rax', Call.EXIT),
     ...SYSCALL,
   ];
   const file = new Uint8Array(CODE_AT + code.length);
+  if (file.length > PAGE) throw new RangeError(`${file.length} bytes of program reach into its data`);
   file.set(header(file.length));
   file.set(path, PATH_AT);
   file.set(code, CODE_AT);
   return file;
 }
 
-function descriptorWords(touched: boolean): bigint[] {
+/** One copy, and what came of it: submitted, waited for, put out. */
+function copy(record: number, touches: boolean): number[] {
+  return [
+    ...(touches ? [RECORD, ...TARGET_PAGES].flatMap(page => [...CLEAR_LAST_BYTE, ...dword(page + PAGE - 1), 0]) : []),
+    ...descriptorWords(record, touches).flatMap((word, index) => store(word, 8 * index)),
+    ...set('rsi', record),
+    ...WAIT_FOR_BYTE,
+    ...call(Call.WRITE, STDOUT, TARGET, COPY_BYTES),
+  ];
+}
+
+function descriptorWords(record: number, touched: boolean): bigint[] {
   const words = Descriptor.encode({
     operation: Operation.MEMMOVE,
     flags: (touched ? 0 : Flag.BLOCK_ON_FAULT) | Flag.COMPLETION_ADDRESS_VALID | Flag.REQUEST_COMPLETION,
-    completionLo: RECORD,
+    completionLo: record,
     sourceLo: SOURCE,
     destinationLo: TARGET,
     size: COPY_BYTES,
@@ -104,7 +128,7 @@ function call(number: number, first: number, second: number, third: number): num
 }
 
 function set(register: keyof typeof MOV, value: number): number[] {
-  return [...MOV[register], ...dword(value)];
+  return [...MOV[register], ...dword(value >>> 0)];
 }
 
 /** `MOV rax, imm64; MOV [rbx + at], rax`. */

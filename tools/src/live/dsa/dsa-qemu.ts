@@ -42,8 +42,12 @@ export function dsaQemu({ kernel }: Peers, model: DsaModel, files: DsaFiles, boo
   ];
 }
 
-/** A unit whose first stage has four levels shares no address space of five. */
+/**
+ * A unit whose first stage has four levels shares no address space of five. Each unmapped address is flushed at once, and used again at once:
+ * who keeps a translation is found out.
+ */
 const PARAMETERS = [
-  ...['console=ttyS0', 'intel_iommu=on,sm_on', 'intremap=off', 'no5lvl', 'panic=-1', 'printk.devkmsg=on'],
+  ...['console=ttyS0', 'intel_iommu=on,sm_on', 'iommu.strict=1', 'intremap=off', 'no5lvl', 'panic=-1'],
+  'printk.devkmsg=on',
   `DSA=${DSA_FUNCTION}`,
 ];

@@ -7,17 +7,17 @@ import { type DsaAccount, dsaVerdict } from './dsa-verdict.js';
 const SAID = [
   'kernel 7.2.12+deb13-amd64',
   'driver idxd',
-  'group DMA-FQ',
+  'group DMA',
   'pasids 1',
   'kernel_queue enabled enabled 0x0 dma0chan0',
-  'kernel_copied 0 56 9077704 eadbff38 eadbff38',
-  'kernel_executed 56',
+  'kernel_copied 0 112 18155408 eadbff38 eadbff38',
+  'kernel_executed 112',
   'interrupts 26: 3 PCI-MSIX-0000:00:04.0 0-edge idxd-misc',
   'interrupts 27: 31 PCI-MSIX-0000:00:04.0 1-edge idxd-portal',
   'kernel_stopped disabled disabled 0x0',
   'user_queue enabled enabled 0x0',
   'given 0123456789abcdef0123456789abcdef',
-  'taken 1 0123456789abcdef0123456789abcdef',
+  'taken 17 0123456789abcdef0123456789abcdef',
   'user_stopped disabled disabled 0x0',
   'done',
 ];
@@ -25,7 +25,7 @@ const REFUSAL = '[    4.800000] idxd 0000:00:04.0: pasid allocation failed: -95'
 
 function failing(
   said: readonly string[],
-  requested = 16,
+  requested = 32,
   more: Partial<DsaAccount> = {},
   extra: string[] = [],
 ): string[] {
@@ -35,7 +35,7 @@ function failing(
     ...extra,
   ];
   const descriptors = new Map([['page-group-response', requested]]);
-  const account = { descriptors, faults: [], translated: 400, direct: 4100, passed: 0, after: 0, ...more };
+  const account = { descriptors, faults: [], translated: 400, direct: 8600, passed: 0, after: 0, ...more };
   return dsaVerdict(bootReports(lines)[0], lines, account)
     .filter(({ ok }) => !ok)
     .map(({ name }) => name);
@@ -55,15 +55,15 @@ const SPOILT: readonly [string, string, string][] = [
   ['group', 'identity', 'domain'],
   ['pasids', '0', 'pasids'],
   ['kernel_queue', 'enabled disabled 0x80110000', 'kernel queue'],
-  ['kernel_copied', '-5 56 9077704 eadbff38 eadbff38', 'kernel copies'],
-  ['kernel_copied', '0 56 9077704 eadbff38 eadbff39', 'kernel copies'],
-  ['kernel_executed', '55', 'kernel submits'],
+  ['kernel_copied', '-5 112 18155408 eadbff38 eadbff38', 'kernel copies'],
+  ['kernel_copied', '0 112 18155408 eadbff38 eadbff39', 'kernel copies'],
+  ['kernel_executed', '111', 'kernel submits'],
   ['interrupts 26:', '1 PCI-MSIX-0000:00:04.0 0-edge idxd-misc', 'interrupts'],
   ['interrupts 27:', '0 PCI-MSIX-0000:00:04.0 1-edge idxd-portal', 'queue interrupts'],
   ['kernel_stopped', 'disabled enabled 0x0', 'kernel queue off'],
   ['user_queue', 'enabled disabled 0x80110000', 'user queue'],
-  ['taken', '3 0123456789abcdef0123456789abcdef', 'shared'],
-  ['taken', '1 ffffffffffffffffffffffffffffffff', 'shared'],
+  ['taken', '19 0123456789abcdef0123456789abcdef', 'shared'],
+  ['taken', '17 ffffffffffffffffffffffffffffffff', 'shared'],
   ['user_stopped', 'enabled enabled 0x0', 'user queue off'],
 ];
 
@@ -75,19 +75,19 @@ for (const [keyword, words, check] of SPOILT) {
 
 test('a boot that ends early, pages that nobody asked for, and faults', t => {
   t.deepEqual(failing(SAID.slice(0, -1)), ['finished']);
-  t.deepEqual(failing(SAID, 15), ['pages requested']);
-  t.deepEqual(failing(spoilt('kernel_copied', '0 49 9077704 eadbff38 eadbff38')), ['kernel copies', 'kernel submits']);
+  t.deepEqual(failing(SAID, 31), ['pages requested']);
+  t.deepEqual(failing(spoilt('kernel_copied', '0 99 18155408 eadbff38 eadbff38')), ['kernel copies', 'kernel submits']);
   t.deepEqual(failing(SAID.filter(line => !line.startsWith('kernel_copied'))), [
     'kernel copies',
     'kernel submits',
     'translated',
   ]);
   // As many pages as were copied, one less, and transfers that took another way.
-  t.deepEqual(failing(SAID, 16, { direct: 4033 }), []);
-  t.deepEqual(failing(SAID, 16, { direct: 4032 }), ['translated']);
-  t.deepEqual(failing(SAID, 16, { passed: 1 }), ['untranslated']);
-  t.deepEqual(failing(SAID, 16, { after: 1 }), ['untranslated']);
-  t.deepEqual(failing(SAID, 16, { faults: [{ source: '0000:00:04.0', reason: 0x71, address: 0 }] }), ['faults']);
+  t.deepEqual(failing(SAID, 32, { direct: 8465 }), []);
+  t.deepEqual(failing(SAID, 32, { direct: 8464 }), ['translated']);
+  t.deepEqual(failing(SAID, 32, { passed: 1 }), ['untranslated']);
+  t.deepEqual(failing(SAID, 32, { after: 1 }), ['untranslated']);
+  t.deepEqual(failing(SAID, 32, { faults: [{ source: '0000:00:04.0', reason: 0x71, address: 0 }] }), ['faults']);
 });
 
 test('a kernel that shares no address space says so; one that is silent about it is not believed', t => {

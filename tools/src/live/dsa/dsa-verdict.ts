@@ -5,12 +5,13 @@ import type { Check } from '../verdict.js';
 import { type LentAccount, lentChecks } from './lent-verdict.js';
 import { COPY_BYTES } from './copy-program.js';
 
-/** Pages of the copy's target: nobody has touched them before the device asks for each. */
-const UNTOUCHED = COPY_BYTES / 0x1000;
+/** Pages of the target of two copies: nobody has touched them before the device asks for each. */
+const UNTOUCHED = (2 * COPY_BYTES) / 0x1000;
 /** Copies that a work queue of the kernel's must have done. */
-const LEAST_COPIES = 50;
+const LEAST_COPIES = 100;
 const PAGE = 0x1000;
-const SUCCESS = '1';
+/** Of the first completion record, and of the second. */
+const SUCCESS = String(0x11);
 const ENABLED = 'enabled enabled 0x0';
 const STOPPED = 'disabled disabled 0x0';
 /** Stable kernels before 6.18 share no address space on x86 since they know of stale translations of the kernel's own (EOPNOTSUPP). */
@@ -37,7 +38,7 @@ export function dsaVerdict(
 
   check('finished', boot?.said.has('done') === true, boot?.said.has('done') === true ? 'yes' : 'no');
   check('driver', said('driver') === 'idxd', said('driver'));
-  check('domain', said('group') === 'DMA-FQ', said('group'));
+  check('domain', said('group') === 'DMA', said('group'));
   check('pasids', said('pasids') === '1', said('pasids'));
   check('kernel queue', said('kernel_queue') === `${ENABLED} dma0chan0`, said('kernel_queue'));
   const copied = COPIED.exec(said('kernel_copied')) ?? [];

@@ -24,7 +24,8 @@ const BINDS = {
   iommufd: { name: 'VFIO_DEVICE_ATTACH_IOMMUFD_PT', sharing: 3, other: 1 },
 } as const;
 const FLUSHES = { container: 'VFIO_IOMMU_CACHE_INVALIDATE', iommufd: 'IOMMU_HWPT_INVALIDATE' } as const;
-const LEAST_FLUSHES = 5;
+/** Every page that the kernel's queue copied from or to is unmapped, and that is flushed at once. */
+const LEAST_FLUSHES = 200;
 
 const PAGE_RESPONSE = 'page-group-response';
 
