@@ -253,7 +253,12 @@ test('a function with a device TLB has it flushed with everything else', t => {
   );
   t.deepEqual(
     operations(() => domain.unbindPasid(DEVICE, PASID)),
-    [`IQT pasid-cache g=1 ${pasid}`, `IQT pasid-iotlb g=2 ${pasid}`, 'IQT pasid-device-tlb sid=0x18 pasid=0x12345 s=1'],
+    [
+      `IQT pasid-cache g=1 ${pasid}`,
+      `IQT pasid-iotlb g=2 ${pasid}`,
+      'IQT iotlb g=2 dw=1 dr=1 did=0x100',
+      'IQT pasid-device-tlb sid=0x18 pasid=0x12345 s=1',
+    ],
   );
   t.deepEqual(
     operations(() => domain.detach(DEVICE)),

@@ -1,8 +1,8 @@
 /** A host's driver on a rig, and a guest whose first stage is nested over a domain of it. */
 import { Access, Errno } from '@remora/core';
-import { type Stage1Config, Stage1Flush, Stage1Format, type VtdStage1 } from '@remora/iommu';
+import { type HostMappings, type Stage1Config, Stage1Flush, Stage1Format, type VtdStage1 } from '@remora/iommu';
 import type { VtdConfig } from '../config/index.js';
-import type { VtdPropagation } from '../device/environment.js';
+import type { VtdEnvironment, VtdPropagation } from '../device/environment.js';
 import type { VtdHostDomain } from './host-domain.js';
 import { VtdHostDriver, type VtdHostOptions } from './host-driver.js';
 import { FrameAllocator, type PageAllocator } from './page-allocator.js';
@@ -51,8 +51,9 @@ export function host(
   options: Partial<VtdConfig> = {},
   propagation: VtdPropagation = {},
   more: VtdHostOptions = {},
+  environment: Pick<VtdEnvironment, 'endpoint' | 'clock'> = {},
 ): Host {
-  const rig = new Rig({ nesting: true, 'fault-records': 8, ...options }, propagation);
+  const rig = new Rig({ nesting: true, 'fault-records': 8, ...options }, propagation, environment);
   const ration = new Ration(rig.pages);
   const driver = new VtdHostDriver(rig.registers, rig.memory, ration, more);
   driver.start();
@@ -73,10 +74,10 @@ export function domainOf(driver: VtdHostDriver): VtdHostDomain {
 export class Guest {
   readonly table: PageTable;
   readonly config: Stage1Config;
-  readonly #domain: VtdHostDomain;
+  readonly #domain: Pick<HostMappings, 'map'>;
   readonly #mapped = new Set<number>();
 
-  constructor(rig: Rig, domain: VtdHostDomain, first = 0x2000) {
+  constructor(rig: Rig, domain: Pick<HostMappings, 'map'>, first = 0x2000) {
     const pairs = new FrameAllocator(rig.memory, first, 0x100);
     const swapped = (hi: number, lo: number): [number, number] => [hi, lo ^ 0x1000];
     this.#domain = domain;

@@ -119,7 +119,7 @@ export class VtdUserOps implements HostIommuUserOps {
   ): VtdNestedDomain | number {
     const unit = this.#unit;
     if (unit.driver.capabilities.ecap.nest === 0 || dataType !== IommuHwptDataType.VTD_S1) return -Errno.EOPNOTSUPP;
-    const ours = parent instanceof VtdPagingDomain && this.#paging.has(parent) ? parent : undefined;
+    const ours = this.#isOurs(parent) && parent.kind === 'paging' ? parent : undefined;
     if (ours?.options.nestParent !== true) return -Errno.EINVAL;
     const refused = userDataError(data, 0, data.length, IommuHwptVtdS1.size);
     if (refused !== 0) return refused;
@@ -138,7 +138,7 @@ export class VtdUserOps implements HostIommuUserOps {
     if (unit.lent(requesterId)) return -Errno.EBUSY;
     const slot = slotOf(pasid);
     if (domain === undefined) return this.#block(requesterId, slot);
-    if (!(domain instanceof VtdPagingDomain || domain instanceof VtdNestedDomain)) return -Errno.EINVAL;
+    if (!this.#isOurs(domain)) return -Errno.EINVAL;
     if (takesPageRequests(domain) && !(unit.takesPageRequests && unit.hasPri(requesterId))) return -Errno.ENODEV;
     return this.#serve(requesterId, slot, domain);
   }
@@ -197,6 +197,12 @@ export class VtdUserOps implements HostIommuUserOps {
       for (const nested of [...domain.nested]) nested[Symbol.dispose]();
       domain[Symbol.dispose]();
     }
+  }
+
+  /** Whether a domain is one of this unit. */
+  #isOurs(domain: HostUserDomain): domain is VtdUserDomain {
+    const paging = domain instanceof VtdNestedDomain ? domain.parent : domain;
+    return paging instanceof VtdPagingDomain && this.#paging.has(paging);
   }
 
   #servedBy(requesterId: number, pasid: number): VtdUserDomain | undefined {

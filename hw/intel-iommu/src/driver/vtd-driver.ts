@@ -319,8 +319,9 @@ export class VtdDriver extends VtdStructures {
   #forgetPasid(requesterId: number, pasid: number, entry: Int32Array): number {
     const { did, pgtt } = PasidEntry.fields;
     const domain = did.get(entry, 0);
-    // The PASID-based flush spares second-stage translations.
-    const secondStage = pgtt.get(entry, 0) === Pgtt.SECOND_STAGE;
+    // The PASID-based flush spares what was read of a second stage, also below a first stage.
+    const type = pgtt.get(entry, 0);
+    const secondStage = type === Pgtt.SECOND_STAGE || type === Pgtt.NESTED;
     let status = this.flushPasid(domain, pasid);
     if (status === 0 && secondStage) status = this.iotlbInvalidate(Granularity.DOMAIN, domain);
     if (status === 0 && this.hasDeviceTlb(requesterId)) {
