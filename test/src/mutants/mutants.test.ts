@@ -4,6 +4,7 @@ import { judge, judgeTogether, nameOf, needsMachines } from './judges.js';
 import { ATS_MUTANTS } from './ats-mutants.js';
 import { COMPATIBLE_MUTANTS } from './compatible-mutants.js';
 import { DEVICE_TLB_MUTANTS } from './device-tlb-mutants.js';
+import { HOST_MUTANTS } from './host-mutants.js';
 import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
 import { LIVE_MUTANTS } from './live-mutants.js';
 import { MUTANTS } from './mutants.js';
@@ -15,6 +16,7 @@ const ALL = [
   ...MUTANTS,
   ...ATS_MUTANTS,
   ...DEVICE_TLB_MUTANTS,
+  ...HOST_MUTANTS,
   ...INTERRUPT_MUTANTS,
   ...SHADOW_MUTANTS,
   ...COMPATIBLE_MUTANTS,
