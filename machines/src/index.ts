@@ -3,7 +3,7 @@ import { q35AtsMachine } from './q35-ats.js';
 import { q35PassthroughMachine } from './q35-passthrough.js';
 import { q35TestdevMachine } from './q35-testdev.js';
 import { shadow } from './shadow.js';
-import { vsva } from './vsva.js';
+import { vsva, vsvaIommufd } from './vsva.js';
 
 export * from './guest/guest.js';
 export { extendedCapability, GuestAts } from './guest/guest-ats.js';
@@ -21,6 +21,7 @@ export * from './vsva.js';
 /** The ready-made machines: `remora run NAME`. */
 export const machines: readonly MachineDefinition[] = [
   vsva,
+  vsvaIommufd,
   shadow,
   q35PassthroughMachine,
   q35TestdevMachine,

@@ -2,6 +2,7 @@ import {
   assembleOn,
   createMachine,
   defineMachine,
+  iommufd,
   type MachineOptions,
   type Host,
   type Machine,
@@ -30,6 +31,21 @@ export function vsvaMachine(host: Host, options: Partial<MachineOptions> = {}): 
   });
 }
 
+/**
+ * The same VM, which opens the device through iommufd:
+ * `-object iommufd,id=iommufd0 -device vfio-pci,host=3f:00.0,addr=03.0,iommufd=iommufd0`.
+ */
+export function vsvaIommufdMachine(host: Host, options: Partial<MachineOptions> = {}): Machine {
+  return vsvaMachine(host, {
+    objects: [iommufd({ id: 'iommufd0' })],
+    devices: [
+      intelIommu({ 'x-scalable-mode': 'modern' }),
+      vfioPci({ host: ENGINE, addr: '03.0', iommufd: 'iommufd0' }),
+    ],
+    ...options,
+  });
+}
+
 export const vsva = defineMachine({
   name: 'vsva',
   description: "a guest binds its page tables to a host's DMA engine (nested translation, RFC v3.1)",
@@ -37,4 +53,12 @@ export const vsva = defineMachine({
   guest: vsvaGuest,
   settled: 'copy-again',
   replays: true,
+});
+
+export const vsvaIommufd = defineMachine({
+  name: 'vsva-iommufd',
+  description: 'the same guest on a host of today: nested page tables of iommufd',
+  create: ({ seed }) => assembleOn(lendingHost({ seed }), host => vsvaIommufdMachine(host)),
+  guest: vsvaGuest,
+  settled: 'copy-again',
 });

@@ -28,6 +28,8 @@ export function connectHost(
   context: PciDeviceContext,
   config: VfioPciConfig,
 ): HostFunction {
+  if (process.holds(config.host))
+    throw new ConfigError('host', `${config.host}: it is attached to this machine already`);
   const { ledger, trace, guestMemory } = context;
   const ops = pciIommuOf(fn);
   const followed = (): AddressSpace => ops?.mapSpaceFor?.(fn.bus!, fn.devfn) ?? fn.dma.addressSpace;

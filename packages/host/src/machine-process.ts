@@ -34,6 +34,11 @@ export class MachineProcess implements Disposable {
     return backend;
   }
 
+  /** Whether the device at `bdf` of the host (`0000:3f:00.0`) is open here, in whichever way. */
+  holds(bdf: string): boolean {
+    return this.vfio.has(bdf) || [...this.#iommufds.values()].some(({ devices }) => devices.has(bdf));
+  }
+
   /** `length` bytes of process memory (a multiple of 4096) for a guest; or -errno. */
   allocate(length: number): Ram | number {
     const mapped = this.syscalls.mmap(length);

@@ -54,12 +54,18 @@ export class VfioConnections {
     return this.#homes.map(home => home.container);
   }
 
+  /** Whether the device at `bdf` of the host is open here. */
+  has(bdf: string): boolean {
+    const groups = this.#homes.flatMap(home => [...home.container.groups]);
+    return groups.some(group => [...group.devices].some(device => device.bdf === bdf));
+  }
+
   /**
    * Opens the device at `bdf` of the host (`0000:3f:00.0`), in a container that maps `options.space`.
    * @throws VfioError if the host has no such device, does not lend it, or refuses on the way; nothing stays open then.
    */
   connect(bdf: string, options: VfioConnectOptions): VfioConnection {
-    if (this.#isOpen(bdf)) throw new VfioError(bdf, 0, 'it is attached to this machine already');
+    if (this.has(bdf)) throw new VfioError(bdf, 0, 'it is attached to this machine already');
     const { home, group } = this.#groupFor(requireVfioPci(this.#syscalls, bdf), options);
     try {
       const device = group.openDevice(bdf);
@@ -81,11 +87,6 @@ export class VfioConnections {
       this.#release(home, group);
       throw error;
     }
-  }
-
-  #isOpen(bdf: string): boolean {
-    const groups = this.#homes.flatMap(home => [...home.container.groups]);
-    return groups.some(group => [...group.devices].some(device => device.bdf === bdf));
   }
 
   #groupFor(number: number, options: VfioConnectOptions): { home: Home; group: VfioGroup } {

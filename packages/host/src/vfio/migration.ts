@@ -48,7 +48,7 @@ export function writeDeviceState(syscalls: HostSyscalls, fd: number, state: Uint
   if (data < 0) return data;
   let result = 0;
   for (let done = 0; done < state.length && result >= 0; done += result) {
-    result = syscalls.pwrite(data, state.subarray(done, done + CHUNK), done);
+    result = syscalls.write(data, state.subarray(done, done + CHUNK));
     if (result === 0) result = -Errno.EIO;
   }
   syscalls.close(data);
@@ -73,7 +73,7 @@ function readAll(syscalls: HostSyscalls, fd: number): Uint8Array | number {
   let length = 0;
   for (;;) {
     const piece = new Uint8Array(CHUNK);
-    const result = syscalls.pread(fd, piece, length);
+    const result = syscalls.read(fd, piece);
     if (result < 0) return result;
     if (result === 0) break;
     pieces.push(piece.subarray(0, result));
