@@ -35,7 +35,7 @@ class ConnectedVectors {
       const fd = this.#syscalls.eventfd();
       if (fd < 0) return fd;
       const listening = this.#syscalls.onReadable(fd, () => {
-        if (this.#syscalls.pread(fd, this.#counter, 0) === COUNTER_BYTES) raise(vector);
+        if (this.#syscalls.read(fd, this.#counter) === COUNTER_BYTES) raise(vector);
       });
       this.#vectors.push({ fd, listening });
     }

@@ -21,7 +21,7 @@ export class EventFd implements HostFile {
     return this.#readiness.listen(ready, this.#count > 0);
   }
 
-  pread(buffer: Uint8Array): number {
+  read(buffer: Uint8Array): number {
     if (buffer.length < BYTES) return -Errno.EINVAL;
     if (this.#count === 0) return -Errno.EAGAIN;
     const view = new DataView(buffer.buffer, buffer.byteOffset, BYTES);
@@ -31,7 +31,7 @@ export class EventFd implements HostFile {
     return BYTES;
   }
 
-  pwrite(buffer: Uint8Array): number {
+  write(buffer: Uint8Array): number {
     if (buffer.length < BYTES) return -Errno.EINVAL;
     const view = new DataView(buffer.buffer, buffer.byteOffset, BYTES);
     const value = numberOf(view.getUint32(4, true), view.getUint32(0, true));

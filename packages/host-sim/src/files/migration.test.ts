@@ -83,7 +83,7 @@ class Client {
     const pieces: Uint8Array[] = [];
     for (;;) {
       const piece = new Uint8Array(4096);
-      const count = this.process.pread(fd, piece, 0);
+      const count = this.process.read(fd, piece);
       if (count <= 0) return Uint8Array.from(pieces.flatMap(each => [...each]));
       pieces.push(piece.subarray(0, count));
     }
@@ -122,16 +122,16 @@ test('from one host to another: stop, copy, resume, run', t => {
   t.is(from.state(), STOP_COPY);
   const state = from.readAll(out);
   t.true(state.length > BYTES);
-  t.is(from.process.pwrite(out, new Uint8Array(4), 0), -Errno.EINVAL);
+  t.is(from.process.write(out, new Uint8Array(4)), -Errno.EINVAL);
   t.is(from.process.close(out), 0);
   t.is(from.turnTo(RUNNING), -1);
 
   const to = new Client(t);
   const into = to.turnTo(RESUMING);
-  t.is(to.process.pread(into, new Uint8Array(4), 0), -Errno.EINVAL);
+  t.is(to.process.read(into, new Uint8Array(4)), -Errno.EINVAL);
   for (let done = 0; done < state.length; done += 10_000) {
     const piece = state.subarray(done, done + 10_000);
-    t.is(to.process.pwrite(into, piece, 0), piece.length);
+    t.is(to.process.write(into, piece), piece.length);
   }
   t.is(to.gadget.scratch, 0, 'not before all of it is there');
   t.is(to.process.close(into), 0);
@@ -144,7 +144,7 @@ test('from one host to another: stop, copy, resume, run', t => {
 test('what is no state leaves an error that only a reset ends; a device that cannot now stays as it is', t => {
   const at = new Client(t);
   const into = at.turnTo(RESUMING);
-  at.process.pwrite(into, Uint8Array.of(1, 2, 3), 0);
+  at.process.write(into, Uint8Array.of(1, 2, 3));
   t.is(at.turnTo(RUNNING), -Errno.EINVAL);
   t.is(at.state(), ERROR);
   t.is(at.turnTo(RUNNING), -Errno.EINVAL);
@@ -157,6 +157,6 @@ test('what is no state leaves an error that only a reset ends; a device that can
   at.gadget.scratch = 13;
   const state = at.readAll(at.turnTo(STOP_COPY));
   const other = new Client(t);
-  other.process.pwrite(other.turnTo(RESUMING), state, 0);
+  other.process.write(other.turnTo(RESUMING), state);
   t.is(other.turnTo(RUNNING), -Errno.EINVAL, 'the device refuses it');
 });

@@ -47,7 +47,7 @@ class StateFile implements HostFile {
     return all;
   }
 
-  pread(buffer: Uint8Array): number {
+  read(buffer: Uint8Array): number {
     if (this.#from === undefined) return -Errno.EINVAL;
     const piece = this.#from.subarray(this.#done, this.#done + buffer.length);
     buffer.set(piece);
@@ -55,7 +55,7 @@ class StateFile implements HostFile {
     return piece.length;
   }
 
-  pwrite(buffer: Uint8Array): number {
+  write(buffer: Uint8Array): number {
     if (this.#from !== undefined) return -Errno.EINVAL;
     if (this.#done + buffer.length > MAX_STATE) return -Errno.ENOSPC;
     this.#pieces.push(buffer.slice());
