@@ -120,9 +120,26 @@ test('the requester id that a device has for its guest has 16 bits', t => {
 test('nobody listens: the host’s', t => {
   const { at, user, queue, faults } = listening(t);
   t.is(user.syscalls.close(queue.fd), 0);
+  t.false(at.write(AT, 1, FIRST));
+  t.deepEqual(faults(), [Fault.SFS_2]);
   t.is(user.destroy(queue.id), 0);
   t.false(at.write(AT, 1, FIRST));
   t.deepEqual(faults(), [Fault.SFS_2]);
+});
+
+test('the ledger has the way of a fault: what was allocated, the event, and what was lost', t => {
+  const { at, user, device, viommu, queue } = listening(t, { depth: 1, known: false });
+  const { ledger } = at.hostLevel;
+  ledger.on = true;
+  const vdevice = user.vdevice(viommu, device.id, VIRTUAL);
+  at.write(AT, 1, FIRST);
+  at.write(AT, 1, FIRST);
+  const noted = ledger.events.filter(({ kind }) => kind === 'kernel').map(({ data }) => data);
+  t.deepEqual(noted, [
+    { operation: 'vdevice-alloc', id: vdevice, viommu, device: device.id, virtual: String(VIRTUAL) },
+    { operation: 'vevent', veventq: queue.id, type: REMORA_VTD_EVENTS, sequence: 0 },
+    { operation: 'vevent-lost', veventq: queue.id, type: REMORA_VTD_EVENTS, sequence: 1 },
+  ]);
 });
 
 test('more than the queue holds: the gap is told', t => {

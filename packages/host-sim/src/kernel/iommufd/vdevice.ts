@@ -51,6 +51,8 @@ const allocate = iommufdIoctl('IOMMU_VDEVICE_ALLOC', IOMMU_VDEVICE_ALLOC, IommuV
   if (typeof host === 'number') return host;
   const vdevice = new Vdevice(viommu, device, virtualId, host);
   context.objects.add(vdevice);
+  const virtual = String(virtualId);
+  context.kernel.note('vdevice-alloc', { id: vdevice.id, viommu: viommu.id, device: device.id, virtual });
   fields.out_vdevice_id.set(view, vdevice.id);
   return 0;
 });

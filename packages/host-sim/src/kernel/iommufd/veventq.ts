@@ -46,7 +46,7 @@ export class VirtualEventQueue extends EventQueue {
     const sequence = this.#sequence;
     this.#sequence = sequence === LAST_SEQUENCE ? 0 : sequence + 1;
     const lost = this.#events.length >= this.#depth || this.#kernel.fails('event') !== 0;
-    if (lost) this.#kernel.note('vevent-lost', { veventq: this.id, type: this.type, sequence });
+    this.#kernel.note(lost ? 'vevent-lost' : 'vevent', { veventq: this.id, type: this.type, sequence });
     this.#events.push({ sequence, record: lost ? undefined : record.slice() });
     this.readiness.signal();
   }

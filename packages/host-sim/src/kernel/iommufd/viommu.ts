@@ -91,13 +91,7 @@ const allocate = iommufdIoctl(
     const data = readPayload(context, fields.data_uptr.number(view), length);
     if (typeof data === 'number') return data;
     const queues = new Map<number, VirtualEventQueue>();
-    const report: ViommuReport = (eventType, record) => {
-      const queue = queues.get(eventType);
-      if (queue === undefined) return -Errno.EOPNOTSUPP;
-      queue.add(record);
-      return 0;
-    };
-    const host = ops.createViommu(device.requesterId, parent.domain, type, data, report);
+    const host = ops.createViommu(device.requesterId, parent.domain, type, data, reportTo(queues));
     if (typeof host === 'number') return host;
     const refused = context.process.memory.write(fields.data_uptr.number(view), data);
     if (refused !== 0) {
@@ -106,11 +100,22 @@ const allocate = iommufdIoctl(
     }
     const viommu = new Viommu(type, parent, host, queues);
     context.objects.add(viommu);
+    context.kernel.note('viommu-alloc', { id: viommu.id, type, device: device.id, parent: parent.id });
     fields.out_viommu_id.set(view, viommu.id);
     return 0;
   },
   VIOMMU_MINIMUM,
 );
+
+/** Events go to the queue of their type. Of what nobody can read (any more) the host's own log is the better place. */
+function reportTo(queues: ReadonlyMap<number, VirtualEventQueue>): ViommuReport {
+  return (type, record) => {
+    const queue = queues.get(type);
+    if (queue?.open !== true) return -Errno.EOPNOTSUPP;
+    queue.add(record);
+    return 0;
+  };
+}
 
 const allocateQueue = iommufdIoctl(
   'IOMMU_VEVENTQ_ALLOC',
@@ -131,6 +136,7 @@ const allocateQueue = iommufdIoctl(
     const queue = openQueue(context, viommu, type, depth);
     const fd = queue.publish(context);
     if (fd < 0) return fd;
+    context.kernel.note('veventq-alloc', { id: queue.id, type, depth, viommu: viommu.id });
     fields.out_veventq_id.set(view, queue.id);
     fields.out_veventq_fd.set(view, fd);
     return 0;
