@@ -202,8 +202,12 @@ export class HostPropagation implements VtdPropagation {
     return result < 0 ? { status: 'no-pasid', result: 0 } : { status: 'ok', result: allocates ? result : 0 };
   }
 
-  /** The PASIDs that the guest has, and what the host has been told of its tables. */
+  /**
+   * The PASIDs that the guest has, and what the host has been told of its tables.
+   * @throws StateError while a host waits for an answer to a page request.
+   */
   save(into: StateWriter): void {
+    this.#reports.save(into);
     this.#pasids.save(into);
     this.cache.save(into);
   }
@@ -229,6 +233,8 @@ export class HostPropagation implements VtdPropagation {
     for (const hosted of this.functions.inBusOrder()) {
       const device = into.child(hosted.requesterId.toString(16).padStart(4, '0'));
       device.value('host', hosted.context.name);
+      const pending = this.#reports.pendingOf(hosted);
+      if (pending > 0) device.value('pendingPageRequests', pending);
       for (const cached of hosted.pasids.values()) {
         device.value(`pasid ${cached.pasid}`, cached.bound ? 'bound' : 'cached');
       }

@@ -1,6 +1,6 @@
 /** What a host reports reaches the guest as its own: page requests, faults, and the responses that go back (decisions 43, 59). */
 import test from 'ava';
-import { Access, Errno, NO_PASID } from '@remora/core';
+import { Access, Errno, NO_PASID, StateError, StateWriter } from '@remora/core';
 import { HostIommuFlag, PageResponse } from '@remora/iommu';
 import { PriLayout } from '@remora/pci';
 import { Fault, Fsts, GlobalCommand, PageGroupResponseDescriptor, Prs, Reg } from '../../spec/index.js';
@@ -303,4 +303,14 @@ test('lost reports are in the ledger', t => {
     [3, 0],
   );
   t.is(at.warnings.length, 2);
+});
+
+test('while the host waits for an answer the machine is not saved', t => {
+  const at = hosted();
+  const save = (): void => at.propagation.save(new StateWriter());
+  t.notThrows(save);
+  at.host.ask(GROUP);
+  t.throws(save, { instanceOf: StateError, message: /host waits for the guest's answer to 1 page requests/ });
+  at.queue(response(SUCCESS));
+  t.notThrows(save);
 });

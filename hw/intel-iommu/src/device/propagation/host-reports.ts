@@ -3,7 +3,7 @@
  * become fault records, both with the guest's own requester id and PASID; the guest's page group responses go back down. What the guest
  * cannot be told stays in the ledger.
  */
-import { Access, Errno, type Ledger } from '@remora/core';
+import { Access, Errno, type Ledger, type StateWriter } from '@remora/core';
 import {
   HostIommuFlag,
   PageResponse,
@@ -80,6 +80,19 @@ export class HostReports {
   /** The guest forgot what it was asked. */
   reset(): void {
     for (const listening of this.#listening) this.#giveUp(listening);
+  }
+
+  /** Page requests of a function that wait for the guest's answer. */
+  pendingOf(hosted: HostedFunction): number {
+    return this.#listening.find(each => each.hosted === hosted)?.pending.size ?? 0;
+  }
+
+  /** There is nothing to keep. @throws StateError while a host waits for the guest's answer, which would reach another host. */
+  save(into: StateWriter): void {
+    for (const { hosted, pending } of this.#listening) {
+      if (pending.size === 0) continue;
+      throw into.refusal(`${hosted.context.name} waits for the guest's answer to ${pending.size} page requests`);
+    }
   }
 
   /** A guest's response: 0 or a negated errno; undefined if it is for no function of which page requests are reported. */
