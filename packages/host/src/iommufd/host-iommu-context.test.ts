@@ -200,6 +200,15 @@ test('a batch that is accepted in part: which entry it was, across the arrays', 
   t.is(calls, 2);
 });
 
+test('a call that fails without a count has done nothing', t => {
+  const { host, context } = contextOn(t);
+  context.bindStage1(USER, 5, config(0x3000));
+  host.on(IOMMU_HWPT_INVALIDATE, -Errno.EIO);
+  const all = batch({ pasid: 5 }, { pasid: 5 });
+  t.is(context.flushStage1Caches(all), -Errno.EIO);
+  t.is(all.accepted, 0);
+});
+
 test('flushes of what is not bound: nothing to do under guest-physical addresses, a mistake otherwise', t => {
   const { host, context } = contextOn(t);
   const seen = invalidations(host);

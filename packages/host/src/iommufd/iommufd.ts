@@ -192,7 +192,10 @@ export class Iommufd implements Disposable {
     data_type.set(view, dataType);
     entry_len.set(view, entryLength);
     entry_num.set(view, count);
-    return this.#ioctl(IOMMU_HWPT_INVALIDATE, this.#invalidate);
+    const result = this.#ioctl(IOMMU_HWPT_INVALIDATE, this.#invalidate);
+    // A call that failed before the kernel came to write the count leaves it as it was: none is known to be done.
+    if (result < 0 && entry_num.get(view) >= count) entry_num.set(view, 0);
+    return result;
   }
 
   /** How many entries the last `invalidate` has done. */

@@ -210,3 +210,14 @@ test('a host without nesting refuses at the first entry', t => {
   t.deepEqual(stand(at), [0, true]);
   t.is(at.logged('host-failure')[0]!['errno'], -Errno.ENOENT);
 });
+
+test('a host that refuses, and says that all is done, has refused the last entry', t => {
+  const at = hosted();
+  at.host.flushStage1Caches = batch => {
+    batch.accepted = batch.length;
+    return -Errno.EIO;
+  };
+  at.queue(...pages(3), at.wait());
+  t.deepEqual(stand(at), [2, true]);
+  t.deepEqual(at.statuses(), [0]);
+});

@@ -150,7 +150,8 @@ export class Stage1Flusher {
       batch.begun = this.#ledger.on ? this.#onBegin : undefined;
       const result = hostFlushStage1Caches(context, batch);
       this.#endDecision();
-      const accepted = result < 0 ? batch.accepted : batch.length;
+      // Whatever the host says it did, one entry is what it refuses.
+      const accepted = result < 0 ? Math.min(batch.accepted, batch.length - 1) : batch.length;
       if (this.#ledger.on) this.#logAccepted(accepted);
       if (result >= 0) break;
       this.#refuse(context, this.#origins[this.#dropped + accepted]!, result);
