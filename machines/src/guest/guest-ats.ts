@@ -1,6 +1,7 @@
 /** How a guest lets a function use ATS, page requests and PASIDs: through its extended capabilities, as Linux does. */
 import type { Machine } from '@remora/machine';
 import { AtsLayout, ExtendedCapability, PasidLayout, PriLayout } from '@remora/pci';
+import { GuestError } from './guest-error.js';
 
 const FIRST = 0x100;
 /** Of the control registers in their capabilities. */
@@ -66,10 +67,10 @@ export class GuestAts {
     this.#machine.config.write(this.#bdf, this.#at(id) + register, value, size);
   }
 
-  /** @throws Error if the function has no such capability. */
+  /** @throws GuestError if the function has no such capability. */
   #at(id: number): number {
     const at = extendedCapability(this.#machine, this.#bdf, id);
-    if (at === undefined) throw new Error(`${this.#bdf} has no extended capability 0x${id.toString(16)}`);
+    if (at === undefined) throw new GuestError(`${this.#bdf} has no extended capability 0x${id.toString(16)}`);
     return at;
   }
 }

@@ -3,6 +3,7 @@ import { hiOf, loOf } from '@remora/bits';
 import { MemTx } from '@remora/core';
 import { IDENTIFICATION, Reg } from '@hw/dma-engine';
 import type { Machine } from '@remora/machine';
+import { GuestError } from './guest-error.js';
 import { EngineDriver } from './engine-driver.js';
 
 export { type EngineCommand, EngineDriver, type EngineResult } from './engine-driver.js';
@@ -21,7 +22,7 @@ export class GuestEngine extends EngineDriver {
   readonly #dword = new Uint8Array(4);
   readonly #view = new DataView(this.#dword.buffer);
 
-  /** Its BARs go to `base`, unless they are `placed` there already. @throws Error if there is no dma-engine at `bdf`. */
+  /** Its BARs go to `base`, unless they are `placed` there already. @throws GuestError if there is no dma-engine at `bdf`. */
   constructor(machine: Machine, bdf: string, base: number, placed = false) {
     super();
     this.#machine = machine;
@@ -31,7 +32,7 @@ export class GuestEngine extends EngineDriver {
     machine.config.write(bdf, BAR0, base, 4);
     machine.config.write(bdf, BAR2, base + BAR_SPACING, 4);
     machine.config.write(bdf, COMMAND, MEMORY_AND_MASTER, 2);
-    if (this.read(Reg.ID) !== IDENTIFICATION) throw new Error(`no dma-engine answers at ${bdf}`);
+    if (this.read(Reg.ID) !== IDENTIFICATION) throw new GuestError(`no dma-engine answers at ${bdf}`);
   }
 
   /** Turns bus mastering on or off. */

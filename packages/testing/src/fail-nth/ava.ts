@@ -1,5 +1,5 @@
 import { failNth, type FailNthOptions, type FailNthReport } from './sweep.js';
-import type { FailNthScenario } from './scenario.js';
+import type { AnyScenario } from './subject.js';
 
 /** What it needs of a test: AVA's `t`, or another runner's. */
 export interface FailNthTest {
@@ -12,10 +12,10 @@ export interface FailNthTest {
  * Sweeps a scenario as a test: `test('a bind', t => assertFailNth(t, { name: 'a bind', minimum: 40, begin }))`. Prints how many points of
  * failure there are and what was told how often; fails with each violation, or if there are fewer points than the scenario's `minimum`.
  */
-export function assertFailNth(t: FailNthTest, scenario: FailNthScenario, options: FailNthOptions = {}): FailNthReport {
+export function assertFailNth(t: FailNthTest, scenario: AnyScenario, options: FailNthOptions = {}): FailNthReport {
   const report = failNth(scenario, options);
   const { points, accesses, minimum, outcomes, milliseconds, seed } = report;
-  t.log(`${points} points of failure (memory: of ${accesses} accesses), ${outcomes.length} lives, ${milliseconds} ms`);
+  t.log(`${points} points of failure and ${accesses} memory accesses: ${outcomes.length} lives, ${milliseconds} ms`);
   for (const [what, count] of toldHowOften(report)) t.log(`${count} x ${what}`);
   const violations = outcomes.flatMap(({ point, name, errno, violations: found }) =>
     found.map(each => `--seed ${seed} --point ${point} (${name}: ${errno}): ${each}`),

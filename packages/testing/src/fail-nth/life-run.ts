@@ -1,16 +1,9 @@
 /** One life of a scenario, undisturbed or with one failure in it, judged step by step. */
-import { ConfigError, Leaks } from '@remora/core';
+import { Leaks } from '@remora/core';
 import { firstDifference } from './difference.js';
 import { FailurePoints, type PlannedFailure } from './failure-points.js';
+import { describe, mayBeThrown, type Outcome, REFUSED, ScenarioError } from './outcome.js';
 import { ALL_IS_WELL, type FailNthLife, type FailNthScenario, type FailNthStep, GOES_WITHOUT } from './scenario.js';
-
-/** What a step that creates something is said to have answered if it threw as it may. */
-export const REFUSED = 'refused';
-
-/** A scenario that cannot be swept: undisturbed, it does not do what it says. */
-export class ScenarioError extends Error {
-  override readonly name = 'ScenarioError';
-}
 
 interface State {
   readonly dump: unknown;
@@ -27,16 +20,6 @@ export interface ModelLife {
   /** Names of the points at which something can fail. */
   readonly points: readonly string[];
   readonly accesses: number;
-}
-
-export interface Outcome {
-  /** Name of the point that failed; undefined if it was not reached. */
-  readonly struck: string | undefined;
-  /** The step in which it failed, and what was told. */
-  readonly step: string;
-  readonly told: string;
-  /** Empty: all is as it should be. */
-  readonly violations: readonly string[];
 }
 
 /** Steps that are taken after the one with the failure, before the last: they show that life goes on. */
@@ -168,15 +151,4 @@ function stateOf(life: FailNthLife, points: FailurePoints): State {
 
 function leftoversOf(life: FailNthLife, points: FailurePoints): unknown {
   return points.uncounted(() => (life.leftovers === undefined ? life.dump() : life.leftovers()));
-}
-
-/** A person's or the host's refusal to create something, by name: VfioError is of a room that this one does not know. */
-function mayBeThrown(failure: unknown): boolean {
-  return failure instanceof ConfigError || (failure instanceof Error && failure.name === 'VfioError');
-}
-
-function describe(failure: unknown): string {
-  if (!(failure instanceof Error)) return String(failure);
-  const where = failure.stack?.split('\n').find(line => line.includes('    at '));
-  return `${failure.name}: ${failure.message}${where === undefined ? '' : ` (${where.trim()})`}`;
 }

@@ -4,7 +4,7 @@ import { ConfigError, Errno, trackDisposable, untrackDisposable } from '@remora/
 import type { HostSyscalls } from '@remora/host';
 import { assertFailNth } from './ava.js';
 import { plausibleErrnos } from './errnos.js';
-import { ScenarioError } from './life-run.js';
+import { ScenarioError } from './outcome.js';
 import {
   ALL_IS_WELL,
   type FailNthLife,
@@ -236,8 +236,8 @@ test('too few points of failure are not clean', t => {
 test('memory accesses are chosen by the seed', t => {
   const scenario: FailNthScenario = { name: 'memory', begin: ports => new MemoryLife(ports) };
   const chosen = (seed: number): string[] => {
-    const report = failNth(scenario, { seed, memorySamples: 4 });
-    t.deepEqual([report.points, report.accesses, report.outcomes.length], [4, 50, 8]);
+    const report = failNth(scenario, { seed, samples: 4 });
+    t.deepEqual([report.points, report.accesses, report.outcomes.length], [0, 50, 8]);
     t.true(isClean(report));
     return seen.splice(0);
   };

@@ -3,14 +3,16 @@ import { Random } from '@remora/bits';
 import { errnoName, MemTx } from '@remora/core';
 import { plausibleErrnos } from './errnos.js';
 import { MEMORY_ACCESS, type PlannedFailure } from './failure-points.js';
-import { liveUndisturbed, liveWith, type ModelLife } from './life-run.js';
-import type { FailNthScenario } from './scenario.js';
+import { type AnyScenario, type Subject, subjectOf } from './subject.js';
 
 export interface FailNthOptions {
   /** Chooses the memory accesses; default 1. */
   readonly seed?: number;
-  /** How many memory accesses are made to fail, of however many there are; default 16. */
-  readonly memorySamples?: number;
+  /**
+   * So many of the memory accesses are made to fail, and so many of the accesses to device registers (pread, pwrite), chosen by the seed; default 16.
+   * Infinity: all of them.
+   */
+  readonly samples?: number;
   /** This positive errno instead of the plausible ones; memory is left alone then. */
   readonly errno?: number;
   /** This point only, by its number. */
@@ -22,7 +24,7 @@ export interface FailNthOptions {
 
 /** A point of failure and what came of it. */
 export interface FailNthOutcome {
-  /** From 0; those of memory accesses follow the others. */
+  /** From 0; memory accesses are counted after all others. */
   readonly point: number;
   readonly name: string;
   /** `ENOMEM`, or `DECODE_ERROR` of memory. */
@@ -34,9 +36,9 @@ export interface FailNthOutcome {
 
 export interface FailNthReport {
   readonly scenario: string;
-  /** Points of failure: calls, allocations and insertions, and the memory accesses that were chosen. */
+  /** Points of failure: calls, allocations and insertions. */
   readonly points: number;
-  /** How many memory accesses those were chosen of. */
+  /** Accesses to memory beside them. */
   readonly accesses: number;
   /** At least so many points were asked for. */
   readonly minimum: number;
@@ -52,24 +54,26 @@ interface Point {
   readonly failures: readonly { readonly errno: string; readonly failure: PlannedFailure }[];
 }
 
-const MEMORY_SAMPLES = 16;
+const SAMPLES = 16;
+/** There are many of them, and all are alike. */
+const REGISTER_ACCESSES = new Set(['pread', 'pwrite']);
 const MEMORY_RESULTS = [
   ['ERROR', MemTx.ERROR],
   ['DECODE_ERROR', MemTx.DECODE_ERROR],
 ] as const;
 
 /** @throws ScenarioError if the scenario does not work undisturbed; RangeError if there is no such point. */
-export function failNth(scenario: FailNthScenario, options: FailNthOptions = {}): FailNthReport {
-  const { seed = 1, memorySamples = MEMORY_SAMPLES, progress } = options;
+export function failNth(scenario: AnyScenario, options: FailNthOptions = {}): FailNthReport {
+  const { seed = 1, progress } = options;
   const started = performance.now();
-  const model = liveUndisturbed(scenario);
-  const all = [...eventPoints(model, options.errno), ...memoryPoints(model, seed, memorySamples)];
-  const chosen = choose(scenario, all, options);
+  const subject = subjectOf(scenario);
+  const all = [...eventPoints(subject, options.errno), ...memoryPoints(subject)];
+  const chosen = options.point === undefined ? sampled(all, options) : [pointOf(scenario, all, options.point)];
   const total = chosen.reduce((sum, point) => sum + point.failures.length, 0);
   const outcomes: FailNthOutcome[] = [];
   for (const { number, name, failures } of chosen) {
     for (const { errno, failure } of failures) {
-      const { struck, step, told, violations } = liveWith(scenario, model, failure, options.whole);
+      const { struck, step, told, violations } = subject.live(failure, options.whole === true);
       const astray = struck !== undefined && struck !== name ? [`the point was ${struck}, not ${name}`] : [];
       outcomes.push({ point: number, name, errno, step, told, violations: [...violations, ...astray] });
       progress?.(outcomes.length, total);
@@ -77,7 +81,15 @@ export function failNth(scenario: FailNthScenario, options: FailNthOptions = {})
   }
   const milliseconds = Math.round(performance.now() - started);
   const { name, minimum = 0 } = scenario;
-  return { scenario: name, points: all.length, accesses: model.accesses, minimum, seed, outcomes, milliseconds };
+  return {
+    scenario: name,
+    points: subject.points.length,
+    accesses: subject.accesses,
+    minimum,
+    seed,
+    outcomes,
+    milliseconds,
+  };
 }
 
 /** Whether nothing is violated, and there are as many points as there must be. */
@@ -85,7 +97,7 @@ export function isClean(report: FailNthReport): boolean {
   return report.points >= report.minimum && report.outcomes.every(({ violations }) => violations.length === 0);
 }
 
-function eventPoints({ points }: ModelLife, errno: number | undefined): Point[] {
+function eventPoints({ points }: Subject, errno: number | undefined): Point[] {
   return points.map((name, number) => {
     const errnos = errno === undefined ? plausibleErrnos(name) : [errno];
     const failures = errnos.map(each => ({ errno: errnoName(each), failure: { event: number, errno: each } }));
@@ -93,24 +105,28 @@ function eventPoints({ points }: ModelLife, errno: number | undefined): Point[] 
   });
 }
 
-function memoryPoints({ points, accesses }: ModelLife, seed: number, samples: number): Point[] {
-  const random = new Random(seed);
-  const chosen = new Set<number>();
-  while (chosen.size < Math.min(samples, accesses)) chosen.add(random.below(accesses));
-  return [...chosen]
-    .sort((a, b) => a - b)
-    .map((access, index) => ({
-      number: points.length + index,
-      name: MEMORY_ACCESS,
-      failures: MEMORY_RESULTS.map(([errno, result]) => ({ errno, failure: { access, result } })),
-    }));
+function memoryPoints({ points, accesses }: Subject): Point[] {
+  return Array.from({ length: accesses }, (_, access) => ({
+    number: points.length + access,
+    name: MEMORY_ACCESS,
+    failures: MEMORY_RESULTS.map(([errno, result]) => ({ errno, failure: { access, result } })),
+  }));
 }
 
-function choose(scenario: FailNthScenario, all: readonly Point[], { point, errno }: FailNthOptions): readonly Point[] {
-  if (point === undefined) return errno === undefined ? all : all.filter(({ name }) => name !== MEMORY_ACCESS);
-  const found = all[point];
-  if (found === undefined) {
-    throw new RangeError(`${scenario.name} has ${all.length} points of failure, from 0 on; there is no ${point}`);
-  }
-  return [found];
+/** Every point but those of which some are enough. */
+function sampled(all: readonly Point[], { seed = 1, samples = SAMPLES, errno }: FailNthOptions): readonly Point[] {
+  const random = new Random(seed);
+  const numbersOf = (which: (point: Point) => boolean): number[] => all.filter(which).map(({ number }) => number);
+  const memory = numbersOf(({ name }) => name === MEMORY_ACCESS);
+  const registers = numbersOf(({ name }) => REGISTER_ACCESSES.has(name));
+  const left = new Set([...memory, ...registers]);
+  for (const number of random.shuffle(registers).slice(0, samples)) left.delete(number);
+  if (errno === undefined) for (const number of random.shuffle(memory).slice(0, samples)) left.delete(number);
+  return all.filter(({ number }) => !left.has(number));
+}
+
+function pointOf(scenario: AnyScenario, all: readonly Point[], number: number): Point {
+  const found = all[number];
+  if (found !== undefined) return found;
+  throw new RangeError(`${scenario.name} has ${all.length} points of failure, from 0 on; there is no ${number}`);
 }

@@ -1,0 +1,4 @@
+/** A guest's software cannot go on: what it needs is not there. */
+export class GuestError extends Error {
+  override readonly name = 'GuestError';
+}
