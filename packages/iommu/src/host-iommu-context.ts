@@ -20,6 +20,8 @@ export const HostIommuFlag = {
   FAULTS: 8,
   /** PASID 0 can be bound: it stands for requests without PASID, as RID_PASID 0 has it. See `withoutStage1`. */
   PASID_0: 16,
+  /** With PASID_REQUEST: PASIDs belong to the guest as a whole. What one context with this flag gave, another takes back. */
+  GUEST_PASIDS: 32,
 } as const;
 
 /** What becomes of a function's requests with a PASID that is not bound (PASID 0: of those without one). */

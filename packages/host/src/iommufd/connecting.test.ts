@@ -26,7 +26,11 @@ test('nested: bind, ask, address space, nesting parent, attach, map; and all of 
   t.true(connection.nested);
   t.deepEqual(
     [connection.context?.flags, connection.context?.stage1Format, connection.context?.replacesAtomically],
-    [HostIommuFlag.NESTING | HostIommuFlag.PASID_0 | HostIommuFlag.PASID_REQUEST, Stage1Format.INTEL_VTD, true],
+    [
+      HostIommuFlag.NESTING | HostIommuFlag.PASID_0 | HostIommuFlag.PASID_REQUEST | HostIommuFlag.GUEST_PASIDS,
+      Stage1Format.INTEL_VTD,
+      true,
+    ],
   );
   host.calls.length = 0;
   connection[Symbol.dispose]();

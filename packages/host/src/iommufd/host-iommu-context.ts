@@ -63,7 +63,7 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
     this.flags =
       HostIommuFlag.NESTING |
       HostIommuFlag.PASID_0 |
-      (device.hardware.pasidBits > 0 ? HostIommuFlag.PASID_REQUEST : 0) |
+      (device.hardware.pasidBits > 0 ? HostIommuFlag.PASID_REQUEST | HostIommuFlag.GUEST_PASIDS : 0) |
       (this.#pageRequests === undefined ? 0 : HostIommuFlag.PAGE_REQUESTS) |
       (this.#faults === undefined ? 0 : HostIommuFlag.FAULTS);
   }

@@ -3,7 +3,7 @@
  * who gave a PASID is remembered, so that it goes back there, at the latest when the guest is reset or loses the device.
  */
 import { errnoName, StateError, type StateReader, type StateWriter } from '@remora/core';
-import { hostPasidAlloc, hostPasidFree, type HostIOMMUContext } from '@remora/iommu';
+import { hostPasidAlloc, hostPasidFree, HostIommuFlag, type HostIOMMUContext } from '@remora/iommu';
 import { MAX_PASID } from '../../spec/index.js';
 import type { HostedFunctions } from './hosted-functions.js';
 
@@ -43,8 +43,12 @@ export class GuestPasids {
     });
   }
 
-  /** Gives back everything that came from `context`, or from anywhere. What the host will not take back yet is left for `retry`. */
+  /**
+   * Gives back everything that came from `context`, or from anywhere. What the host will not take back yet is left for `retry`. PASIDs of the
+   * guest's own stay while another function may use them.
+   */
   release(context?: HostIOMMUContext): void {
+    if (context !== undefined && this.#fellow(context) !== undefined) return;
     for (const [pasid, owner] of [...this.#owners]) {
       if (context === undefined || owner === context) this.#giveBack(pasid, owner);
     }
@@ -61,7 +65,7 @@ export class GuestPasids {
    * them; without anybody, they end with the process's last container.
    */
   contextGone(context: HostIOMMUContext): void {
-    const heir = this.#functions.inBusOrder()[0]?.context;
+    const heir = this.#fellow(context) ?? this.#functions.inBusOrder()[0]?.context;
     for (const [pasid, owner] of [...this.#owners]) {
       if (owner !== context) continue;
       if (heir === undefined) this.#forget(pasid);
@@ -104,6 +108,13 @@ export class GuestPasids {
       this.#owners.set(pasid, context);
     }
     return wanted.map(({ pasid }) => pasid);
+  }
+
+  /** Another context that takes PASIDs of `context` back because they are the guest's. */
+  #fellow(context: HostIOMMUContext): HostIOMMUContext | undefined {
+    const shares = ({ flags }: HostIOMMUContext): boolean => (flags & HostIommuFlag.GUEST_PASIDS) !== 0;
+    if (!shares(context)) return undefined;
+    return this.#functions.inBusOrder().find(other => other.context !== context && shares(other.context))?.context;
   }
 
   #giveBack(pasid: number, owner: HostIOMMUContext): void {
