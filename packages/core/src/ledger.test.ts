@@ -47,3 +47,20 @@ test('a cleared ledger goes on counting', t => {
   t.deepEqual(ledger.events, []);
   t.true(ledger.add('a', 'two', {}) > first);
 });
+
+test('what is done later on behalf of an earlier event is caused by it', t => {
+  const ledger = new Ledger();
+  t.is(ledger.cause, 0);
+  const write = ledger.open('vm0', 'mmio-write', {});
+  const descriptor = ledger.open('vm0', 'descriptor', { ok: true });
+  t.is(ledger.cause, descriptor);
+  ledger.close(descriptor);
+  t.is(ledger.cause, write);
+  ledger.reopen(descriptor);
+  const call = ledger.add('vm0', 'ioctl', {});
+  ledger.close(descriptor, { ok: false });
+  const after = ledger.add('vm0', 'ioctl', {});
+  const causes = new Map(ledger.events.map(({ id, cause }) => [id, cause]));
+  t.deepEqual([causes.get(call), causes.get(after)], [descriptor, write]);
+  t.like(ledger.events[1], { id: descriptor, data: { ok: false } });
+});

@@ -29,6 +29,7 @@ const GUEST_REASONS: Readonly<Record<number, number>> = {
   [Fault.SGN_6]: Fault.SGN_6,
   [Fault.SGN_7]: Fault.SGN_7,
   [Fault.SGN_8]: Fault.SGN_8,
+  [Fault.SPT_5]: Fault.SPT_5,
   [Fault.SPT_6]: Fault.SPT_6,
   // The guest's tables lie where it has no memory: without a second stage of its own, that is an access error.
   [Fault.SFS_5]: Fault.SFS_1,
