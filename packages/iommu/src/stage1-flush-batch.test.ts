@@ -7,7 +7,7 @@ function flush(index: number): Stage1Flush {
   made.granularity = index % 3 === 0 ? 'pasid' : 'address';
   made.leaf = index % 2 === 1;
   made.pasid = 0xf_ffff - index;
-  made.hi = -index;
+  made.hi = ~index;
   made.lo = index << 12;
   made.granuleShift = 12 + (index % 50);
   made.granules = 1 + index * 2 ** 33;
