@@ -155,6 +155,8 @@ export class FakeUserOps implements HostIommuUserOps {
   readonly domains = new Set<FakeUserDomain>();
   readonly #driver: FakeIommuDriver;
   readonly #requests: PageRequest[] = [];
+  /** What was not let go of when it should have been: it is when its domain goes. */
+  readonly #stuck = new Set<string>();
   #nextId = 1;
 
   constructor(driver: FakeIommuDriver, dirtyTracking: boolean) {
@@ -199,7 +201,10 @@ export class FakeUserOps implements HostIommuUserOps {
     const where = `0x${requesterId.toString(16)}${pasid === NO_PASID ? '' : ` ${pasid}`}`;
     const ours = domain instanceof FakePagingDomain || domain instanceof FakeNestedDomain ? domain : undefined;
     const error = this.#driver.called('setDomain', `${where} ${ours?.id ?? 'blocked'}`);
-    if (error !== 0) return error;
+    if (error !== 0) {
+      if (domain === undefined) this.#stuck.add(`${requesterId} ${pasid}`);
+      return error;
+    }
     if (domain !== ours) return -Errno.EINVAL;
     if (this.#driver.domainOf(requesterId) !== undefined) return -Errno.EBUSY;
     const served = this.served.get(requesterId) ?? new Map<number, FakeUserDomain>();
@@ -242,8 +247,11 @@ export class FakeUserOps implements HostIommuUserOps {
   disposed(domain: FakeUserDomain): void {
     for (const [requesterId, served] of this.served) {
       for (const [pasid, each] of served) {
-        if (each === domain)
+        if (each !== domain) continue;
+        if (!this.#stuck.delete(`${requesterId} ${pasid}`))
           throw new Error(`domain ${domain.id} still serves 0x${requesterId.toString(16)}, ${pasid}`);
+        served.delete(pasid);
+        if (served.size === 0) this.served.delete(requesterId);
       }
     }
     this.domains.delete(domain);

@@ -28,8 +28,8 @@ export interface DomainUse {
 export interface UserUnit {
   readonly driver: VtdDriver;
   readonly memory: MemoryPort;
-  /** The domain id is free again. */
-  releaseId(id: number): void;
+  /** A domain goes: where it is in force still, since the unit did not let go of it, it is not after this, and its id is free. */
+  release(domain: VtdPagingDomain | VtdNestedDomain): void;
 }
 
 /** Page frames of a 64-bit address space. */
@@ -110,10 +110,9 @@ export class VtdPagingDomain extends SecondStage implements HostPagingDomain {
     return cleared ? this.flushPages(iovaFrame, pages, true) : 0;
   }
 
-  /** -EBUSY cannot be told here: whoever disposes of it has seen to it that nothing uses it. */
   override [Symbol.dispose](): void {
+    this.#unit.release(this);
     this.table.free();
-    this.#unit.releaseId(this.id);
   }
 
   /** First the unit, then the device TLBs that could ask it again (vtd.md 7.5). What they hold of nested PASIDs cannot be told by these addresses. */
@@ -181,8 +180,8 @@ export class VtdNestedDomain implements HostNestedDomain {
   }
 
   [Symbol.dispose](): void {
+    this.#unit.release(this);
     this.parent.nested.delete(this);
-    this.#unit.releaseId(this.id);
   }
 
   #invalidateOne(view: DataView, at: number): number {

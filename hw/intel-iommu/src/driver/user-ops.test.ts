@@ -269,6 +269,22 @@ test('when the unit refuses a flush, what was there is there still', t => {
   succeed(t, set(DEVICE, PASID, undefined));
 });
 
+test('a table that the unit would not let go of when it should have been blocked is taken away before its pages are', t => {
+  let refuse = false;
+  const answer = (): number => (refuse ? -Errno.EIO : 0);
+  const { rig, driver, paging, set } = user({}, {}, { pasidCacheInvalidate: answer, iotlbInvalidate: answer });
+  const [one, two] = [paging(), paging()];
+  succeed(t, one.map(0x10, 0x3010, 1, Access.READ), set(DEVICE, PASID, one), set(DEVICE, NO_PASID, two));
+  refuse = true;
+  t.is(set(DEVICE, PASID, undefined), -Errno.EINVAL);
+  one[Symbol.dispose]();
+  refuse = false;
+  t.deepEqual(rig.request(DEVICE, 0x10_000, Access.READ, PASID), { fault: Fault.SPT_2 });
+  succeed(t, set(DEVICE, NO_PASID, undefined));
+  two[Symbol.dispose]();
+  t.is(driver.describe().user, undefined);
+});
+
 test('no tag, no page: nothing is left over', t => {
   const { rig, driver, ration, set, paging } = user();
   const { user: ops } = driver;

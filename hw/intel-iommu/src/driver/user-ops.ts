@@ -28,7 +28,7 @@ import { VtdViommus } from './viommu.js';
 type VtdUserDomain = VtdPagingDomain | VtdNestedDomain;
 
 /** What the ops need of the driver of the unit. */
-export interface UserOpsUnit extends UserUnit {
+export interface UserOpsUnit extends Omit<UserUnit, 'release'> {
   /** As the driver has them. */
   readonly pasidBits: number;
   readonly pageSizes: number;
@@ -37,6 +37,8 @@ export interface UserOpsUnit extends UserUnit {
   readonly takesPageRequests: boolean;
   /** A domain id that nobody has, held from now on; -ENOSPC. */
   takeId(): number;
+  /** It is free again. */
+  releaseId(id: number): void;
   /** An empty second stage, or -ENOMEM. */
   createTable(): PageTable | number;
   /** Whether a function is behind a domain of another kind (HostIommuDomain). */
@@ -62,6 +64,7 @@ export class VtdUserOps implements HostIommuUserOps {
   readonly dirtyTracking: boolean;
   readonly viommu = new VtdViommus((requesterId, pasid) => this.#servedBy(requesterId, pasid));
   readonly #unit: UserOpsUnit;
+  readonly #shared: UserUnit;
   /** By requester id and PASID: functions that have a context entry. */
   readonly #functions = new Map<number, Map<number, Served>>();
   readonly #paging = new Set<VtdPagingDomain>();
@@ -69,6 +72,7 @@ export class VtdUserOps implements HostIommuUserOps {
 
   constructor(unit: UserOpsUnit) {
     this.#unit = unit;
+    this.#shared = { driver: unit.driver, memory: unit.memory, release: domain => this.#release(domain) };
     const { ecap } = unit.driver.capabilities;
     // Accessed and dirty bits are written only by walks that are snooped.
     this.dirtyTracking = ecap.ssads === 1 && ecap.smpwcs === 1;
@@ -102,11 +106,7 @@ export class VtdUserOps implements HostIommuUserOps {
       unit.releaseId(id);
       return table;
     }
-    const released = (gone: number): void => {
-      unit.releaseId(gone);
-      this.#paging.delete(domain);
-    };
-    const domain: VtdPagingDomain = new VtdPagingDomain({ ...unit, releaseId: released }, id, table, options, unit);
+    const domain = new VtdPagingDomain(this.#shared, id, table, options, unit);
     this.#paging.add(domain);
     return domain;
   }
@@ -128,7 +128,7 @@ export class VtdUserOps implements HostIommuUserOps {
     const entry = ours.nestedEntry(first, 0);
     if (typeof entry === 'number') return entry;
     const id = unit.takeId();
-    return id < 0 ? id : new VtdNestedDomain(unit, ours, id, first, options.pageRequests);
+    return id < 0 ? id : new VtdNestedDomain(this.#shared, ours, id, first, options.pageRequests);
   }
 
   /** As HostIommuUserOps has it; also -ENODEV for a domain whose page requests are taken and a function that has none. */
@@ -183,20 +183,11 @@ export class VtdUserOps implements HostIommuUserOps {
 
   /** Blocks every function and returns what the domains have. */
   [Symbol.dispose](): void {
-    const { driver, enableAts, enablePri } = this.#unit;
-    for (const [requesterId, served] of [...this.#functions]) {
-      for (const pasid of [...served.keys()]) this.#block(requesterId, pasid);
-      if (!this.#functions.delete(requesterId)) continue;
-      // The unit does not answer any more: the function is blocked all the same.
-      enablePri(requesterId, false);
-      enableAts(requesterId, false);
-      driver.clearContextEntry(requesterId);
-      driver.releaseFunction(requesterId);
-    }
     for (const domain of [...this.#paging]) {
       for (const nested of [...domain.nested]) nested[Symbol.dispose]();
       domain[Symbol.dispose]();
     }
+    for (const requesterId of [...this.#functions.keys()]) this.#cutOff(requesterId);
   }
 
   /** Whether a domain is one of this unit. */
@@ -269,6 +260,30 @@ export class VtdUserOps implements HostIommuUserOps {
     if (ats) enableAts(requesterId, false);
     if (driver.detach(requesterId, domainId) === 0) this.#functions.delete(requesterId);
     else if (ats) enableAts(requesterId, true);
+  }
+
+  /** Blocks whatever the domain serves. A unit that does not let go has not answered for long: its entries go all the same. */
+  #release(domain: VtdUserDomain): void {
+    const { driver } = this.#unit;
+    for (const { requesterId, pasid } of [...domain.uses]) {
+      if (this.#block(requesterId, pasid) === 0) continue;
+      driver.clearPasidEntry(requesterId, pasid);
+      this.#functions.get(requesterId)?.delete(pasid);
+      this.#unit.programmed(requesterId, pasid, undefined);
+      if (this.#functions.get(requesterId)?.size === 0) this.#cutOff(requesterId);
+    }
+    if (domain.kind === 'paging') this.#paging.delete(domain);
+    this.#unit.releaseId(domain.id);
+  }
+
+  /** Takes a function's context entry away, whatever the unit says. */
+  #cutOff(requesterId: number): void {
+    const { driver, enableAts, enablePri } = this.#unit;
+    enablePri(requesterId, false);
+    enableAts(requesterId, false);
+    driver.clearContextEntry(requesterId);
+    driver.releaseFunction(requesterId);
+    this.#functions.delete(requesterId);
   }
 
   /** The function may request pages while there is somebody who takes them. */

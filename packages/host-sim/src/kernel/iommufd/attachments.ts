@@ -90,7 +90,7 @@ export class Attachments {
     if (ofGroup === undefined || served === undefined || attachment === undefined) return 0;
     if (served.devices.size === 1) {
       const error = this.#serve(device.group, pasid, undefined, served.hwpt.domain);
-      // Whoever detaches gets no errno, as in Linux: the ledger has it.
+      // Whoever detaches gets no errno, as in Linux: the ledger has it. The driver lets go when the page table goes, at the latest.
       if (error !== 0) this.#kernel.note('blocked-detach', { device: device.physical.bdf, pasid, result: error });
       ofGroup.delete(pasid);
       if (ofGroup.size === 0) this.#groups.delete(device.group);
