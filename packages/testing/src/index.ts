@@ -3,6 +3,8 @@ export * from './fake-iommu-driver.js';
 export * from './fake-mappings.js';
 export * from './fake-user-ops.js';
 export * from './fault-plan.js';
+export * from './host-fuzz/engine.js';
+export type { FuzzProcess } from './host-fuzz/state.js';
 export * from './iommufd-user.js';
 export * from './owner.js';
 export * from './smmu/caches.js';
