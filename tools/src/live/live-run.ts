@@ -1,6 +1,5 @@
 /** One live run: firmware finds a place for the unit, Linux boots, both sides are asked. */
-import { rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { folderWithUs } from '../leftovers/index.js';
 import { type BootReport, bootReports } from './console.js';
@@ -8,6 +7,7 @@ import { buildInitramfs } from './initramfs.js';
 import { DISK_BYTES, type DiskReport, diskReport } from './live-disk.js';
 import { LiveModel, type UnitsAround } from './live-model.js';
 import { type LiveFiles, LiveQemu, MEMORY_BYTES } from './live-qemu.js';
+import { memoryFolder } from './memory-folder.js';
 import type { LiveMode } from './modes.js';
 import type { UnitAccount, UnitCounts } from './observed-unit.js';
 import { LiveError } from './peers/live-error.js';
@@ -20,6 +20,8 @@ export interface LiveResult {
   /** One a boot. */
   readonly boots: readonly LiveBootResult[];
   readonly console: readonly string[];
+  /** What else is kept with the console: texts by the names of their files. */
+  readonly kept?: Readonly<Record<string, string>>;
 }
 
 export interface LiveBootResult {
@@ -39,11 +41,6 @@ export interface HostAccount {
 const FIRMWARE_MS = 30_000;
 /** The longest that a guest which gets on says nothing, on a busy computer. */
 const SILENT_MS = 30_000;
-/** Memory of the guest is here, if it can be: a file system in memory. */
-const SHARED_MEMORY = '/dev/shm';
-const MIB = 2 ** 20;
-/** Of its file system: a guest's memory, its disk and some more. */
-const ROOM_BYTES = MEMORY_BYTES + DISK_BYTES + 24 * MIB;
 
 /** Tells what is under way, in a few words. */
 export type Stage = (text: string) => void;
@@ -58,7 +55,7 @@ export async function liveRun(
 ): Promise<LiveResult> {
   const start = performance.now();
   using work = folderWithUs('remora-live-');
-  using fast = folderWithUs('remora-live-', placeOfMemory());
+  using fast = memoryFolder(MEMORY_BYTES + DISK_BYTES);
   const folder = work.path;
   const files = { memory: join(fast.path, 'memory'), console: join(folder, 'console') };
   // That a QEMU goes when it is told to go is no news.
@@ -99,24 +96,6 @@ export async function liveRun(
     return { report: found, account, checks: verdict(mode, model.addresses, found, account, disk, silent) };
   });
   return { mode, seconds: (performance.now() - start) / 1000, boots, console };
-}
-
-/** Where there is room for the guest's memory: one that runs out of it is killed. @throws LiveError */
-function placeOfMemory(): string {
-  const places = [SHARED_MEMORY, tmpdir()];
-  const place = places.find(each => roomIn(each) >= ROOM_BYTES);
-  if (place !== undefined) return place;
-  throw new LiveError(`a guest needs ${ROOM_BYTES / MIB} MiB of room in ${places.join(' or ')}`);
-}
-
-/** In bytes; 0 of what is not there. */
-function roomIn(folder: string): number {
-  try {
-    const { bavail, bsize } = statfsSync(folder);
-    return bavail * bsize;
-  } catch {
-    return 0;
-  }
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */

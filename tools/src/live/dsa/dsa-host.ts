@@ -17,7 +17,8 @@ import { NumberedPasids } from './numbered-pasids.js';
 
 const MIB = 0x10_0000;
 export const GUEST_BYTES = 512 * MIB;
-const HOST_BYTES = GUEST_BYTES + 64 * MIB;
+/** With room for the kernel. */
+export const HOST_BYTES = GUEST_BYTES + 64 * MIB;
 /** Where a server has the first of its accelerators. */
 const FUNCTION = '0000:6a:01.0';
 const IOMMUFD = 'iommufd0';

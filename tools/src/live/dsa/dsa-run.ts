@@ -1,6 +1,5 @@
 /** One live run with a Data Streaming Accelerator, which Linux's own driver idxd drives. */
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { folderWithUs } from '../../leftovers/index.js';
@@ -8,18 +7,18 @@ import { bootReports } from '../console.js';
 import { buildInitramfs } from '../initramfs.js';
 import { buildKernelModule } from '../kernel-module.js';
 import type { LiveResult, Stage } from '../live-run.js';
+import { memoryFolder } from '../memory-folder.js';
 import { LiveError } from '../peers/live-error.js';
 import type { Peers } from '../peers/peers.js';
 import { QemuProcess } from '../qemu-process.js';
 import { copyProgram } from './copy-program.js';
-import { DsaHost } from './dsa-host.js';
+import { DsaHost, HOST_BYTES } from './dsa-host.js';
 import { DsaModel } from './dsa-model.js';
 import type { DsaMode } from './dsa-modes.js';
 import { type DsaFiles, dsaQemu } from './dsa-qemu.js';
 import { dsaVerdict } from './dsa-verdict.js';
 
 const INIT = fileURLToPath(new URL('../../../live/dsa.sh', import.meta.url));
-const SHARED_MEMORY = '/dev/shm';
 const PAGE = 0x1000;
 const FIRMWARE_MS = 30_000;
 const SILENT_MS = 30_000;
@@ -37,7 +36,7 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
   const start = performance.now();
   checkKernel(mode, peers);
   using work = folderWithUs('remora-dsa-');
-  using fast = folderWithUs('remora-dsa-', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir());
+  using fast = memoryFolder(HOST_BYTES);
   const memory = join(fast.path, 'memory');
   using host = mode.lending === undefined ? undefined : new DsaHost(memory, mode.lending);
   // That a QEMU goes when it is told to go is no news.
