@@ -253,13 +253,17 @@ export class VtdUserOps implements HostIommuUserOps {
     return 0;
   }
 
-  /** Its last domain is gone. If the unit does not take that, the context entry stays, with nothing behind it. */
+  /** Its last domain is gone. What the unit does not confirm at the second try either goes all the same: nothing is behind the entry. */
   #leave(requesterId: number, domainId: number): void {
     const { driver, hasAts, enableAts } = this.#unit;
     const ats = hasAts(requesterId);
     if (ats) enableAts(requesterId, false);
-    if (driver.detach(requesterId, domainId) === 0) this.#functions.delete(requesterId);
-    else if (ats) enableAts(requesterId, true);
+    for (let tries = 0; tries < 2; tries++) {
+      if (driver.detach(requesterId, domainId) !== 0) continue;
+      this.#functions.delete(requesterId);
+      return;
+    }
+    this.#cutOff(requesterId);
   }
 
   /** Blocks whatever the domain serves. A unit that does not let go has not answered for long: its entries go all the same. */
