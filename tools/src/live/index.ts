@@ -1,6 +1,7 @@
 export * from '../leftovers/index.js';
 export * from './console.js';
 export * from './dsa/index.js';
+export * from './host/index.js';
 export * from './initramfs.js';
 export * from './kernel-module.js';
 export * from './live-command.js';

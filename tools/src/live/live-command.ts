@@ -3,9 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import type { CommandStreams } from '../replay/replay-command.js';
-import { DSA_MODES, DSA_PEERS, dsaRun } from './dsa/index.js';
 import { type LiveResult, liveRun } from './live-run.js';
 import { type LiveMode, MODES } from './modes.js';
+import { OWN_MODES } from './own-modes.js';
 import { cacheFolder } from './peers/cache-folder.js';
 import { LiveError } from './peers/live-error.js';
 import { makeFolder } from './peers/make-folder.js';
@@ -17,7 +17,7 @@ import { jsonReport, textReport } from './report.js';
 export interface LiveOptions {
   /** A series, as `6.1`, or the path of a kernel image. */
   readonly kernel: string;
-  /** Of MODES; `all` for each of them; or of DSA_MODES. */
+  /** Of MODES; `all` for each of them; or of OWN_MODES. */
   readonly mode: string;
   /** A folder for the consoles, which are not kept otherwise. */
   readonly keep?: string;
@@ -45,22 +45,22 @@ export async function runLive(options: LiveOptions, streams: CommandStreams): Pr
 }
 
 async function run(options: LiveOptions, streams: CommandStreams): Promise<number> {
-  const dsa = DSA_MODES.find(({ name }) => options.mode === name);
+  const own = OWN_MODES.find(({ name }) => options.mode === name);
   const modes = MODES.filter(({ name }) => options.mode === 'all' || options.mode === name);
-  if (modes.length === 0 && dsa === undefined)
+  if (modes.length === 0 && own === undefined)
     throw new LiveError(
-      `--mode: "${options.mode}" is not one of ${MODES.map(({ name }) => name).join(', ')}, or all of them: all; or ${DSA_MODES.map(({ name }) => name).join(', ')}`,
+      `--mode: "${options.mode}" is not one of ${MODES.map(({ name }) => name).join(', ')}, or all of them: all; or ${OWN_MODES.map(({ name }) => name).join(', ')}`,
     );
   const { kernel, update, mirror, record } = options;
   if (record !== undefined && modes.length > 1)
     throw new LiveError('--record: a recording is of one mode: --mode names it');
-  if (record !== undefined && dsa !== undefined)
-    throw new LiveError(`--record: what Linux does in mode ${dsa.name} is not recorded`);
+  if (record !== undefined && own !== undefined)
+    throw new LiveError(`--record: what Linux does in mode ${own.name} is not recorded`);
   if (options.keep !== undefined) makeFolder(options.keep, '--keep');
   using file = record === undefined ? undefined : new RecordingFile(record);
   const peers = await withBar(streams, report =>
     findPeers(
-      { folder: cacheFolder(), kernel, update, mirror, ...(dsa === undefined ? { flavour: 'cloud' } : DSA_PEERS) },
+      { folder: cacheFolder(), kernel, update, mirror, ...(own === undefined ? { flavour: 'cloud' } : own.peers) },
       report,
     ),
   );
@@ -75,7 +75,7 @@ async function run(options: LiveOptions, streams: CommandStreams): Promise<numbe
     if (options.keep !== undefined) keepConsole(options.keep, result);
     failed ||= result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
   };
-  if (dsa !== undefined) show(await dsaRun(dsa, peers, stageOn(streams, dsa), complain));
+  if (own !== undefined) show(await own.run(peers, stageOn(streams, own), complain));
   for (const mode of modes) {
     const recorder = file && liveRecorder(file, mode, peers);
     const result = await liveRun(peers, mode, stageOn(streams, mode), complain, make => recorder?.units(make) ?? make);
@@ -117,6 +117,7 @@ async function withBar<T>({ stderr }: CommandStreams, work: (report: FetchReport
   }
 }
 
-function keepConsole(folder: string, { mode, console }: LiveResult): void {
+function keepConsole(folder: string, { mode, console, kept }: LiveResult): void {
   writeFileSync(join(folder, `${mode.name}.console`), console.map(line => `${line}\n`).join(''));
+  for (const [name, text] of Object.entries(kept ?? {})) writeFileSync(join(folder, name), text);
 }

@@ -190,27 +190,27 @@ function hardware(script: Script, iommu: number, dev_id: number): void {
 /** Where a device's unit maps, it says no to some of what an address space alone takes. */
 function mappings(script: Script, iommu: number, device: number): void {
   script.chapter('attached map');
-  const memory = script.memory(4 * PAGE);
+  const address = script.alignedMemory(4 * PAGE);
   const ioas = newIoas(script, iommu);
-  const base = { size: IommuIoasMap.size, flags: 7, ioas_id: ioas, user_va: memory.address, length: PAGE };
+  const base = { size: IommuIoasMap.size, flags: 7, ioas_id: ioas, user_va: address, length: PAGE };
   const map = (step: string, values: Parameters<typeof IommuIoasMap.encode>[0]): void => {
     const bytes = IommuIoasMap.encode({ ...base, iova: 0x10_0000, ...values });
     script.ioctl(step, iommu, IOMMU_IOAS_MAP, bytes, view => hex(IommuIoasMap.decode(view).iova));
   };
   attach(script, 'attach', device, ioas);
   map('one', {});
-  map('crooked address', { user_va: memory.address + 1, iova: 0x20_0000 });
+  map('crooked address', { user_va: address + 1, iova: 0x20_0000 });
   map('crooked IOVA', { iova: 0x30_0001 });
   map('crooked length', { length: PAGE + 1, iova: 0x40_0000 });
   map('address that is not there', { user_va: 0x1000, iova: 0x50_0000 });
-  map('address that is there in part', { user_va: memory.address + 3 * PAGE, length: 4096 * PAGE, iova: 0x4000_0000 });
+  map('address that is there in part', { user_va: address + 3 * PAGE, length: 4096 * PAGE, iova: 0x4000_0000 });
   map('where messages go', { iova: 0xfee0_0000 });
   map('across where messages go', { iova: 0xfedf_f000, length: 2 * PAGE });
   map('beyond 48 bits', { iova: 2n ** 48n });
   map('wherever', { flags: 6, iova: 0 });
   map('wherever, four pages', { flags: 6, iova: 0, length: 4 * PAGE });
   detach(script, 'detach', device);
-  map('crooked address without it', { user_va: memory.address + 1, iova: 0x20_0000 });
+  map('crooked address without it', { user_va: address + 1, iova: 0x20_0000 });
   attach(script, 'attach to what it cannot map', device, ioas);
   const out = newIoas(script, iommu);
   map('last page of all elsewhere', { ioas_id: out, iova: 2n ** 64n - 4096n });
@@ -226,7 +226,7 @@ function mappings(script: Script, iommu: number, device: number): void {
 
 function transfers(script: Script, rig: HostRig, iommu: number, device: number): void {
   script.chapter('iommufd DMA');
-  const regions = new Regions(rig, device);
+  const regions = new Regions(rig.syscalls, device);
   regions.enable();
   const memory = script.memory(4 * PAGE);
   const tries = new Tries(script, rig, regions, memory);

@@ -16,6 +16,7 @@ import {
   VfioRegionInfo,
   viewOf,
 } from '@remora/uapi';
+import type { HostSyscalls } from '@remora/host';
 import { deviceName } from './container-script.js';
 import { containerOf, hex } from './mapping-script.js';
 import type { HostRig } from './rig.js';
@@ -73,24 +74,24 @@ export function describe(script: Script, device: number): void {
 
 /** Reads and writes the regions of an open device. */
 export class Regions {
-  readonly #rig: HostRig;
+  readonly #syscalls: HostSyscalls;
   readonly #fd: number;
 
-  constructor(rig: HostRig, fd: number) {
-    this.#rig = rig;
+  constructor(syscalls: HostSyscalls, fd: number) {
+    this.#syscalls = syscalls;
     this.#fd = fd;
   }
 
   /** The value of so many bytes, or the errno. */
   read(index: number, offset: number, bytes: number): { result: number; value: string } {
     const buffer = new Uint8Array(bytes);
-    const result = this.#rig.syscalls.pread(this.#fd, buffer, index * REGION_STRIDE + offset);
+    const result = this.#syscalls.pread(this.#fd, buffer, index * REGION_STRIDE + offset);
     return { result, value: hex(buffer.reduceRight((sum, byte) => sum * 256n + BigInt(byte), 0n)) };
   }
 
   write(index: number, offset: number, value: number, bytes: number): number {
     const buffer = Uint8Array.from({ length: bytes }, (_, at) => Math.floor(value / 2 ** (8 * at)) & 0xff);
-    return this.#rig.syscalls.pwrite(this.#fd, buffer, index * REGION_STRIDE + offset);
+    return this.#syscalls.pwrite(this.#fd, buffer, index * REGION_STRIDE + offset);
   }
 
   /** A register of 4 bytes of edu's. */
@@ -110,7 +111,7 @@ export class Regions {
 
 function regions(script: Script, device: number): void {
   const { syscalls } = script;
-  const at = new Regions({ syscalls, devices: ['', ''], wait: () => undefined }, device);
+  const at = new Regions(syscalls, device);
   const read = (step: string, index: number, offset: number, bytes: number): void => {
     const { result, value } = at.read(index, offset, bytes);
     script.say(step, result, value);
@@ -156,7 +157,7 @@ function regions(script: Script, device: number): void {
 
 function interrupts(script: Script, rig: HostRig, device: number): void {
   const { syscalls } = rig;
-  const at = new Regions(rig, device);
+  const at = new Regions(rig.syscalls, device);
   script.chapter('interrupts');
   const irqs = (
     step: string,

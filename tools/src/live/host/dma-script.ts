@@ -71,7 +71,7 @@ export function dmaScript(script: Script, rig: HostRig): void {
   const { container, group } = containerOf(rig, VFIO_TYPE1v2_IOMMU);
   script.chapter('DMA');
   const device = script.openBy('device', group, VFIO_GROUP_GET_DEVICE_FD, deviceName(devices[0]));
-  const regions = new Regions(rig, device);
+  const regions = new Regions(rig.syscalls, device);
   const memory = script.memory(4 * PAGE);
   const { address } = memory;
   regions.enable();

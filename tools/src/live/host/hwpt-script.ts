@@ -80,7 +80,7 @@ export function hwptScript(script: Script, rig: HostRig): void {
   };
   map('source', 0x10_0000, 0);
   map('target', 0x20_0000, 1);
-  const regions = new Regions(rig, device);
+  const regions = new Regions(rig.syscalls, device);
   regions.enable();
   const tries = new Tries(script, rig, regions, memory);
   tries.copy('copy', 0x10_0000, 0x20_0000);

@@ -7,6 +7,8 @@ export interface HostRig {
   readonly devices: readonly [string, string];
   /** Lets some of the time pass in which devices work. */
   wait(): void;
+  /** The same, and gives the event loop its turn. */
+  pause(): Promise<void>;
 }
 
 export const EDU = '0000:00:04.0';

@@ -71,6 +71,11 @@ export class Script {
     return mapped;
   }
 
+  /** A multiple of `bytes`, with so many bytes there: an IOVA that the kernel chooses is aligned as the memory is. */
+  alignedMemory(bytes: number): number {
+    return Math.ceil(this.memory(2 * bytes).address / bytes) * bytes;
+  }
+
   #descriptor(step: string, fd: number): number {
     this.say(step, fd >= 0 ? 'fd' : fd);
     return fd;

@@ -5,31 +5,31 @@ import { deviceScript } from './device-script.js';
 import { dmaScript } from './dma-script.js';
 import { hwptScript } from './hwpt-script.js';
 import { ioasScript } from './ioas-script.js';
+import { machineScript } from './machine-script.js';
 import { mappingScript } from './mapping-script.js';
 import type { HostRig } from './rig.js';
 import { type Answer, Script } from './script.js';
 
-/** By name, in the order in which they are run. */
-export const SCRIPTS: ReadonlyMap<string, (script: Script, rig: HostRig) => void> = new Map([
-  ['container', containerScript],
-  ['mapping', mappingScript],
-  ['device', deviceScript],
-  ['dma', dmaScript],
-  ['ioas', ioasScript],
-  ['bind', bindScript],
-  ['hwpt', hwptScript],
-]);
+type Run = (script: Script, rig: HostRig) => void | Promise<void>;
 
-/** What came before a script stopped short, and why it did, is an answer, too. @throws Error for a script that there is not. */
-export function transcript(rig: HostRig, names: readonly string[]): Answer[] {
+/** Of what every kernel has that lends devices. */
+const VFIO: readonly Run[] = [containerScript, mappingScript, deviceScript, dmaScript];
+const IOMMUFD: readonly Run[] = [ioasScript, bindScript, hwptScript];
+
+/** In the order in which they are run. `iommufd`: whether the kernel has that. */
+export function scriptsOf(iommufd: boolean): readonly Run[] {
+  const machines: Run = (script, rig) => machineScript(script, rig, iommufd);
+  return [...VFIO, ...(iommufd ? IOMMUFD : []), machines];
+}
+
+/** What came before a script stopped short, and why it did, is an answer, too. */
+export async function transcript(rig: HostRig, runs: readonly Run[]): Promise<Answer[]> {
   const script = new Script(rig.syscalls);
-  for (const name of names) {
-    const run = SCRIPTS.get(name);
-    if (run === undefined) throw new Error(`there is no script "${name}"`);
+  for (const run of runs) {
     try {
-      run(script, rig);
+      await run(script, rig);
     } catch (failure) {
-      script.chapter(name);
+      script.chapter(run.name);
       script.say('stopped', (failure as Error).message);
     }
   }
