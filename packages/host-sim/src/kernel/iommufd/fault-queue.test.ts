@@ -259,6 +259,22 @@ test('3.6-3: FAULT_ID_VALID: an id that is none, of another kind, with a nesting
   t.is(user.destroy(queue.id), 0, 'none of them has it');
 });
 
+test('a device that never ends its group fills no memory: what is too much is dropped, and the group answered as one', t => {
+  const { user, device, queue, request, responses, answer, hwpt, bench } = faulting(t);
+  const { ledger } = bench.host;
+  t.is(user.attach(device.fd, hwpt()), 0);
+  ledger.on = true;
+  request(...Array.from({ length: 600 }, (_, page) => ({ last: false, lo: page * 0x1000 })));
+  request({ lo: 0x7777_0000 });
+  const bytes = user.read(queue.fd, 600 * FAULT);
+  if (typeof bytes === 'number') throw new Error(`read: ${bytes}`);
+  t.is(bytes.length, 513 * FAULT);
+  t.is(IommuHwptPgfault.decode(viewOf(bytes), 512 * FAULT).addr, 0x1_7777_0000, 'the last is there');
+  t.is(ledger.events.filter(({ data }) => data['operation'] === 'page-request-dropped').length, 600 - 512);
+  t.is(answer([1, SUCCESS]), 8);
+  t.deepEqual(responses(), [[1, PageResponse.SUCCESS]]);
+});
+
 test('a VMM that ends in the middle: everything is answered, nothing stays', t => {
   const { user, device, request, cookies, responses, hwpt, vmm, driver, bench } = faulting(t);
   t.is(user.attach(device.fd, hwpt()), 0);

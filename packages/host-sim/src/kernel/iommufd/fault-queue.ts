@@ -58,6 +58,7 @@ export class FaultQueue extends EventQueue {
     const requests = groups.get(request.group) ?? [];
     groups.set(request.group, requests);
     if (requests.length < GROUP_LIMIT || request.last) requests.push(request);
+    else this.#kernel.note('page-request-dropped', { requesterId: request.requesterId, group: request.group });
     if (!request.last) return;
     groups.delete(request.group);
     if (groups.size === 0) this.#partial.delete(source);

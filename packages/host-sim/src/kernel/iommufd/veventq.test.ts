@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import { Errno } from '@remora/core';
 import { smmuEvent, SmmuType } from '@remora/testing';
 import { IOMMU_VEVENTQ_ALLOC, IommufdVeventHeader, IommuVeventFlag, IommuVeventqAlloc, viewOf } from '@remora/uapi';
+import { nextSequence } from './veventq.js';
 import { GuestSte, nested, smmuHost, viommuOf, vmOf } from './smmu-host.test.helper.js';
 
 const EVENT_BYTES = 40;
@@ -108,6 +109,10 @@ test('3.6-8: an event after lost ones: the gap in the numbers says it, no header
   ]);
   raise(1);
   t.deepEqual(read(400), [[4, 5]]);
+});
+
+test('numbers stay below 2^31', t => {
+  t.deepEqual([nextSequence(0), nextSequence(0x7fff_fffe), nextSequence(0x7fff_ffff)], [1, 0x7fff_ffff, 0]);
 });
 
 test('whoever waits for the descriptor is told of each event, and at once of one that is there', t => {

@@ -44,7 +44,7 @@ export class VirtualEventQueue extends EventQueue {
   add(record: Uint8Array): void {
     if (this.#lost) this.#events.pop();
     const sequence = this.#sequence;
-    this.#sequence = sequence === LAST_SEQUENCE ? 0 : sequence + 1;
+    this.#sequence = nextSequence(sequence);
     const lost = this.#events.length >= this.#depth || this.#kernel.fails('event') !== 0;
     this.#kernel.note(lost ? 'vevent-lost' : 'vevent', { veventq: this.id, type: this.type, sequence });
     this.#events.push({ sequence, record: lost ? undefined : record.slice() });
@@ -84,4 +84,9 @@ export class VirtualEventQueue extends EventQueue {
     const newest = this.#events.at(-1);
     return newest !== undefined && newest.record === undefined;
   }
+}
+
+/** The number of the event after the one with this number. */
+export function nextSequence(sequence: number): number {
+  return sequence === LAST_SEQUENCE ? 0 : sequence + 1;
 }
