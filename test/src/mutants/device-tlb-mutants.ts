@@ -84,15 +84,15 @@ export const DEVICE_TLB_MUTANTS: readonly Mutant[] = [
   mutant(
     'a host flushes its IOTLB and not the device TLB',
     `${DRIVER}host-domain.js`,
-    'if (!this.#driver.hasDeviceTlb(requesterId))\n            return',
+    'if (!this.driver.hasDeviceTlb(requesterId))\n            return',
     'if (true)\n            return',
     machines('host', 'stale until the guest flushes*'),
   ),
   mutant(
     'a host unmaps pages and leaves them in the device TLB',
     `${DRIVER}host-domain.js`,
-    'if (!this.#driver.hasDeviceTlb(requesterId))\n                continue',
-    'if (true)\n                continue',
+    '|| !this.driver.hasDeviceTlb(requesterId))\n                continue',
+    '|| true)\n                continue',
     machines('host', 'what shadow mapping takes away*'),
   ),
   mutant(

@@ -109,6 +109,7 @@ test('3.6-6: when the driver refuses, what served the device serves it still, an
   // What cannot be said to whoever detaches is in the ledger. The table may go; until then the unit has not let go of it.
   host.ledger.on = true;
   driver.fail('setDomain', Errno.EIO);
+  driver.fail('setDomain', Errno.EIO, 2);
   t.is(user.detach(fd), 0);
   t.true(JSON.stringify([...host.ledger.events]).includes('blocked-detach'));
   t.deepEqual(served(at), { rid: 1 });

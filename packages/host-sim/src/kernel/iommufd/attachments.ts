@@ -4,6 +4,7 @@
  */
 import { Errno, NO_PASID } from '@remora/core';
 import type { PhysicalDevice } from '../../devices/physical-device.js';
+import { insist } from '../insist.js';
 import type { IommuGroup } from '../iommu-group.js';
 import type { Kernel } from '../kernel.js';
 import type { IommufdDevice } from './device.js';
@@ -89,7 +90,7 @@ export class Attachments {
     const attachment = served?.devices.get(device);
     if (ofGroup === undefined || served === undefined || attachment === undefined) return 0;
     if (served.devices.size === 1) {
-      const error = this.#serve(device.group, pasid, undefined, served.hwpt.domain);
+      const error = insist(() => this.#serve(device.group, pasid, undefined, served.hwpt.domain));
       // Whoever detaches gets no errno, as in Linux: the ledger has it. The driver lets go when the page table goes, at the latest.
       if (error !== 0) this.#kernel.note('blocked-detach', { device: device.physical.bdf, pasid, result: error });
       ofGroup.delete(pasid);
