@@ -5,7 +5,16 @@
 import test, { type ExecutionContext } from 'ava';
 import { frameHi, frameLo } from '@remora/bits';
 import { Access } from '@remora/core';
-import { Guest, lendingHost, vsvaIommufdMachine } from '@remora/machines';
+import { openState, restoreMachine, saveState } from '@remora/machine';
+import {
+  Guest,
+  GuestEngine,
+  lendingHost,
+  PHYSICAL_VTD,
+  physicalVtd,
+  plugins,
+  vsvaIommufdMachine,
+} from '@remora/machines';
 import { owner } from '@remora/testing';
 import { PasidIotlbGranularity } from '@hw/intel-iommu';
 import {
@@ -22,6 +31,8 @@ const DOMAIN = 5;
 /** A frame that is no guest-physical one. */
 const AT = 0x7_6543_2100;
 const PASID_SELECTIVE = 1;
+/** Where the guest puts the engine's registers. */
+const BAR = 0xe000_0000;
 
 function bench(t: ExecutionContext) {
   const host = owner(t)(lendingHost());
@@ -191,3 +202,32 @@ test('unplugged while PASID 0 is bound, and plugged again: nothing of it is left
   machine.plug('vfio-pci,host=0000:3f:00.0,addr=03.0,iommufd=iommufd0');
   t.deepEqual(host.platform.dump()['iommu'], before);
 });
+
+for (const [title, values, outcome] of [
+  ['a first stage', (table: PageTable) => firstStagePasid(table, DOMAIN), { mapped: true, plain: false }],
+  ['guest-physical addresses', () => passThroughPasid(DOMAIN), { mapped: false, plain: true }],
+  ['nothing', () => undefined, { mapped: false, plain: false }],
+] as const) {
+  test(`restored on another host, PASID 0 has what it had: ${title}`, t => {
+    const { machine, iommu, guest, map, enter } = bench(t);
+    iommu.start(undefined, () => iommu.contextEntry(REQUESTER, {}));
+    const table = guest.firstStage();
+    const behind = map(table);
+    const entry = values(table);
+    if (entry !== undefined) enter(0, entry);
+    const frame = guest.page();
+    const file = openState(saveState(machine), 'saved');
+    const iommus = { [PHYSICAL_VTD]: physicalVtd };
+    const { machine: restored } = restoreMachine(file, { plugins, iommus, seed: 7 });
+    owner(t)(restored.host!);
+    const engine = new GuestEngine(restored, '00:03.0', BAR, true);
+    const reaches = (to: number, at: number): boolean => {
+      const { ok } = engine.fill({ to: to * 4096, length: 4, pattern: 0x2a2a_2a2a });
+      const byte = new Uint8Array(1);
+      restored.memory.read(frameHi(at), frameLo(at), byte);
+      t.is(byte[0] === 0x2a, ok);
+      return ok;
+    };
+    t.deepEqual({ mapped: reaches(AT, behind), plain: reaches(frame, frame) }, outcome);
+  });
+}
