@@ -6,6 +6,7 @@ import { COMPATIBLE_MUTANTS } from './compatible-mutants.js';
 import { DEVICE_TLB_MUTANTS } from './device-tlb-mutants.js';
 import { HOST_MUTANTS } from './host-mutants.js';
 import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
+import { IOMMUFD_MUTANTS } from './iommufd-mutants.js';
 import { LIVE_MUTANTS } from './live-mutants.js';
 import { MUTANTS } from './mutants.js';
 import { SHADOW_MUTANTS } from './shadow-mutants.js';
@@ -18,6 +19,7 @@ const ALL = [
   ...DEVICE_TLB_MUTANTS,
   ...HOST_MUTANTS,
   ...INTERRUPT_MUTANTS,
+  ...IOMMUFD_MUTANTS,
   ...SHADOW_MUTANTS,
   ...COMPATIBLE_MUTANTS,
   ...STATE_MUTANTS,
