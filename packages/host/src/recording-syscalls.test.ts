@@ -1,11 +1,21 @@
 import test from 'ava';
 import { hva } from '@remora/bits';
 import { Errno, Ledger } from '@remora/core';
-import { VFIO_IOMMU_BIND, VFIO_IOMMU_PASID_REQUEST, viewOf } from '@remora/uapi';
+import {
+  IOMMU_HWPT_ALLOC,
+  IOMMU_HWPT_INVALIDATE,
+  IommuHwptAlloc,
+  IommuHwptInvalidate,
+  IommuHwptVtdS1,
+  IommuHwptVtdS1Invalidate,
+  VFIO_IOMMU_BIND,
+  VFIO_IOMMU_PASID_REQUEST,
+  viewOf,
+} from '@remora/uapi';
 import { ForwardingSyscalls } from './forwarding-syscalls.js';
 import { RecordingSyscalls } from './recording-syscalls.js';
 import { ScriptedSyscalls } from './scripted-syscalls.test.helper.js';
-import type { HostSyscalls } from './syscalls.js';
+import type { HostSyscalls, MappedMemory } from './syscalls.js';
 
 /** Each system call once. */
 function callAll(syscalls: HostSyscalls): unknown[] {
@@ -138,5 +148,30 @@ test('numbers that two series use are named by the variant; short and unknown on
       ['0x3bee', undefined, undefined],
       ['VFIO_IOMMU_BIND', undefined, undefined],
     ],
+  );
+});
+
+test('what a structure points to is recorded with it: as it was when the call was made, of memory that is mapped', t => {
+  const { script, ledger, recorded } = made(true);
+  const { address, ram } = recorded.mmap(8192) as MappedMemory;
+  const root = IommuHwptVtdS1.encode({ flags: 1, pgtbl_addr: 0x12_3000, addr_width: 48 });
+  ram.write(0, 4096, root);
+  const data = { data_type: 1, data_len: root.length, data_uptr: address + 4096 };
+  const alloc = IommuHwptAlloc.encode({ size: IommuHwptAlloc.size, ...data });
+  script.on(IOMMU_HWPT_ALLOC, () => ram.write(0, 4096, new Uint8Array(24)));
+  recorded.ioctl(3, IOMMU_HWPT_ALLOC, alloc);
+  const entries = [
+    { addr: 0x5000, npages: 4, flags: 1 },
+    { addr: 0, npages: 2n ** 64n - 1n, flags: 0 },
+  ];
+  entries.forEach((entry, index) => ram.write(0, 24 * index, IommuHwptVtdS1Invalidate.encode(entry)));
+  const array = { data_uptr: address, entry_len: 24, entry_num: 2 };
+  recorded.ioctl(3, IOMMU_HWPT_INVALIDATE, IommuHwptInvalidate.encode({ size: IommuHwptInvalidate.size, ...array }));
+  recorded.munmap(address, 8192);
+  recorded.ioctl(3, IOMMU_HWPT_ALLOC, alloc);
+  const seen = ledger.events.filter(({ kind }) => kind === 'ioctl').map(({ data: { fields } }) => fields);
+  t.deepEqual(
+    seen.map(fields => (fields as { data?: unknown }).data),
+    [{ flags: 1, pgtbl_addr: 0x12_3000, addr_width: 48 }, entries, undefined],
   );
 });

@@ -2,9 +2,17 @@
  * Records every system call in the ledger, as the event that causes whatever the host does about it; those that only look (readlink,
  * readdir) if they fail. Off, a call costs one more boolean.
  */
-import type { Hva } from '@remora/bits';
-import type { Ledger } from '@remora/core';
-import { decodeIoctl, ioctlName, ioctlType, type UapiVariant, viewOf } from '@remora/uapi';
+import { hiOf, type Hva, loOf } from '@remora/bits';
+import { type Ledger, MemTx, type Ram } from '@remora/core';
+import {
+  decodeIoctl,
+  decodePayload,
+  type ReadPayload,
+  ioctlName,
+  ioctlType,
+  type UapiVariant,
+  viewOf,
+} from '@remora/uapi';
 import { ForwardingSyscalls } from './forwarding-syscalls.js';
 import type { HostSyscalls, IoctlArgument, MappedMemory } from './syscalls.js';
 
@@ -12,6 +20,8 @@ export class RecordingSyscalls extends ForwardingSyscalls {
   readonly #ledger: Ledger;
   readonly #source: string;
   readonly #variant: UapiVariant;
+  /** Memory of the process, by address: structures point into it. */
+  readonly #mapped = new Map<Hva, Ram>();
 
   /** `source` names the process in the ledger: `vm0/host-syscalls`. `variant` says what numbers mean that two series use. */
   constructor(next: HostSyscalls, ledger: Ledger, source: string, variant: UapiVariant = 'vsva-rfc-v3.1') {
@@ -22,7 +32,7 @@ export class RecordingSyscalls extends ForwardingSyscalls {
   }
 
   /**
-   * An event of kind `ioctl`: fd, number, name, argsz, fields (decoded), bytes (as handed over) and, once it has returned, result,
+   * An event of kind `ioctl`: fd, number, name, argsz, fields (decoded; `data` is what a pointer in it leads to), bytes (as handed over) and, once it has returned, result,
    * and `answer` if the host wrote into the bytes.
    */
   override ioctl(fd: number, request: number, argument?: IoctlArgument): number {
@@ -30,7 +40,7 @@ export class RecordingSyscalls extends ForwardingSyscalls {
     const bytes = argument instanceof Uint8Array ? argument.slice() : undefined;
     const data = {
       fd,
-      ...described(request, argument, this.#variant),
+      ...described(request, argument, this.#variant, this.#payload),
       ...(bytes === undefined ? { argument } : { bytes }),
     };
     const id = this.#ledger.open(this.#source, 'ioctl', data);
@@ -79,14 +89,15 @@ export class RecordingSyscalls extends ForwardingSyscalls {
   }
 
   override mmap(length: number): MappedMemory | number {
-    if (!this.#ledger.on) return super.mmap(length);
+    if (!this.#ledger.on) return this.#remembered(super.mmap(length));
     const id = this.#ledger.open(this.#source, 'syscall', { name: 'mmap', length });
-    const mapped = super.mmap(length);
+    const mapped = this.#remembered(super.mmap(length));
     this.#ledger.close(id, { result: typeof mapped === 'number' ? mapped : mapped.address });
     return mapped;
   }
 
   override munmap(address: Hva, length: number): number {
+    this.#mapped.delete(address);
     return this.#recorded('munmap', { address, length }, () => super.munmap(address, length));
   }
 
@@ -100,6 +111,21 @@ export class RecordingSyscalls extends ForwardingSyscalls {
     return result;
   }
 
+  #remembered(mapped: MappedMemory | number): MappedMemory | number {
+    if (typeof mapped === 'object') this.#mapped.set(mapped.address, mapped.ram);
+    return mapped;
+  }
+
+  readonly #payload: ReadPayload = (address, length) => {
+    for (const [start, ram] of this.#mapped) {
+      const offset = address - start;
+      if (offset < 0 || offset + length > ram.size) continue;
+      const bytes = new Uint8Array(length);
+      return ram.read(hiOf(offset), loOf(offset), bytes) === MemTx.OK ? bytes : undefined;
+    }
+    return undefined;
+  };
+
   #recorded(name: string, data: Record<string, unknown>, call: () => number): number {
     if (!this.#ledger.on) return call();
     const id = this.#ledger.open(this.#source, 'syscall', { name, ...data });
@@ -110,13 +136,19 @@ export class RecordingSyscalls extends ForwardingSyscalls {
 }
 
 /** Number, name, argsz where there is a structure that has one, and the decoded argument. */
-function described(request: number, argument: IoctlArgument, variant: UapiVariant): Record<string, unknown> {
+function described(
+  request: number,
+  argument: IoctlArgument,
+  variant: UapiVariant,
+  read: ReadPayload,
+): Record<string, unknown> {
   const argsz = ioctlType(request, variant)?.struct?.specs['argsz'];
+  const data = argument instanceof Uint8Array ? decodePayload(request, argument, read) : undefined;
   const sized = argsz !== undefined && argument instanceof Uint8Array && argument.length >= argsz.offset + argsz.size;
   return {
     number: request,
     name: ioctlName(request, variant),
     ...(sized ? { argsz: viewOf(argument).getUint32(argsz.offset, true) } : {}),
-    fields: decodeIoctl(request, argument, variant),
+    fields: { ...decodeIoctl(request, argument, variant), ...(data === undefined ? {} : { data }) },
   };
 }

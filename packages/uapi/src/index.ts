@@ -6,6 +6,7 @@ export * from './ioctl-type.js';
 export * from './iommufd.js';
 export * from './iommufd-hwpt.js';
 export * from './iommufd-ioctls.js';
+export * from './iommufd-payload.js';
 export * from './iommufd-viommu.js';
 export * from './rfc-iommu.js';
 export * from './rfc-vfio.js';
