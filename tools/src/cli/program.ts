@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import type { MachineDefinition } from '@remora/machine';
 import type { DiffOptions } from '../diff/index.js';
+import type { FailNthCommandOptions } from '../fail-nth/index.js';
 import type { LiveOptions } from '../live/index.js';
 import type { Streams } from './streams.js';
 import { UsageError } from './usage-error.js';
@@ -82,6 +83,29 @@ export async function program(args: readonly string[], streams: Streams): Promis
       }
     });
 
+  let scenarioHelp = false;
+  command
+    .command('fail-nth')
+    .description(
+      'let each thing fail once that a scenario asks of its host, with each plausible errno; judge what follows',
+    )
+    .argument('<scenario>', 'a name, all, or a TypeScript file that exports a scenario')
+    .option('--seed <n>', 'chooses the accesses to memory and registers that fail', parseSeed, 1)
+    .option('--errno <name>', 'this one only, as EIO')
+    .option('--point <n>', 'this point of failure only; say what was told', parseCount('--point'))
+    .option('--samples <n>', 'so many accesses to memory, and to registers; or all', parseSamples)
+    .option('--whole', 'take all steps after the one with the failure, not just the next')
+    .option('--verbose', 'say what was told, and how often')
+    .option('--json', 'one object a scenario')
+    .addHelpText('after', () => {
+      scenarioHelp = true;
+      return '';
+    })
+    .action(async (named: string, options: FailNthCommandOptions) => {
+      const { runFailNth } = await import('../fail-nth/index.js');
+      exitCode = await runFailNth(named, options, streams);
+    });
+
   command
     .command('live')
     .description("boot an unmodified Linux on this project's VT-d unit and NVMe disk, in a QEMU; print what came of it")
@@ -112,7 +136,7 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .argument('<machine>', 'a name, or a TypeScript file that defines a machine')
     .argument('<file>', 'where to; an older file is overwritten')
     .option('--after <step>', "the step of the machine's guest after which to save; default: the last one")
-    .option('--steps <n>', 'how many steps to play before', parseCount)
+    .option('--steps <n>', 'how many steps to play before', parseCount('--steps'))
     .option('--seed <n>', 'moves addresses and PASIDs', parseSeed, 1)
     .option('--json', 'as JSON')
     .action(
@@ -186,7 +210,11 @@ export async function program(args: readonly string[], streams: Streams): Promis
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (args.length === 0) command.outputHelp();
-    if (ownHelp) streams.stdout.write(`\nMachines:\n${await machineList()}\n`);
+    if (ownHelp && !scenarioHelp) streams.stdout.write(`\nMachines:\n${await machineList()}\n`);
+    if (scenarioHelp) {
+      const { scenarioList } = await import('../fail-nth/index.js');
+      streams.stdout.write(`\nScenarios:\n${scenarioList()}\n`);
+    }
     if (args.length === 0) return 2;
     if (error.exitCode === 0) return 0;
     const message = error.message.replace(/^error: /, '').replace(/\n\(Did you mean (.*)\)$/, '; did you mean $1');
@@ -219,8 +247,16 @@ function parseSeed(text: string): number {
   return seed;
 }
 
-function parseCount(text: string): number {
-  if (!/^[0-9]{1,9}$/.test(text)) throw new UsageError(`--steps: "${text}" is not a number of steps`);
+function parseCount(option: string): (text: string) => number {
+  return text => {
+    if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+    throw new UsageError(`${option}: "${text}" is not a number${option === '--steps' ? ' of steps' : ''}`);
+  };
+}
+
+function parseSamples(text: string): number {
+  if (text === 'all') return Infinity;
+  if (!/^[0-9]{1,9}$/.test(text)) throw new UsageError(`--samples: "${text}" is neither a number nor all`);
   return Number(text);
 }
 

@@ -1,0 +1,2 @@
+export { type FailNthCommandOptions, runFailNth } from './fail-nth-command.js';
+export { scenarioList } from './scenarios.js';
