@@ -178,7 +178,7 @@ export class InvalidationQueue {
     if (fetched.on && this.#isOpen()) fetched.emit();
     try {
       let steps = 0;
-      while (this.#isOpen() && this.#tailIsValid() && this.#registers.get(Reg.IQH) !== this.#tail) {
+      while (this.#hasNext() || (this.#collected > 0 && this.#settle() && this.#hasNext())) {
         if (steps++ === MAX_STEPS || !this.#step()) break;
       }
       this.#settle();
@@ -202,6 +202,10 @@ export class InvalidationQueue {
   /** Whether descriptors are processed at all. Any of them may end that: its status word may be written to the unit itself. */
   #isOpen(): boolean {
     return this.#state.queueEnabled && (this.#registers.get(Reg.FSTS) & (Fsts.IQE | Fsts.ITE)) === 0;
+  }
+
+  #hasNext(): boolean {
+    return this.#isOpen() && this.#tailIsValid() && this.#registers.get(Reg.IQH) !== this.#tail;
   }
 
   /** Stops the queue if the tail is wrong. */
@@ -281,7 +285,7 @@ export class InvalidationQueue {
 
   /**
    * What was collected is done beyond the unit before anything else happens. If some of it is refused, the head goes back to the
-   * descriptor that it came from, and the queue stops there: false.
+   * descriptor that it came from, and the queue stops there: false. A guest may queue more while a host is at work.
    */
   #settle(): boolean {
     if (this.#collected === 0) return true;

@@ -221,3 +221,30 @@ test('a host that refuses, and says that all is done, has refused the last entry
   t.deepEqual(stand(at), [2, true]);
   t.deepEqual(at.statuses(), [0]);
 });
+
+test('what the guest queues while its flushes are being done is done after them', t => {
+  const at = hosted();
+  const flush = at.host.flushStage1Caches.bind(at.host);
+  let queued = 0;
+  at.host.flushStage1Caches = batch => {
+    if (queued++ === 0) at.queue(flushOf(9), at.wait());
+    return flush(batch);
+  };
+  at.queue(...pages(2));
+  t.deepEqual(addresses(at.host), [1, 2, 9]);
+  t.deepEqual(at.statuses(), [1]);
+  t.deepEqual(stand(at), [4, false]);
+});
+
+test('a bad tail that the guest writes meanwhile is an error after they are done', t => {
+  const at = hosted();
+  const flush = at.host.flushStage1Caches.bind(at.host);
+  at.host.flushStage1Caches = batch => {
+    at.bench.write32(Reg.IQT, 0x10);
+    return flush(batch);
+  };
+  at.queue(...pages(2));
+  t.deepEqual(addresses(at.host), [1, 2]);
+  t.deepEqual(stand(at), [2, true]);
+  t.is(at.bench.read32(Reg.IQERCD) & 0xf, 6, 'misaligned tail');
+});

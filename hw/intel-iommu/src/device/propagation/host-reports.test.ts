@@ -314,3 +314,9 @@ test('while the host waits for an answer the machine is not saved', t => {
   at.queue(response(SUCCESS));
   t.notThrows(save);
 });
+
+test('a unit without page requests refuses what a host asks', t => {
+  const at = hosted({ svm: false });
+  at.host.ask(GROUP);
+  t.deepEqual(answers(at), [`respond ${PASID} ${GROUP} ${INVALID_REQUEST}`]);
+});
