@@ -183,6 +183,13 @@ test('help names the commands and the machines', async t => {
     t.regex(stdout, new RegExp(`^ +${word} `, 'm'));
 });
 
+test('host: a function that is not there, and one that cannot be', async t => {
+  const { exitCode, stdout } = await remora('host', '1e:1f.7');
+  t.is(exitCode, 1);
+  t.is(stdout, 'there is no PCI function 0000:1e:1f.7\n  `lspci -D` lists those that there are\n');
+  await mistake(t, ['host', '1e:20.7'], /^function: "1e:20\.7"/);
+});
+
 test('live --record: mistakes are told before anything is fetched or started', async t => {
   await mistake(
     t,

@@ -131,6 +131,16 @@ export async function program(args: readonly string[], streams: Streams): Promis
     });
 
   command
+    .command('host')
+    .description('tell whether this Linux lends a PCI function to machines, and what is missing')
+    .argument('<function>', 'its address, as 0000:3f:00.0')
+    .option('--iommufd', 'by /dev/iommu, and not by its group')
+    .action(async (bdf: string, options: { iommufd?: boolean }) => {
+      const { hostCommand } = await import('./host.js');
+      exitCode = hostCommand(bdf, options, streams);
+    });
+
+  command
     .command('save')
     .description("play a machine's guest as far as asked, and write the whole machine's state to a file")
     .argument('<machine>', 'a name, or a TypeScript file that defines a machine')

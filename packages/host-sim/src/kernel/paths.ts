@@ -13,7 +13,8 @@ const CONTAINER = '/dev/vfio/vfio';
 const IOMMUFD = '/dev/iommu';
 const GROUP = /^\/dev\/vfio\/(0|[1-9][0-9]*)$/;
 const CDEV = /^\/dev\/vfio\/devices\/(vfio[0-9]+)$/;
-const DEVICE_CDEV = /^\/sys\/bus\/pci\/devices\/([^/]+)\/vfio-dev$/;
+const VFIO_PCI = '/sys/bus/pci/drivers/vfio-pci';
+const DEVICE_FOLDER = /^\/sys\/bus\/pci\/devices\/([^/]+)(?:\/(vfio-dev|iommu_group\/devices))?$/;
 const DEVICE_LINK = /^\/sys\/bus\/pci\/devices\/([^/]+)\/(iommu_group|driver)$/;
 
 /** The file at `path`, opened by `process`, or -errno. A group that nobody may have yet does not exist: -ENOENT. */
@@ -47,9 +48,23 @@ function openContainer(kernel: Kernel, process: HostProcess): HostFile {
 
 /** Names in a directory of sysfs: a device that vfio-pci has, and that an IOMMU fences in, has one in `vfio-dev`. */
 export function readDirectory(kernel: Kernel, path: string): readonly string[] | number {
-  const bdf = DEVICE_CDEV.exec(path)?.[1];
-  const name = bdf === undefined ? undefined : vfioCdevs(kernel).get(bdf);
-  return name === undefined ? -Errno.ENOENT : [name];
+  if (path === VFIO_PCI)
+    return [...kernel.devices.values()].flatMap(each => (each.driver === 'vfio-pci' ? each.bdf : []));
+  const [, bdf = '', what] = DEVICE_FOLDER.exec(path) ?? [];
+  const device = kernel.devices.get(bdf);
+  if (device === undefined) return -Errno.ENOENT;
+  const cdev = vfioCdevs(kernel).get(bdf);
+  const group = kernel.groups.get(device.groupNumber);
+  switch (what) {
+    case 'vfio-dev':
+      return cdev === undefined ? -Errno.ENOENT : [cdev];
+    case 'iommu_group/devices':
+      return group?.devices.map(each => each.bdf) ?? -Errno.ENOENT;
+    default: {
+      const entries = { driver: device.driver, iommu_group: group, 'vfio-dev': cdev };
+      return Object.entries(entries).flatMap(([name, there]) => (there === undefined ? [] : name));
+    }
+  }
 }
 
 /** The names below /dev/vfio/devices, by the address of their device. */

@@ -14,6 +14,8 @@ import {
   VfioContainerFd,
   VfioGroupStatus,
 } from '@remora/uapi';
+import { obstacles } from '@remora/host-linux';
+import type { HostSyscalls } from '@remora/host';
 import type { HostRig } from './rig.js';
 import type { Output, Script } from './script.js';
 
@@ -31,6 +33,11 @@ export function groupOf({ syscalls }: HostRig, device: string): string {
   return `/dev/vfio/${String(lastOf(link))}`;
 }
 
+/** Why a function cannot be lent, for people. */
+function inTheWay(syscalls: HostSyscalls, device: string): Output {
+  return obstacles(syscalls, device).map(({ what }) => what);
+}
+
 const containerFd = (fd: number): Uint8Array => VfioContainerFd.encode({ fd });
 export const deviceName = (name: string): Uint8Array => new TextEncoder().encode(`${name}\0`);
 const status = (argsz: number = VfioGroupStatus.size): Uint8Array => VfioGroupStatus.encode({ argsz });
@@ -39,6 +46,9 @@ const flagsOf = (view: DataView): Output => VfioGroupStatus.fields.flags.get(vie
 export function containerScript(script: Script, rig: HostRig): void {
   const { syscalls, devices } = rig;
   const group = groupOf(rig, devices[0]);
+  script.chapter('host');
+  for (const device of devices) script.say(`in the way of ${device}`, 0, inTheWay(syscalls, device));
+  script.say('in the way of what is not there', 0, inTheWay(syscalls, '0000:00:1e.7'));
   script.chapter('container');
   script.say('driver', 'text', lastOf(syscalls.readlink(`/sys/bus/pci/devices/${devices[0]}/driver`)));
   const container = script.open('open', CONTAINER);

@@ -35,14 +35,5 @@ export const DIFFERENCES: readonly ExpectedDifference[] = [
     ],
     why: 'of interrupts host-sim lends messages only: neither the pin, nor those of errors and of requests to give the device back',
   },
-  {
-    steps: [
-      'ioas map/wherever, and more',
-      'ioas copy/wherever',
-      'ioas ranges/map wherever when nothing is allowed',
-      'attached map/wherever, four pages',
-    ],
-    why: 'a kernel without transparent huge pages aligns the IOVAs that it chooses to pages only; host-sim is one with them',
-  },
   { steps: ['configuration/command at first'], why: "the guest's firmware has written to the register before" },
 ];

@@ -2,7 +2,8 @@
  * What runs in the guest, in Node, as it is: scripts against the kernel that it finds itself on. Its argument says where the answers go.
  */
 import { existsSync, writeFileSync } from 'node:fs';
-import { linuxSyscalls } from '@remora/host-linux';
+import { linuxHost } from '@remora/host-linux';
+import { Host } from '@remora/machine';
 import { scriptsOf, transcript } from './transcript.js';
 import { IOMMU } from './ioas-script.js';
 import { EDU, SECOND_EDU } from './rig.js';
@@ -11,8 +12,10 @@ const WAIT_MS = 5;
 const sleeping = new Int32Array(new SharedArrayBuffer(4));
 
 const [target] = process.argv.slice(2);
+const host = new Host(linuxHost());
 const rig = {
-  syscalls: linuxSyscalls(),
+  host,
+  syscalls: host.platform.process('scripts'),
   devices: [EDU, SECOND_EDU],
   wait: () => void Atomics.wait(sleeping, 0, 0, WAIT_MS),
   pause: () => new Promise<void>(resolve => setTimeout(resolve, WAIT_MS)),

@@ -37,7 +37,7 @@ export async function machineScript(script: Script, rig: HostRig, iommufd: boole
 }
 
 function assemble(rig: HostRig, options: Partial<MachineOptions>): Machine {
-  const machine = createMachine(rig.syscalls, {
+  const machine = createMachine(rig.host, {
     board: 'q35,memory=64M',
     ...options,
     plugins: [q35Plugin, vfioPciPlugin, intelIommuPlugin],

@@ -1,8 +1,11 @@
 /** Where a script is run: a host with two functions of QEMU's device edu, each in a group of its own, bound to vfio-pci. */
 import type { HostSyscalls } from '@remora/host';
+import type { Host } from '@remora/machine';
 
 export interface HostRig {
   readonly syscalls: HostSyscalls;
+  /** Of machines: the same host. */
+  readonly host: Host;
   /** `0000:00:04.0` and the next. */
   readonly devices: readonly [string, string];
   /** Lets some of the time pass in which devices work. */

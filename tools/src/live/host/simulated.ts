@@ -20,6 +20,7 @@ export function simulatedRig(nesting = false): HostRig & Disposable {
     kernel: LINUX_OF_TODAY,
   });
   return {
+    host,
     syscalls: host.platform.process('scripts'),
     devices: [EDU, SECOND_EDU],
     wait: () => host.clock.step(STEP_NS),
