@@ -1,4 +1,5 @@
 /** What a fuzzed process asks of /dev/iommu. */
+import { REMORA_VTD_EVENTS } from '@remora/iommu';
 import type { Fields, StructType, StructValues } from '@remora/uapi';
 import * as uapi from '@remora/uapi';
 import { type FuzzAction, type FuzzCall, reserved, spoiled } from './call.js';
@@ -347,7 +348,7 @@ export const IOMMUFD_ACTIONS: readonly (readonly [weight: number, action: FuzzAc
       uapi.IommuViommuAlloc,
       (state, of) => ({
         flags: state.mostly(0, [1]),
-        type: state.pick([1, 2, 2, 2, 2, 0, 9]),
+        type: state.pick([1, 2, 2, 2, REMORA_VTD_EVENTS, 0, 9]),
         dev_id: state.id(of, 'device'),
         hwpt_id: state.id(of, 'parent'),
         data_len: state.mostly(16, [0, 5000]),
@@ -381,7 +382,7 @@ export const IOMMUFD_ACTIONS: readonly (readonly [weight: number, action: FuzzAc
       (state, of) => ({
         flags: state.mostly(0, [1]),
         viommu_id: state.id(of, 'viommu'),
-        type: state.pick([1, 1, 2, 0, 9]),
+        type: state.pick([1, 1, 2, REMORA_VTD_EVENTS, 0, 9]),
         veventq_depth: state.mostly(8, [0, 1, 0x8_0000, 0x8_0001]),
       }),
       (state, of, view) => {

@@ -3,6 +3,8 @@
  * in place of a few ten thousand, REMORA_FUZZ_SEED which.
  */
 import test from 'ava';
+import { Random } from '@remora/bits';
+import { Errno } from '@remora/core';
 import { FakeIommuDriver, FakeSmmuDriver, fuzzHost, type FuzzReport } from '@remora/testing';
 import { bench, ENGINE, gadget, SECOND } from '../../bench.test.helper.js';
 import type { SimulatedHost } from '../../simulated-host.js';
@@ -66,6 +68,19 @@ const DOCUMENTED: Readonly<Record<string, string>> = {
   VFIO_DEVICE_FEATURE: '(EFAULT) (EINVAL) ENOTTY',
 };
 
+/** What the unit refuses once in a round where it refuses anything. */
+const REFUSED = [
+  'map',
+  'mapFrames',
+  'unmap',
+  'createDomain',
+  'createPaging',
+  'createNested',
+  'attach',
+  'bindPasid',
+  'invalidate',
+] as const;
+
 /** All that the host holds, without what a process wrote into a device's configuration space: that is the device's own, and stays. */
 function lentState(host: SimulatedHost): Record<string, unknown> {
   const dump = host.dump();
@@ -76,8 +91,10 @@ function lentState(host: SimulatedHost): Record<string, unknown> {
   return { ...dump, devices: Object.fromEntries(devices) as unknown };
 }
 
-function fuzzed(driver: FakeIommuDriver, calls: number): FuzzReport {
-  const { host, ...rest } = bench({ driver, devices: [gadget(ENGINE), gadget(SECOND)] });
+function fuzzed(driver: FakeIommuDriver, calls: number, fails?: () => number): FuzzReport {
+  const refusals = fails !== undefined;
+  const failures = fails ?? (() => 0);
+  const { host, ...rest } = bench({ driver, failures, devices: [gadget(ENGINE), gadget(SECOND)] });
   try {
     return fuzzHost(
       {
@@ -85,6 +102,7 @@ function fuzzed(driver: FakeIommuDriver, calls: number): FuzzReport {
         dump: () => ({ ...lentState(host), unit: driver.state() }),
         betweenRounds: (_round, random) => {
           driver.calls.length = 0;
+          if (refusals) for (const op of REFUSED) driver.fail(op, Errno.EIO, 1 + random.below(30));
           host.knobs.memlock = random.below(3) === 0 ? random.below(40) * PAGE : undefined;
           host.knobs.dmaEntryLimit = random.below(3) === 0 ? random.below(4) : 65535;
           host.knobs.pasidQuota = random.below(3) === 0 ? random.below(3) : 1000;
@@ -110,6 +128,16 @@ function merged(...reports: readonly FuzzReport[]): Map<string, Map<string, numb
   }
   return all;
 }
+
+test('the same where one allocation in thirty fails, and the unit refuses now and then', t => {
+  const random = new Random(SEED);
+  let failed = 0;
+  const failures = (): number => (random.below(30) === 0 ? -[Errno.ENOMEM, Errno.ENOSPC][failed++ % 2]! : 0);
+  const units = [new FakeIommuDriver(), new FakeSmmuDriver({ queues: 2 })];
+  const reports = units.map(unit => fuzzed(unit, CALLS / 6, failures));
+  t.true(reports.every(({ succeeded }) => succeeded >= CALLS / 30));
+  t.true(failed > 0);
+});
 
 test('whatever processes ask for, nothing throws, nothing is left, a fifth succeeds', t => {
   const started = performance.now();
