@@ -30,6 +30,10 @@ export function crossingOf(event: LedgerEvent, machine: string): Crossing | unde
       return { boundary: 0, text: virtualCommand(event) };
     case 'queue-error':
       return { boundary: inGuest ? 0 : 2, text: `queue error ${String(event.data['error'])}` };
+    case 'host-page-request':
+      return { boundary: 0, text: pageRequest(event) };
+    case 'host-fault-report':
+      return { boundary: 0, text: faultReport(event) };
     case 'ioctl':
       return { boundary: 1, text: ioctl(event) };
     case 'pasid-entry':
@@ -53,7 +57,18 @@ function descriptor({ data }: LedgerEvent): string {
 
 function decision({ data }: LedgerEvent): string {
   const result = Number(data['result'] ?? 0);
-  return `${text(data['action'])} PASID ${hexOf(data['pasid'])} of ${bdf(data['requesterId'])}${result < 0 ? `: ${errnoName(result)}` : ''}`;
+  return `${text(data['action'])}${tag(data['pasid'])} of ${bdf(data['requesterId'])}${result < 0 ? `: ${errnoName(result)}` : ''}`;
+}
+
+function pageRequest({ data }: LedgerEvent): string {
+  const outcome = data['taken'] === true ? 'queued for the guest' : 'refused';
+  return `page request for ${hex(Number(data['hi']), Number(data['lo']))}${tag(data['pasid'])} of ${bdf(data['requesterId'])}: ${outcome}`;
+}
+
+function faultReport({ data }: LedgerEvent): string {
+  const told = Number(data['told'] ?? 0);
+  const outcome = told === 0 ? "the host's own" : `the guest's ${hexOf(told)}`;
+  return `fault ${hexOf(data['reason'])} at ${hex(Number(data['hi']), Number(data['lo']))}${tag(data['pasid'])} of ${bdf(data['requesterId'])}: ${outcome}`;
 }
 
 const VIRTUAL_COMMANDS = ['null', 'allocate', 'free'];
