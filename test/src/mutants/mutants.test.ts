@@ -6,9 +6,11 @@ import { COMPATIBLE_MUTANTS } from './compatible-mutants.js';
 import { DEVICE_TLB_MUTANTS } from './device-tlb-mutants.js';
 import { HOST_MUTANTS } from './host-mutants.js';
 import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
+import { IOMMUFD_CLIENT_MUTANTS } from './iommufd-client-mutants.js';
 import { IOMMUFD_MUTANTS } from './iommufd-mutants.js';
 import { LIVE_MUTANTS } from './live-mutants.js';
 import { MUTANTS } from './mutants.js';
+import { PAGE_TABLE_MUTANTS } from './page-table-mutants.js';
 import { SHADOW_MUTANTS } from './shadow-mutants.js';
 import { STATE_MUTANTS } from './state-mutants.js';
 import { altered, Workshop } from './workshop.js';
@@ -19,7 +21,9 @@ const ALL = [
   ...DEVICE_TLB_MUTANTS,
   ...HOST_MUTANTS,
   ...INTERRUPT_MUTANTS,
+  ...IOMMUFD_CLIENT_MUTANTS,
   ...IOMMUFD_MUTANTS,
+  ...PAGE_TABLE_MUTANTS,
   ...SHADOW_MUTANTS,
   ...COMPATIBLE_MUTANTS,
   ...STATE_MUTANTS,
