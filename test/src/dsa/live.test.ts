@@ -1,6 +1,6 @@
 // Linux's own driver of the accelerator, in an unmodified kernel: it binds, has a work queue of its own, and lends one to a process, whose
 // addresses the device then uses.
-import { cachedPeers, cacheFolder, DSA_MODES, DSA_PEERS, dsaRun, missingCompiler } from '@remora/tools/live';
+import { cachedPeers, cacheFolder, DSA_MODES, DSA_PEERS, dsaRun, fits, missingCompiler } from '@remora/tools/live';
 import test from 'ava';
 
 const CONSOLE_LINES = 60;
@@ -12,7 +12,7 @@ for (const kernel of ['6.1', '7.2'] as const) {
   const booted = missing === undefined ? test.serial : test.serial.skip;
   const note = missing === undefined ? '' : ` (skipped: ${missing})`;
   for (const mode of DSA_MODES) {
-    if (Number.parseInt(kernel, 10) < (mode.since ?? 0)) continue;
+    if (!fits(mode, kernel)) continue;
     booted(`Linux ${kernel}, idxd, ${mode.description}${note}`, async t => {
       const told: string[] = [];
       const result = await dsaRun(

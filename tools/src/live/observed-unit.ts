@@ -1,6 +1,6 @@
 /** The unit of a live machine, and what a guest did to it: one account a boot. */
 import { Reg, VtdUnit } from '@hw/intel-iommu';
-import { FaultRecord, GlobalCommand } from '@hw/intel-iommu/spec';
+import { FaultRecord, GlobalCommand, VCMD_3_3 } from '@hw/intel-iommu/spec';
 import type { Trace, Traced, Translation } from '@remora/core';
 import { AtsStatus, type RemappedInterrupt } from '@remora/iommu';
 import { formatBdf } from '@remora/pci';
@@ -149,13 +149,18 @@ function count(counts: Map<string, number>, name: string): void {
 
 /** Where the unit has its fault recording registers, as CAP.FRO says. */
 const FAULT_RECORDS = 0x220;
-const REGISTER_NAMES = new Map(Object.entries(Reg).map(([name, offset]) => [offset as number, name]));
+/** No unit has so many of those that they would reach here. */
+const VIRTUAL_COMMANDS = 0xe00;
+const { VCCAP, VCMD, VCRSP } = VCMD_3_3;
+const REGISTER_NAMES = new Map(
+  Object.entries({ ...Reg, VCCAP, VCMD, VCRSP }).map(([name, offset]) => [offset as number, name]),
+);
 
 /** The register at an offset, or that whose upper half is there. */
 function registerName(offset: number): string {
   const name = REGISTER_NAMES.get(offset);
   if (name !== undefined) return name;
-  if (offset >= FAULT_RECORDS) return 'FRCD';
+  if (offset >= FAULT_RECORDS && offset < VIRTUAL_COMMANDS) return 'FRCD';
   const lower = REGISTER_NAMES.get(offset - 4);
   return lower === undefined ? `0x${offset.toString(16)}` : `${lower} (upper half)`;
 }

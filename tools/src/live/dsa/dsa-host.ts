@@ -11,9 +11,10 @@ import { physicalVtd } from '@remora/machines';
 import type { ServedMachineOptions } from '../../serve/index.js';
 import { ObservedUnit } from '../observed-unit.js';
 import { type CallCount, CountedCalls } from './counted-calls.js';
-import type { Lending } from './dsa-modes.js';
+import type { DsaMode, Lending } from './dsa-modes.js';
 import type { LentAccount } from './lent-verdict.js';
 import { NumberedPasids } from './numbered-pasids.js';
+import { PASID_QUOTA } from './pasids-verdict.js';
 
 const MIB = 0x10_0000;
 export const GUEST_BYTES = 512 * MIB;
@@ -22,6 +23,11 @@ export const HOST_BYTES = GUEST_BYTES + 64 * MIB;
 /** Where a server has the first of its accelerators. */
 const FUNCTION = '0000:6a:01.0';
 const IOMMUFD = 'iommufd0';
+/**
+ * A seed with which PASIDs have 16 bits: of longer ones Linux 6.1 gives the lower 16 back (it writes the operand of VCMD as if the register had
+ * 32), which it does not have.
+ */
+const SMALL_PASIDS = 7;
 const UNIT = { 'device-iotlb': true, svm: true, 'x-smpwcs': true };
 
 export class DsaHost implements Disposable {
@@ -33,14 +39,15 @@ export class DsaHost implements Disposable {
   /** What the guest's accelerator is. */
   readonly device: { readonly driver: string; readonly options: Readonly<Record<string, boolean | string>> };
   readonly #memory: FileMemory;
-  readonly #faults: () => number;
+  readonly #host: ReturnType<typeof createHost>['platform'];
   readonly #units: ObservedUnit[] = [];
   #calls: CountedCalls | undefined;
 
   /** Makes the file `memory`. */
-  constructor(memory: string, lending: Lending) {
+  constructor(memory: string, { lending = 'container', guest }: DsaMode) {
     this.lending = lending;
     const iommufd = lending === 'iommufd';
+    const numbers = guest === 'pasids';
     const fd = openSync(memory, 'wx+', 0o600);
     ftruncateSync(fd, HOST_BYTES);
     closeSync(fd);
@@ -57,15 +64,16 @@ export class DsaHost implements Disposable {
       iommu: physicalVtd(UNIT, observed),
       plugins: [dsaPlugin],
       devices: [dsa],
+      ...(numbers ? { kernel: { pasidQuota: PASID_QUOTA }, seed: SMALL_PASIDS } : {}),
     });
-    this.#faults = () => host.platform.faults.length;
+    this.#host = host.platform;
     const how = iommufd ? { iommufd: IOMMUFD } : { 'x-ats': true };
     this.device = { driver: 'vfio-pci', options: { host: FUNCTION, ...how } };
     this.on = {
       host,
       memory: GUEST_BYTES,
       objects: iommufd ? [{ driver: 'iommufd', options: { id: IOMMUFD } }] : [],
-      interpose: kernel => (this.#calls = new CountedCalls(iommufd ? kernel : new NumberedPasids(kernel))),
+      interpose: kernel => (this.#calls = new CountedCalls(iommufd || numbers ? kernel : new NumberedPasids(kernel))),
     };
   }
 
@@ -73,7 +81,9 @@ export class DsaHost implements Disposable {
   get account(): LentAccount {
     const unit = this.#units[0]!.accounts.at(-1)!;
     const calls = this.#calls?.counts ?? new Map<string, CallCount>();
-    return structuredClone({ lending: this.lending, unit, calls, faults: this.#faults() });
+    const { faults } = this.#host;
+    const pasids = (this.#host.dump()['pasids'] as readonly { pasid: number }[]).map(({ pasid }) => pasid);
+    return structuredClone({ lending: this.lending, unit, calls, faults: faults.length, pasids });
   }
 
   [Symbol.dispose](): void {

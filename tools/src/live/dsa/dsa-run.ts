@@ -1,44 +1,37 @@
 /** One live run with a Data Streaming Accelerator, which Linux's own driver idxd drives. */
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { folderWithUs } from '../../leftovers/index.js';
 import { bootReports } from '../console.js';
 import { buildInitramfs } from '../initramfs.js';
-import { buildKernelModule } from '../kernel-module.js';
 import type { LiveResult, Stage } from '../live-run.js';
 import { memoryFolder } from '../memory-folder.js';
 import { LiveError } from '../peers/live-error.js';
 import type { Peers } from '../peers/peers.js';
 import { QemuProcess } from '../qemu-process.js';
-import { copyProgram } from './copy-program.js';
+import { guestFiles } from './dsa-guest.js';
 import { DsaHost, HOST_BYTES } from './dsa-host.js';
 import { DsaModel } from './dsa-model.js';
-import type { DsaMode } from './dsa-modes.js';
+import { type DsaMode, fits } from './dsa-modes.js';
 import { type DsaFiles, dsaQemu } from './dsa-qemu.js';
 import { dsaVerdict } from './dsa-verdict.js';
+import { pasidsVerdict } from './pasids-verdict.js';
 
-const INIT = fileURLToPath(new URL('../../../live/dsa.sh', import.meta.url));
 const PAGE = 0x1000;
 const FIRMWARE_MS = 30_000;
 const SILENT_MS = 30_000;
-const DRIVERS = 'kernel/drivers/dma/idxd';
-const MODULE = /^idxd(_bus)?\.ko(\.xz)?$/;
-
-/** Of our own, in tools/live/modules: the second needs the first. */
-const MODULES = ['movdir64b', 'copies'];
-
 /** What it needs: other flavours have no idxd, and modules of our own are compiled. */
 export const DSA_PEERS = { flavour: 'generic', headers: true } as const;
 
 /** `peers` are those of DSA_PEERS. @throws LiveError if it comes to no boot at all. */
 export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: Stage): Promise<LiveResult> {
   const start = performance.now();
-  checkKernel(mode, peers);
+  const { version } = peers.kernel;
+  if (!fits(mode, version)) throw new LiveError(`--mode ${mode.name} takes ${mode.kernels!.why} (--kernel)`);
   using work = folderWithUs('remora-dsa-');
   using fast = memoryFolder(HOST_BYTES);
   const memory = join(fast.path, 'memory');
-  using host = mode.lending === undefined ? undefined : new DsaHost(memory, mode.lending);
+  using host = mode.lending === undefined ? undefined : new DsaHost(memory, mode);
   // That a QEMU goes when it is told to go is no news.
   let going = true;
   const heard = (text: string): void => {
@@ -52,10 +45,7 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
   const boot = { dmar: join(work.path, 'dmar'), initramfs: join(work.path, 'initramfs') };
   writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, model, files)));
   rmSync(files.console, { force: true });
-  const copy = join(work.path, 'copy');
-  writeFileSync(copy, copyProgram({ touches: mode.lending === 'container' }));
-  const modules = { ...driverFiles(peers), ...ownModules(peers, work.path) };
-  writeFileSync(boot.initramfs, buildInitramfs(peers.busybox, { init: INIT, copy, ...modules }));
+  writeFileSync(boot.initramfs, buildInitramfs(peers.busybox, guestFiles(mode, peers.kernel, work.path)));
   stage('Linux');
   await using qemu = new QemuProcess(peers.qemu, dsaQemu(peers, model, files, boot), files.console);
   const waited = await qemu.until(lines => {
@@ -70,33 +60,10 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
     throw new LiveError(waited === 'ended' ? `QEMU ended: ${qemu.complaint}` : 'Linux has said nothing');
   const account = model.accounts[0];
   const lent = host?.account;
-  const checks = dsaVerdict(first, console, account, lent);
+  const checks = mode.guest === 'pasids' ? pasidsVerdict(first, lent!) : dsaVerdict(first, console, account, lent);
   const seconds = (performance.now() - start) / 1000;
   const boots = [{ checks, report: first, account, ...(lent === undefined ? {} : { host: lent }) }];
   return { mode, seconds, boots, console };
-}
-
-/** @throws LiveError */
-function checkKernel({ name, since = 0 }: DsaMode, { kernel }: Peers): void {
-  const major = Number.parseInt(kernel.version, 10);
-  if (major >= since) return;
-  const why = "earlier ones copy without PASIDs, and the host's containers bind nothing to that";
-  throw new LiveError(`--mode ${name} needs Linux ${since} (--kernel): ${why}`);
-}
-
-/** The modules of the driver, by their paths in the guest. @throws LiveError if the kernel has none. */
-function driverFiles({ kernel }: Peers): Record<string, string> {
-  const folder = join(kernel.modules ?? '', DRIVERS);
-  const names = kernel.modules !== undefined && existsSync(folder) ? readdirSync(folder) : [];
-  const modules = names.filter(name => MODULE.test(name));
-  if (modules.length !== 2) throw new LiveError(`Linux ${kernel.version} has no idxd: its generic flavour has`);
-  return Object.fromEntries(modules.map(name => [name, join(folder, name)]));
-}
-
-function ownModules({ kernel }: Peers, folder: string): Record<string, string> {
-  const { headers, version } = kernel;
-  if (headers === undefined) throw new LiveError(`Linux ${version} comes without its headers`);
-  return Object.fromEntries(MODULES.map(name => [`${name}.ko`, buildKernelModule(name, headers, folder)]));
 }
 
 /** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */

@@ -3,3 +3,4 @@ export * from './dsa-modes.js';
 export * from './dsa-run.js';
 export * from './dsa-verdict.js';
 export * from './lent-verdict.js';
+export * from './pasids-verdict.js';

@@ -45,7 +45,7 @@ function failing(lending: Lending, seen: Partial<Seen>, shares = true): string[]
     [names.flushes, flushes],
   ]);
   const unit = account({ 'p-iotlb': flushed, 'page-group-response': answered }, 4500);
-  const lent = { lending, unit, calls, faults };
+  const lent = { lending, unit, calls, faults, pasids: [] };
   return lentChecks(lent, account({ 'page-group-response': responses }, guest), shares)
     .filter(({ ok }) => !ok)
     .map(({ name }) => name);

@@ -13,6 +13,8 @@ export interface LentAccount {
   readonly calls: ReadonlyMap<string, CallCount>;
   /** That the host's unit recorded. */
   readonly faults: number;
+  /** PASIDs that the host's kernel has given out. */
+  readonly pasids: readonly number[];
 }
 
 /**
