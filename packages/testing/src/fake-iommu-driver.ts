@@ -3,7 +3,7 @@
  * have, and fails where a test wants it to. Requests without PASID can be translated through it; first stages are not walked.
  */
 import { hex } from '@remora/bits';
-import { Access, Errno } from '@remora/core';
+import { Errno } from '@remora/core';
 import {
   type HostIommuDomain,
   type HostIommuDriver,
@@ -178,9 +178,7 @@ export class FakeIommuDriver implements HostIommuDriver {
   access(requesterId: number, pasid: number, frame: number, access: number): FakePage | undefined {
     const domain = this.domainOf(requesterId);
     if (domain === undefined) return this.userOps.access(requesterId, pasid, frame, access);
-    const page = domain.pages.get(frame);
-    const wanted = access & Access.READ_WRITE;
-    return pasid >= 0 || page === undefined || (page.access & wanted) !== wanted ? undefined : page;
+    return pasid >= 0 ? undefined : domain.permitted(frame, access);
   }
 
   start(): void {}

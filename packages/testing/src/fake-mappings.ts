@@ -1,6 +1,6 @@
 /** What a fake domain maps. */
 import { hex } from '@remora/bits';
-import { Errno } from '@remora/core';
+import { Access, Errno } from '@remora/core';
 import type { HostMappings } from '@remora/iommu';
 import type { FakeIommuDriver } from './fake-iommu-driver.js';
 
@@ -21,6 +21,13 @@ export abstract class FakeMappings implements HostMappings {
   constructor(driver: FakeIommuDriver, id: number) {
     this.#driver = driver;
     this.id = id;
+  }
+
+  /** The page behind a page frame, if everything that `access` asks for is allowed there. */
+  permitted(frame: number, access: number): FakePage | undefined {
+    const page = this.pages.get(frame);
+    const wanted = access & Access.READ_WRITE;
+    return page !== undefined && (page.access & wanted) === wanted ? page : undefined;
   }
 
   map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {

@@ -236,10 +236,8 @@ export class FakeUserOps implements HostIommuUserOps {
   access(requesterId: number, pasid: number, frame: number, access: number): FakePage | undefined {
     const domain = this.served.get(requesterId)?.get(pasid);
     const paging = domain instanceof FakeNestedDomain ? domain.parent : domain;
-    const page = paging?.pages.get(frame);
-    const wanted = access & Access.READ_WRITE;
-    if (paging === undefined || page === undefined || (page.access & wanted) !== wanted) return undefined;
-    if (paging.tracking && (access & Access.WRITE) !== 0) paging.dirty.add(frame);
+    const page = paging?.permitted(frame, access);
+    if (page !== undefined && paging!.tracking && (access & Access.WRITE) !== 0) paging!.dirty.add(frame);
     return page;
   }
 

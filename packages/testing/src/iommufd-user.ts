@@ -33,10 +33,10 @@ export class IommufdUser implements Disposable {
   readonly fd: number;
   #open = true;
 
-  /** @throws Error if /dev/iommu does not open. */
-  constructor(syscalls: HostSyscalls) {
+  /** On `fd`, or on one of its own. @throws Error if /dev/iommu does not open. */
+  constructor(syscalls: HostSyscalls, fd?: number) {
     this.syscalls = syscalls;
-    this.fd = syscalls.open('/dev/iommu');
+    this.fd = fd ?? syscalls.open('/dev/iommu');
     if (this.fd < 0) throw new Error(`open /dev/iommu: ${this.fd}`);
   }
 

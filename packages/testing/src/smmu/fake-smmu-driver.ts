@@ -16,6 +16,7 @@ import type {
   ViommuReport,
 } from '@remora/iommu';
 import { type FakeIommuDomain, FakeIommuDriver } from '../fake-iommu-driver.js';
+import type { FakePage } from '../fake-mappings.js';
 import { SmmuCaches } from './caches.js';
 import { FakeVsmmu, SmmuNested } from './fake-vsmmu.js';
 import { SmmuStage2 } from './stage2.js';
@@ -128,6 +129,13 @@ export class FakeSmmuDriver extends FakeIommuDriver {
     if (domain instanceof SmmuStage2) return domain;
     if (domain instanceof SmmuNested) return domain.stage1.kind === 'bypass' ? domain.vsmmu.parent : undefined;
     return super.domainOf(requesterId);
+  }
+
+  /** PASIDs are the host's own where they are not a guest's. */
+  override access(requesterId: number, pasid: number, frame: number, access: number): FakePage | undefined {
+    const own = this.streams.get(requesterId)?.get(pasid);
+    const domain = pasid === NO_PASID ? this.domainOf(requesterId) : own instanceof SmmuStage2 ? own : undefined;
+    return domain?.permitted(frame, access);
   }
 
   #hardwareInfo(type: number): HostHardwareInfo | number {

@@ -63,7 +63,7 @@ export class FaultQueue extends EventQueue {
     groups.delete(request.group);
     if (groups.size === 0) this.#partial.delete(source);
     const group = { source, requests };
-    const refused = this.open ? this.#kernel.fails('page request group') : -Errno.EBADF;
+    const refused = this.open ? this.#kernel.fails('queue page requests') : -Errno.EBADF;
     if (refused !== 0) {
       this.#answer(group, PageResponse.INVALID_REQUEST, `cannot be queued: ${refused}`);
       return;

@@ -45,7 +45,7 @@ export class VirtualEventQueue extends EventQueue {
     if (this.#lost) this.#events.pop();
     const sequence = this.#sequence;
     this.#sequence = nextSequence(sequence);
-    const lost = this.#events.length >= this.#depth || this.#kernel.fails('event') !== 0;
+    const lost = this.#events.length >= this.#depth || this.#kernel.fails('queue event') !== 0;
     this.#kernel.note(lost ? 'vevent-lost' : 'vevent', { veventq: this.id, type: this.type, sequence });
     this.#events.push({ sequence, record: lost ? undefined : record.slice() });
     this.readiness.signal();
