@@ -10,6 +10,7 @@ import { createHost, type Host } from '@remora/machine';
 import { ENGINE, physicalVtd, SECOND_ENGINE } from '@remora/machines';
 import { IommufdUser } from '@remora/testing';
 import { IommuHwptDataType, IommuHwptVtdS1, IommuHwptVtdS1Invalidate, IommuInvalidateDataType } from '@remora/uapi';
+import { Ctrl, Operation, PasidWord, Reg, StatusWord } from '@hw/dma-engine';
 import { dmaEngine } from '@hw/dma-engine/config';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import type { VtdConfig } from '@hw/intel-iommu/config';
@@ -20,6 +21,9 @@ const PAGE = 4096;
 /** Pages of the guest's memory; the last 64 are for tables. */
 const PAGES = 256;
 const TABLE_PAGES = 64;
+/** Where configuration space is in a VFIO device's file; its command register, and memory and bus mastering in that. */
+const CONFIG = 7 * 2 ** 40;
+const COMMAND = 4;
 const MASTER = 6;
 
 export const ENGINES = [ENGINE, SECOND_ENGINE] as const;
@@ -69,7 +73,7 @@ export class RawHost implements Disposable {
     this.process = this.host.process('vmm');
     this.user = new IommufdUser(this.process);
     this.devices = [this.user.bind('/dev/vfio/devices/vfio0'), this.user.bind('/dev/vfio/devices/vfio1')];
-    for (const bdf of ENGINES) this.host.function(bdf).config.write(4, MASTER, 2);
+    for (const bdf of ENGINES) this.host.function(bdf).config.write(COMMAND, MASTER, 2);
     this.ioas = this.user.ioas();
     const { address, ram } = this.user.memory(PAGES * PAGE);
     this.#ram = ram;
@@ -103,6 +107,30 @@ export class RawHost implements Disposable {
   write(page: number, byte: number, pasid: number = NO_PASID, engine: 0 | 1 = 0): boolean {
     const { dma } = this.host.function(ENGINES[engine]);
     return dma.write(frameHi(page), frameLo(page), Uint8Array.of(byte), pasid) === MemTx.OK;
+  }
+
+  /**
+   * A command of the first engine: it fills 16 bytes at the start of page `page`, through its device TLB if it has one. Its EngineError; with
+   * `interrupt` a message tells of the end.
+   */
+  fill(page: number, byte: number, pasid: number = NO_PASID, interrupt = false): number {
+    const tagged = pasid === NO_PASID ? 0 : PasidWord.encode({ valid: 1, pasid })[0]!;
+    const command = Ctrl.encode({ start: 1, command: Operation.FILL, interrupt: Number(interrupt) })[0]!;
+    const [{ fd }] = this.devices;
+    this.process.pwrite(fd, Uint8Array.of(MASTER, 0), CONFIG + COMMAND);
+    for (const [register, value] of [
+      [Reg.LEN, 16],
+      [Reg.DST_LO, page * PAGE],
+      [Reg.DST_HI, 0],
+      [Reg.PATTERN, byte],
+      [Reg.PASID, tagged],
+      [Reg.CTRL, command],
+    ] as const) {
+      this.process.pwrite(fd, new Uint8Array(Int32Array.of(value).buffer), register);
+    }
+    const status = new Int32Array(1);
+    this.process.pread(fd, new Uint8Array(status.buffer), Reg.STATUS);
+    return StatusWord.fields.error.get(status, 0);
   }
 
   /** The first byte of a page, as an engine reads it; undefined if it is refused. */
