@@ -60,7 +60,7 @@ function asking(t: ExecutionContext) {
 const waits = { busy: true, moved: 0 };
 const failed = { ok: false, busy: false, error: EngineError.PAGE, moved: 0 };
 
-test('3.6-7: the engine waits, the page comes, the answer goes out, and the bytes are there', t => {
+test('3.6/7: the engine waits, the page comes, the answer goes out, and the bytes are there', t => {
   const { at, device, engine, stage1, fill, faults, answer } = asking(t);
   t.like(fill(0x5a), waits);
   const [fault, ...more] = faults();
@@ -82,7 +82,7 @@ test('3.6-7: the engine waits, the page comes, the answer goes out, and the byte
   t.deepEqual(faults(), []);
 });
 
-test('3.6-7: what is no answer leaves the engine waiting; INVALID is an error there, and the second answer is nobody’s', t => {
+test('3.6/7: what is no answer leaves the engine waiting; INVALID is an error there, and the second answer is nobody’s', t => {
   const { at, engine, stage1, fill, faults, answer } = asking(t);
   t.like(fill(0x5a), waits);
   t.is(faults()[0]!.cookie, 1);
@@ -110,7 +110,7 @@ test('a page that was promised and is not there is asked for again', t => {
   t.true(engine.result().ok);
 });
 
-test('3.6-7: the descriptor is closed while the engine waits: it gets an error, and so does every later request at once', t => {
+test('3.6/7: the descriptor is closed while the engine waits: it gets an error, and so does every later request at once', t => {
   const { user, engine, queue, hwpt, device, stage1, fill } = asking(t);
   t.like(fill(0x5a), waits);
   t.is(user.syscalls.close(queue.fd), 0);
@@ -124,7 +124,7 @@ test('3.6-7: the descriptor is closed while the engine waits: it gets an error, 
   t.is(user.destroy(queue.id), 0);
 });
 
-test('3.6-6: replaced while the engine waits, by a page table without faults: answered, over, and the new one serves', t => {
+test('3.6/6: replaced while the engine waits, by a page table without faults: answered, over, and the new one serves', t => {
   const { at, user, device, engine, nested, hwpt, fill, faults, answer } = asking(t);
   const other = at.stage1();
   other.map(AT, THERE + 1);
@@ -143,7 +143,7 @@ test('3.6-6: replaced while the engine waits, by a page table without faults: an
   t.deepEqual(faults(), []);
 });
 
-test('3.6-6: and back to one with faults: it asks again', t => {
+test('3.6/6: and back to one with faults: it asks again', t => {
   const { at, user, device, engine, nested, hwpt, stage1, fill, faults, answer } = asking(t);
   const next = nested(at.stage1());
   t.is(user.attach(device.fd, next, FIRST), 0);

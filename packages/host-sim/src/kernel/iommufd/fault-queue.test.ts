@@ -71,7 +71,7 @@ function faulting(t: ExecutionContext) {
   return { ...host, device, other, queue, request, read, cookies, answer, responses, hwpt };
 }
 
-test('3.6-7: a fault, field by field; a wrong cookie, a wrong code, the answer, and a second one', t => {
+test('3.6/7: a fault, field by field; a wrong cookie, a wrong code, the answer, and a second one', t => {
   const { user, device, queue, request, answer, responses, hwpt } = faulting(t);
   t.is(user.attach(device.fd, hwpt()), 0);
   request({ access: Access.READ | Access.WRITE });
@@ -98,7 +98,7 @@ test('3.6-7: a fault, field by field; a wrong cookie, a wrong code, the answer, 
   t.deepEqual(responses(), []);
 });
 
-test('3.6-7: reads and writes of other lengths, and at positions', t => {
+test('3.6/7: reads and writes of other lengths, and at positions', t => {
   const { user, device, queue, request, cookies, answer, responses, hwpt } = faulting(t);
   const { syscalls } = user;
   t.is(user.attach(device.fd, hwpt()), 0);
@@ -119,7 +119,7 @@ test('3.6-7: reads and writes of other lengths, and at positions', t => {
   t.deepEqual(responses(), [[1, PageResponse.INVALID_REQUEST]]);
 });
 
-test('3.6-7: a group is never split: it waits for its last request, and for a buffer that holds it', t => {
+test('3.6/7: a group is never split: it waits for its last request, and for a buffer that holds it', t => {
   const { user, device, request, read, answer, responses, hwpt } = faulting(t);
   t.is(user.attach(device.fd, hwpt()), 0);
   request({ group: 3, last: false }, { group: 3, last: false, lo: 0x1000 });
@@ -139,7 +139,7 @@ test('3.6-7: a group is never split: it waits for its last request, and for a bu
   t.deepEqual(responses(), [[3, PageResponse.SUCCESS]], 'one answer for the group');
 });
 
-test('3.6-7: answers in one write: what was taken before a wrong one is done', t => {
+test('3.6/7: answers in one write: what was taken before a wrong one is done', t => {
   const { user, device, request, cookies, answer, responses, hwpt } = faulting(t);
   t.is(user.attach(device.fd, hwpt()), 0);
   request({ group: 1 }, { group: 2 }, { group: 3 });
@@ -187,7 +187,7 @@ test('whoever waits for the descriptor is told when a group is complete', t => {
   t.is(calls, 1);
 });
 
-test('3.6-7: close with groups that wait: both the unread and the unanswered are answered INVALID, and later ones at once', t => {
+test('3.6/7: close with groups that wait: both the unread and the unanswered are answered INVALID, and later ones at once', t => {
   const { user, device, queue, request, cookies, responses, hwpt } = faulting(t);
   const table = hwpt();
   t.is(user.attach(device.fd, table), 0);
@@ -205,7 +205,7 @@ test('3.6-7: close with groups that wait: both the unread and the unanswered are
   t.is(user.destroy(queue.id), 0);
 });
 
-test('3.6-2: DESTROY of a fault queue: neither while its descriptor is open nor while a page table has it', t => {
+test('3.6/2: DESTROY of a fault queue: neither while its descriptor is open nor while a page table has it', t => {
   const { user, queue, hwpt } = faulting(t);
   t.is(user.destroy(queue.id), -Errno.EBUSY);
   const table = hwpt();
@@ -216,7 +216,7 @@ test('3.6-2: DESTROY of a fault queue: neither while its descriptor is open nor 
   t.is(user.destroy(queue.id), -Errno.ENOENT);
 });
 
-test('3.6-6: replaced, one by one: nested, another nested with faults, parent, address space', t => {
+test('3.6/6: replaced, one by one: nested, another nested with faults, parent, address space', t => {
   const made = faulting(t);
   const { user, device, queue, parent, ioas, request, cookies, answer, responses } = made;
   const viommu = viommuOf(t, made);
@@ -249,7 +249,7 @@ test('3.6-6: replaced, one by one: nested, another nested with faults, parent, a
   t.is(user.detach(device.fd), 0);
 });
 
-test('3.6-3: FAULT_ID_VALID: an id that is none, of another kind, with a nesting parent', t => {
+test('3.6/3: FAULT_ID_VALID: an id that is none, of another kind, with a nesting parent', t => {
   const { user, device, ioas, queue } = faulting(t);
   t.is(user.hwpt(device.id, ioas, { faultId: 999 }), -Errno.ENOENT);
   t.is(user.hwpt(device.id, ioas, { faultId: ioas }), -Errno.ENOENT);

@@ -16,7 +16,7 @@ function lent(t: ExecutionContext, queues = 3) {
   return { host, viommu, user, alloc };
 }
 
-test('3.6-11: what is refused, and nothing stays locked by it', t => {
+test('3.6/11: what is refused, and nothing stays locked by it', t => {
   const { user, viommu, alloc, host } = lent(t);
   t.is(alloc(0, MEMORY_AT, 0), -Errno.EINVAL);
   t.is(alloc(0, 0xffff_ffff_ffff_f000n, 0x1001n), -Errno.EOVERFLOW);
@@ -42,7 +42,7 @@ test('a vIOMMU without hardware queues takes none', t => {
   t.is(host.user.hardwareQueue(viommuOf(t, host), TYPE, 0, MEMORY_AT, 0x1000), -Errno.EOPNOTSUPP);
 });
 
-test('3.6-11: ascending from 0, each once; destroyed in descending order', t => {
+test('3.6/11: ascending from 0, each once; destroyed in descending order', t => {
   const { user, alloc } = lent(t);
   const first = alloc(0, MEMORY_AT, 0x1000);
   t.true(first > 0);
@@ -76,7 +76,7 @@ test('the unit reads just the bytes that the guest has there', t => {
   }
 });
 
-test('3.6-11: the memory of a queue stays mapped, and where it is', t => {
+test('3.6/11: the memory of a queue stays mapped, and where it is', t => {
   const { host, alloc } = lent(t);
   const { user, ioas, vmm, address, bench } = host;
   const ring = alloc(0, MEMORY_AT, 0x1000);

@@ -36,7 +36,7 @@ function planted(t: ExecutionContext) {
 
 const batches = ({ driver }: SmmuHost): number[] => driver.issued.map(batch => batch.length);
 
-test('3.6-4: 128 commands go out in blocks of 63, and only this VM’s translations go', t => {
+test('3.6/4: 128 commands go out in blocks of 63, and only this VM’s translations go', t => {
   const { host, own, other, left, send } = planted(t);
   t.deepEqual(send(pages(0).map(flushOf)), { result: 0, processed: COUNT });
   t.deepEqual(batches(host), [63, 63, 2]);
@@ -48,7 +48,7 @@ for (const at of [0, 1, 62, 63, 64, 127]) {
     ['an opcode that is not a guest’s', smmuCommand({ opcode: TLBI_S12_VMALL, vmid: 99 })],
     ['a StreamID without a virtual device', smmuCommand({ opcode: SmmuOpcode.ATC_INV, sid: VIRTUAL + 1 })],
   ] as const) {
-    test(`3.6-4: ${what} at entry ${at}: entry_num is ${at}, and whole blocks before it are flushed`, t => {
+    test(`3.6/4: ${what} at entry ${at}: entry_num is ${at}, and whole blocks before it are flushed`, t => {
       const { host, own, other, left, send } = planted(t);
       const commands = pages(0).map(flushOf);
       commands[at] = bad;
@@ -66,7 +66,7 @@ for (const at of [0, 1, 62, 63, 64, 127]) {
   }
 }
 
-test('3.6-4: a queue that does not take a block: nothing of it is flushed', t => {
+test('3.6/4: a queue that does not take a block: nothing of it is flushed', t => {
   const { host, own, left, send } = planted(t);
   host.driver.breakBatch();
   t.deepEqual(send(pages(0).map(flushOf)), { result: -Errno.EIO, processed: BLOCK - 1 });
@@ -75,13 +75,13 @@ test('3.6-4: a queue that does not take a block: nothing of it is flushed', t =>
   t.deepEqual(left(own), []);
 });
 
-test('3.6-5: everything is everything of this VM', t => {
+test('3.6/5: everything is everything of this VM', t => {
   const { own, other, left, send } = planted(t);
   t.deepEqual(send([smmuCommand({ opcode: SmmuOpcode.TLBI_NSNH_ALL })]), { result: 0, processed: 1 });
   t.deepEqual([left(own), left(other)], [[], pages(0)]);
 });
 
-test('3.6-4: the array itself: probe, type, lengths, pointer, number', t => {
+test('3.6/4: the array itself: probe, type, lengths, pointer, number', t => {
   const { host, viommu, own, left } = planted(t);
   const { user } = host;
   const command = flushOf(0);
@@ -100,7 +100,7 @@ test('3.6-4: the array itself: probe, type, lengths, pointer, number', t => {
   t.deepEqual(left(own), pages(1));
 });
 
-test('3.6-10: what a device keeps, by the guest’s StreamID: the wrong one is -EIO and flushes nothing', t => {
+test('3.6/10: what a device keeps, by the guest’s StreamID: the wrong one is -EIO and flushes nothing', t => {
   const host = smmuHost(t);
   const { user, devices, driver } = host;
   const viommu = viommuOf(t, host);

@@ -40,7 +40,7 @@ function listening(t: ExecutionContext, depth: number) {
   return { host, user, viommu, queue, raise, read, driver, device: devices[0] };
 }
 
-test('3.6-8: VEVENTQ_ALLOC: depth 0 and beyond 2^19, type, flags, one of a type', t => {
+test('3.6/8: VEVENTQ_ALLOC: depth 0 and beyond 2^19, type, flags, one of a type', t => {
   const host = smmuHost(t, { queues: 1 });
   const { user } = host;
   const viommu = viommuOf(t, host, SmmuType.VIOMMU_CMDQV);
@@ -58,7 +58,7 @@ test('3.6-8: VEVENTQ_ALLOC: depth 0 and beyond 2^19, type, flags, one of a type'
   t.true(typeof user.veventq(viommu, SmmuType.EVENT_CMDQV, 4) === 'object', 'of another type');
 });
 
-test('3.6-8: reads of 0, 7 and 8 bytes; an event is read whole', t => {
+test('3.6/8: reads of 0, 7 and 8 bytes; an event is read whole', t => {
   const { user, queue, raise, read } = listening(t, 4);
   t.deepEqual(read(0), -Errno.EINVAL);
   t.deepEqual(read(7), -Errno.EINVAL);
@@ -79,7 +79,7 @@ test('3.6-8: reads of 0, 7 and 8 bytes; an event is read whole', t => {
   t.is(user.syscalls.ioctl(queue.fd, IOMMU_VEVENTQ_ALLOC, buffer), -Errno.ENOTTY);
 });
 
-test('3.6-8: three events in a queue of two: the third is lost, and a header says so', t => {
+test('3.6/8: three events in a queue of two: the third is lost, and a header says so', t => {
   const { raise, read } = listening(t, 2);
   raise(3);
   t.deepEqual(read(400), [
@@ -92,7 +92,7 @@ test('3.6-8: three events in a queue of two: the third is lost, and a header say
   t.deepEqual(read(400), [[3, 4]], 'after that everything is as before');
 });
 
-test('3.6-8: of several that are lost there is one header, with the newest number', t => {
+test('3.6/8: of several that are lost there is one header, with the newest number', t => {
   const { raise, read } = listening(t, 1);
   raise(5);
   t.deepEqual(read(EVENT_BYTES), [[0, 1]]);
@@ -100,7 +100,7 @@ test('3.6-8: of several that are lost there is one header, with the newest numbe
   t.deepEqual(read(LOST_BYTES), []);
 });
 
-test('3.6-8: an event after lost ones: the gap in the numbers says it, no header does', t => {
+test('3.6/8: an event after lost ones: the gap in the numbers says it, no header does', t => {
   const { raise, read } = listening(t, 2);
   raise(4);
   t.deepEqual(read(2 * EVENT_BYTES), [

@@ -89,7 +89,7 @@ test('VIOMMU_ALLOC with a payload: the driver’s answer is written into it, or 
   t.is(user.destroy(parent), 0);
 });
 
-test('3.6-2: what needs what: -EBUSY until it is gone', t => {
+test('3.6/2: what needs what: -EBUSY until it is gone', t => {
   const host = smmuHost(t, { queues: 1 });
   const { user, devices, parent, ioas } = host;
   const viommu = viommuOf(t, host, SmmuType.VIOMMU_CMDQV);
@@ -129,7 +129,7 @@ test('3.6-2: what needs what: -EBUSY until it is gone', t => {
   t.is(user.destroy(ioas), 0);
 });
 
-test('3.6-3: nesting through a vIOMMU: what is refused', t => {
+test('3.6/3: nesting through a vIOMMU: what is refused', t => {
   const host = smmuHost(t);
   const { user, devices, parent } = host;
   const viommu = viommuOf(t, host);
@@ -193,7 +193,7 @@ test('a guest’s abort and bypass need no virtual device; what translates does,
   t.is(dma(host), 0x5a);
 });
 
-test('3.6-9: VDEVICE_ALLOC: one for each device, and one for each number', t => {
+test('3.6/9: VDEVICE_ALLOC: one for each device, and one for each number', t => {
   const host = smmuHost(t);
   const { user, devices } = host;
   const [first, second] = devices;
@@ -224,7 +224,7 @@ test('a device behind another unit is nobody of this VM', t => {
   t.is(servedBy(host.driver, devices[1].requesterId), undefined);
 });
 
-test('3.6-9: events carry the number that the device has now; without one the host keeps them', t => {
+test('3.6/9: events carry the number that the device has now; without one the host keeps them', t => {
   const host = smmuHost(t);
   const { user, devices, driver } = host;
   const [device] = devices;
@@ -277,7 +277,7 @@ test('3.6-9: events carry the number that the device has now; without one the ho
   );
 });
 
-test('3.6-9: the device goes first: its virtual device is a tombstone, whose id comes back with a new /dev/iommu only', t => {
+test('3.6/9: the device goes first: its virtual device is a tombstone, whose id comes back with a new /dev/iommu only', t => {
   const host = smmuHost(t);
   const { user, devices, driver, vmm } = host;
   const [device, other] = devices;
