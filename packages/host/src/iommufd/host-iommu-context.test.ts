@@ -224,6 +224,9 @@ test('PASIDs are the guest’s own: each once, none back while it is bound', t =
   t.deepEqual([context.pasidAlloc(1, 0xf_ffff), context.pasidAlloc(1, 0xf_ffff), context.pasidAlloc(6, 6)], [1, 2, 6]);
   t.is(context.pasidAlloc(6, 6), -Errno.ENOSPC);
   t.is(context.pasidAlloc(8, 9), -Errno.EINVAL, 'beyond the device’s bits');
+  context.bindStage1(USER, 3, config(0x3000));
+  t.is(context.pasidAlloc(1, 7), 4, 'the guest has taken 3 by itself');
+  t.is(context.pasidFree(3), -Errno.EINVAL);
   context.bindStage1(USER, 2, config(0x3000));
   t.is(context.pasidFree(2), -Errno.EBUSY);
   context.unbindStage1(USER, 2);

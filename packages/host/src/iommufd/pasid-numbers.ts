@@ -9,11 +9,12 @@ export class PasidNumbers {
   /** How many devices have each bound. */
   readonly #bound = new Map<number, number>();
 
-  /** The lowest that is free in [min, max], or -ENOSPC. */
+  /** The lowest in [min, max] that is neither given nor bound, or -ENOSPC. */
   allocate(min: number, max: number): number {
     if (min > max) return -Errno.EINVAL;
     for (let pasid = Math.max(1, min); pasid <= max; pasid++) {
-      if (this.#given.has(pasid)) continue;
+      // A guest may have taken some by itself.
+      if (this.#given.has(pasid) || this.#bound.has(pasid)) continue;
       this.#given.add(pasid);
       return pasid;
     }
