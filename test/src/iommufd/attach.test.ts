@@ -27,7 +27,7 @@ function target(at: RawHost, pages: readonly number[], pasid: number = NO_PASID)
 
 for (const pasid of [undefined, 9]) {
   const where = pasid === undefined ? 'requests without PASID' : 'a PASID';
-  test(`3.6-6: ${where}: nested, another nested, the parent, back: each replaces the one before, which is free then`, t => {
+  test(`3.6/6: ${where}: nested, another nested, the parent, back: each replaces the one before, which is free then`, t => {
     const at = raw(t);
     const { user, devices, ioas } = at;
     const [{ fd, id }] = devices;
@@ -65,7 +65,7 @@ for (const pasid of [undefined, 9]) {
   });
 }
 
-test('3.6-12: tables for PASIDs and others: at a PASID, beside one, and where requests without PASID are not served at all', t => {
+test('3.6/12: tables for PASIDs and others: at a PASID, beside one, and where requests without PASID are not served at all', t => {
   const at = raw(t);
   const { user, devices, ioas } = at;
   const [{ fd, id }] = devices;
@@ -98,7 +98,7 @@ test('3.6-12: tables for PASIDs and others: at a PASID, beside one, and where re
   t.is(target(at, [IN]), IN);
 });
 
-test('3.6-12: what is mapped where a device cannot have it keeps the device out', t => {
+test('3.6/12: what is mapped where a device cannot have it keeps the device out', t => {
   const at = raw(t);
   const { user, devices } = at;
   const [{ fd, id }] = devices;
@@ -113,7 +113,7 @@ test('3.6-12: what is mapped where a device cannot have it keeps the device out'
   t.is(user.detach(fd), 0);
 });
 
-test('3.6-22: DMA to where nothing is mapped fails, the device lives, no message arrives, and the host has the fault', t => {
+test('3.6/22: DMA to where nothing is mapped fails, the device lives, no message arrives, and the host has the fault', t => {
   const at = raw(t);
   const { user, devices, ioas, host } = at;
   const [{ fd }] = devices;
@@ -130,7 +130,7 @@ test('3.6-22: DMA to where nothing is mapped fails, the device lives, no message
   t.is(at.read(IN), 0x42, 'it goes on');
 });
 
-test('3.6-22: a command of a device that meets no memory says so, and its message does not come; the next one’s does', t => {
+test('3.6/22: a command of a device that meets no memory says so, and its message does not come; the next one’s does', t => {
   const at = raw(t);
   const { user, devices, ioas, process } = at;
   const [{ fd }] = devices;

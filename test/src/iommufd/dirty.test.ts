@@ -1,4 +1,4 @@
-/** Which pages a device wrote, on a unit with accessed and dirty bits in its second stage (peers.md 3.6, 17). */
+/** Which pages a device wrote, on a unit with accessed and dirty bits in its second stage (peers.md 3.6/17). */
 import test, { type ExecutionContext } from 'ava';
 import { Errno, NO_PASID } from '@remora/core';
 import { owner } from '@remora/testing';
@@ -65,7 +65,7 @@ class Tracked {
   }
 }
 
-test('3.6-17: what was written since it was reported last; NO_CLEAR leaves it; reads do not count', t => {
+test('3.6/17: what was written since it was reported last; NO_CLEAR leaves it; reads do not count', t => {
   const tracked = new Tracked(t);
   const { at } = tracked;
   t.is(at.user.attach(at.devices[0].fd, tracked.hwpt), 0);
@@ -91,7 +91,7 @@ test('3.6-17: what was written since it was reported last; NO_CLEAR leaves it; r
   t.deepEqual(tracked.dirty(), [], 'what was written meanwhile does not count');
 });
 
-test('3.6-17: a domain at a PASID, and a parent below a guest’s own table', t => {
+test('3.6/17: a domain at a PASID, and a parent below a guest’s own table', t => {
   const tracked = new Tracked(t, NEST_PARENT | PASID);
   const { at } = tracked;
   const { user, devices } = at;
@@ -115,7 +115,7 @@ test('3.6-17: a domain at a PASID, and a parent below a guest’s own table', t 
   );
 });
 
-test('3.6-17: what is refused, and that it changes nothing', t => {
+test('3.6/17: what is refused, and that it changes nothing', t => {
   const tracked = new Tracked(t);
   const { at } = tracked;
   const { user, devices, ioas } = at;

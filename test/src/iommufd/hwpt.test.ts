@@ -13,7 +13,7 @@ function raw(t: ExecutionContext, ...options: ConstructorParameters<typeof RawHo
   return owner(t)(new RawHost(...options));
 }
 
-test('3.6-2: each object stays while another needs it, and goes when that is gone', t => {
+test('3.6/2: each object stays while another needs it, and goes when that is gone', t => {
   const at = raw(t);
   const { user, devices, ioas } = at;
   const before = at.dump();
@@ -40,7 +40,7 @@ test('3.6-2: each object stays while another needs it, and goes when that is gon
   t.is(user.destroy(ioas), 0);
 });
 
-test('3.6-2: a table that a device got with its address space goes with the last device', t => {
+test('3.6/2: a table that a device got with its address space goes with the last device', t => {
   const at = raw(t);
   const { user, devices, ioas } = at;
   const before = at.dump();
@@ -58,7 +58,7 @@ test('3.6-2: a table that a device got with its address space goes with the last
   t.deepEqual(at.dump(), before);
 });
 
-test('3.6-2: closing: device first or iommufd first, nothing is left and the device is reset', t => {
+test('3.6/2: closing: device first or iommufd first, nothing is left and the device is reset', t => {
   for (const iommufdFirst of [false, true]) {
     const at = raw(t);
     const { user, devices, ioas, process } = at;
@@ -77,7 +77,7 @@ test('3.6-2: closing: device first or iommufd first, nothing is left and the dev
   }
 });
 
-test('3.6-3: a nested table is refused for each reason, and nothing is left of it', t => {
+test('3.6/3: a nested table is refused for each reason, and nothing is left of it', t => {
   const at = raw(t);
   const { user, devices, ioas } = at;
   const { id } = devices[0];
@@ -119,7 +119,7 @@ test('3.6-3: a nested table is refused for each reason, and nothing is left of i
   t.deepEqual(at.dump(), before);
 });
 
-test('3.6-3: two nested tables share a parent, and each device and PASID has its own', t => {
+test('3.6/3: two nested tables share a parent, and each device and PASID has its own', t => {
   const at = raw(t);
   const { user, devices, ioas } = at;
   const parent = user.hwpt(devices[0].id, ioas, { flags: NEST_PARENT });

@@ -56,7 +56,7 @@ function moved(at: RawHost, pasid: 1 | 2): boolean[] {
 
 const NOTHING = [false, false, false, false];
 
-test('3.6-4: an array of no entries asks for the type, and flushes nothing', t => {
+test('3.6/4: an array of no entries asks for the type, and flushes nothing', t => {
   const all = nested(t);
   const { at, hwpt } = all;
   move(all);
@@ -88,7 +88,7 @@ test('3.6-4: an array of no entries asks for the type, and flushes nothing', t =
   t.deepEqual(moved(at, 1), [true, true, true, true]);
 });
 
-test('3.6-4: the first entry is right and the second wrong: one was done, and only its pages were flushed', t => {
+test('3.6/4: the first entry is right and the second wrong: one was done, and only its pages were flushed', t => {
   for (const [wrong, result] of [
     [{ addr: (IN + 1) * PAGE, flags: 2 }, -Errno.EOPNOTSUPP],
     [{ addr: (IN + 1) * PAGE + 8 }, -Errno.EINVAL],
@@ -103,7 +103,7 @@ test('3.6-4: the first entry is right and the second wrong: one was done, and on
   }
 });
 
-test('3.6-4: an entry that is longer than the kernel knows is read if zeroes follow', t => {
+test('3.6/4: an entry that is longer than the kernel knows is read if zeroes follow', t => {
   const all = nested(t);
   const { at, hwpt } = all;
   move(all);
@@ -116,7 +116,7 @@ test('3.6-4: an entry that is longer than the kernel knows is read if zeroes fol
   t.deepEqual(moved(at, 1), [true, false, false, false]);
 });
 
-test('3.6-4: entries that are not there at the end of an array: those before are done', t => {
+test('3.6/4: entries that are not there at the end of an array: those before are done', t => {
   const all = nested(t);
   const { at, hwpt } = all;
   move(all);
@@ -133,7 +133,7 @@ test('3.6-4: entries that are not there at the end of an array: those before are
   t.deepEqual(moved(at, 1), [false, false, false, true]);
 });
 
-test('3.6-5: everything of one table is flushed, and the other table keeps what the unit knows of it', t => {
+test('3.6/5: everything of one table is flushed, and the other table keeps what the unit knows of it', t => {
   const all = nested(t);
   const { at, hwpt, second } = all;
   move(all);
@@ -144,7 +144,7 @@ test('3.6-5: everything of one table is flushed, and the other table keeps what 
   t.deepEqual(moved(at, 2), [true, true, false, false]);
 });
 
-test('3.6-5: a table that serves several functions and PASIDs is flushed for all of them; one that serves nobody for none', t => {
+test('3.6/5: a table that serves several functions and PASIDs is flushed for all of them; one that serves nobody for none', t => {
   const all = nested(t);
   const { at, hwpt } = all;
   const { user, devices } = at;

@@ -60,7 +60,7 @@ function calls(at: IommufdBench, action: () => void): string[] {
   return at.bench.driver.takeCalls().filter(call => call.startsWith('setDomain'));
 }
 
-test('3.6-6: an attach asks the driver once, and once more only for another table', t => {
+test('3.6/6: an attach asks the driver once, and once more only for another table', t => {
   const at = new IommufdBench(t);
   const { user } = at;
   const { fd, id } = at.bind(0);
@@ -77,7 +77,7 @@ test('3.6-6: an attach asks the driver once, and once more only for another tabl
   t.deepEqual(asked, ['setDomain 0x3f00 3 2', 'setDomain 0x3f00 3 1', 'setDomain 0x3f00 3 blocked']);
 });
 
-test('3.6-6: when the driver refuses, what served the device serves it still, and nothing else is in use', t => {
+test('3.6/6: when the driver refuses, what served the device serves it still, and nothing else is in use', t => {
   const at = new IommufdBench(t);
   const {
     user,
@@ -118,7 +118,7 @@ test('3.6-6: when the driver refuses, what served the device serves it still, an
   t.deepEqual(served(at), {});
 });
 
-test('3.6-12: devices of a group have the same table; it is replaced for all of them, and goes with the last', t => {
+test('3.6/12: devices of a group have the same table; it is replaced for all of them, and goes with the last', t => {
   const at = new IommufdBench(t, TOGETHER);
   const {
     user,
@@ -156,7 +156,7 @@ test('a group is one iommufd’s: its other device is nobody else’s', t => {
   at.bind(1);
 });
 
-test('3.6-2: what is bound is used by one, and is as new for the next', t => {
+test('3.6/2: what is bound is used by one, and is as new for the next', t => {
   const at = new IommufdBench(t);
   const {
     user,
@@ -225,7 +225,7 @@ test('a device without PASIDs has none, whatever the unit has', t => {
   t.is(user.attach(few.fd, table, 0xff), 0);
 });
 
-test('3.6-6: a page request goes to the fault queue of what serves it when it comes, and not to what replaced that', t => {
+test('3.6/6: a page request goes to the fault queue of what serves it when it comes, and not to what replaced that', t => {
   const at = new IommufdBench(t);
   const {
     user,

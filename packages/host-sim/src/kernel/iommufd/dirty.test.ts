@@ -1,4 +1,4 @@
-/** Dirty bitmaps over the fake unit (peers.md 3.6, 17): all sizes, from any address, and bits that are not the caller's. */
+/** Dirty bitmaps over the fake unit (peers.md 3.6/17): all sizes, from any address, and bits that are not the caller's. */
 import test from 'ava';
 import { Errno } from '@remora/core';
 import {
@@ -34,7 +34,7 @@ for (const [bytes, pageSize] of [
   [128 * MIB, PAGE],
   [128 * MIB, MIB],
 ] as const) {
-  test(`3.6-17: ${bytes / 1024} KiB in pages of ${pageSize / 1024}, to an odd address, beside bits of others`, t => {
+  test(`3.6/17: ${bytes / 1024} KiB in pages of ${pageSize / 1024}, to an odd address, beside bits of others`, t => {
     const at = new IommufdBench(t);
     const hwpt = tracking(at, bytes);
     const pages = [0, 1, bytes / PAGE / 2, bytes / PAGE - 1];
@@ -71,7 +71,7 @@ for (const [bytes, pageSize] of [
   });
 }
 
-test('3.6-17: a range with a hole in it, one beyond the end, a bitmap that is not there', t => {
+test('3.6/17: a range with a hole in it, one beyond the end, a bitmap that is not there', t => {
   const at = new IommufdBench(t);
   const hwpt = tracking(at, 4 * PAGE);
   const get = (values: object): number =>
@@ -94,7 +94,7 @@ test('3.6-17: a range with a hole in it, one beyond the end, a bitmap that is no
   t.is(get({ data: 8 }), -Errno.EFAULT);
 });
 
-test('3.6-17: a driver that cannot: what was in force is', t => {
+test('3.6/17: a driver that cannot: what was in force is', t => {
   const at = new IommufdBench(t);
   const hwpt = tracking(at, PAGE);
   at.bench.driver.fail('setDirtyTracking', Errno.EIO);

@@ -45,7 +45,7 @@ function nesting(at: IommufdBench): { readonly ids: readonly [number, number]; r
   return { ids, domains };
 }
 
-test('3.6-3: an older caller’s structure ends before the data; reserved fields must be zero', t => {
+test('3.6/3: an older caller’s structure ends before the data; reserved fields must be zero', t => {
   const at = new IommufdBench(t);
   const { user } = at;
   const { id } = at.bind(0);
@@ -67,7 +67,7 @@ test('3.6-3: an older caller’s structure ends before the data; reserved fields
   t.is(at.bench.driver.userOps.domains.size, 1, 'nothing is left of what was refused');
 });
 
-test('3.6-3: a unit that neither nests nor tells of writes says so', t => {
+test('3.6/3: a unit that neither nests nor tells of writes says so', t => {
   const at = new IommufdBench(t, { unit: { stage1Format: 0, dirtyTracking: false } });
   const { user } = at;
   const { id } = at.bind(0);
@@ -75,13 +75,13 @@ test('3.6-3: a unit that neither nests nor tells of writes says so', t => {
   t.is(user.hwpt(id, user.ioas(), { flags: DIRTY_TRACKING }), -Errno.EOPNOTSUPP);
 });
 
-test('3.6-3: what the data says is copied when it is asked for: a driver keeps none of the caller’s memory', t => {
+test('3.6/3: what the data says is copied when it is asked for: a driver keeps none of the caller’s memory', t => {
   const at = new IommufdBench(t);
   const { domains } = nesting(at);
   t.deepEqual(domains[0]!.data, STAGE1.data);
 });
 
-test('3.6-4: the place of the error in an array, at its beginning, in its middle, and beyond what is copied at once', t => {
+test('3.6/4: the place of the error in an array, at its beginning, in its middle, and beyond what is copied at once', t => {
   for (const [count, wrong] of [
     [1, 0],
     [2, 1],
@@ -102,7 +102,7 @@ test('3.6-4: the place of the error in an array, at its beginning, in its middle
   }
 });
 
-test('3.6-4: an error of the unit itself: what it did before counts', t => {
+test('3.6/4: an error of the unit itself: what it did before counts', t => {
   const at = new IommufdBench(t);
   const { ids, domains } = nesting(at);
   at.bench.driver.fail('invalidate', Errno.EIO, 3);
@@ -113,7 +113,7 @@ test('3.6-4: an error of the unit itself: what it did before counts', t => {
   t.deepEqual([...domains[0]!.cached].slice(0, 2), [2, 3]);
 });
 
-test('3.6-5: everything of one, nothing of the other', t => {
+test('3.6/5: everything of one, nothing of the other', t => {
   const at = new IommufdBench(t);
   const { ids, domains } = nesting(at);
   const all = IommuHwptVtdS1Invalidate.encode({ npages: EVERYTHING });
@@ -124,7 +124,7 @@ test('3.6-5: everything of one, nothing of the other', t => {
   );
 });
 
-test('3.6-4: entry_num is 0 whenever nothing was looked at', t => {
+test('3.6/4: entry_num is 0 whenever nothing was looked at', t => {
   const at = new IommufdBench(t);
   const { ids } = nesting(at);
   const { user } = at;
