@@ -15,9 +15,9 @@ export class CompatContainer implements GroupContainer {
   }
 
   addGroup(): number {
-    ensureCompatIoas(this.context);
-    this.context.hold();
-    return 0;
+    const failed = ensureCompatIoas(this.context);
+    if (failed === 0) this.context.hold();
+    return failed;
   }
 
   /** Devices that are open stay bound. */

@@ -11,7 +11,7 @@ export class IommufdContext {
   accounting: 'user' | 'process' = 'user';
   /** The I/O address space that VFIO's own ioctls mean, if it is among the objects still. */
   vfioIoas: Ioas | undefined;
-  readonly objects = new ObjectTable();
+  readonly objects: ObjectTable;
   /** Who makes the call that is being served: whose memory its pointers, and whose descriptors its numbers mean. */
   process: HostProcess;
   #holders = 1;
@@ -19,6 +19,7 @@ export class IommufdContext {
   /** Held once, by its file. */
   constructor(kernel: Kernel, opener: HostProcess) {
     this.kernel = kernel;
+    this.objects = new ObjectTable(kernel.fails);
     this.process = opener;
   }
 

@@ -293,5 +293,5 @@ test('the program does what it should', t => {
 });
 
 test('fail-nth: `device`', t => {
-  assertFailNth(t, { name: 'device', minimum: 39, createWorld: ports => new World(ports) });
+  assertFailNth(t, { name: 'device', minimum: 54, createWorld: ports => new World(ports) });
 });

@@ -91,8 +91,12 @@ export function bindDevice(context: IommufdContext, physical: PhysicalDevice): I
   const device = new IommufdDevice(context, physical, group);
   const error = group.claim(device);
   if (error !== 0) return error;
+  const failed = context.objects.add(device);
+  if (failed !== 0) {
+    group.disclaim(device);
+    return failed;
+  }
   context.hold();
-  context.objects.add(device);
   device.users++;
   physical.setPasidEnabled(kernel.iommu.driver.pasidBits > 0);
   kernel.note('bind-iommufd', { device: physical.bdf, id: device.id });

@@ -14,7 +14,8 @@ export abstract class EventQueue extends IommufdObject {
    * descriptor is open the object stays, and its iommufd.
    */
   publish(context: IommufdContext): number {
-    context.objects.add(this);
+    const failed = context.objects.add(this);
+    if (failed !== 0) return failed;
     this.#open = true;
     this.users++;
     context.hold();

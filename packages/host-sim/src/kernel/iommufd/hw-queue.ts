@@ -65,7 +65,8 @@ const allocate = iommufdIoctl('IOMMU_HW_QUEUE_ALLOC', IOMMU_HW_QUEUE_ALLOC, Iomm
     return host;
   }
   const queue = new HardwareQueue(viommu, host, () => locked.unlock());
-  context.objects.add(queue);
+  const failed = context.objects.add(queue);
+  if (failed !== 0) return failed;
   context.kernel.note('hw-queue-alloc', { id: queue.id, viommu: viommu.id, index: fields.index.get(view) });
   fields.out_hw_queue_id.set(view, queue.id);
   return 0;

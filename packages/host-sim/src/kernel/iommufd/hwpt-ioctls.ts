@@ -65,7 +65,8 @@ const allocate = iommufdIoctl(
       hwpt.release();
       return faultQueue;
     }
-    context.objects.add(hwpt);
+    const failed = context.objects.add(hwpt);
+    if (failed !== 0) return failed;
     context.kernel.note('hwpt-alloc', { id: hwpt.id, over: over.id, flags, dataType });
     fields.out_hwpt_id.set(view, hwpt.id);
     return 0;

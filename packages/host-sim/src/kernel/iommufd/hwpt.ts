@@ -154,7 +154,8 @@ function attachIoas(device: IommufdDevice, pasid: number, ioas: Ioas, attach: (h
   const options = { nestParent: false, dirtyTracking: false, pasidCompatible: false, faultQueue: undefined };
   const made = createPaging(context, ioas, { ...options, auto: true });
   if (typeof made === 'number') return made;
-  context.objects.add(made);
+  const failed = context.objects.add(made);
+  if (failed !== 0) return failed;
   const error = attach(made);
   if (error !== 0) context.objects.remove(made);
   return error || made.id;

@@ -39,7 +39,8 @@ function alloc(context: IommufdContext, view: DataView): number {
   const { flags, out_ioas_id } = IommuIoasAlloc.fields;
   if (flags.get(view) !== 0) return -Errno.EOPNOTSUPP;
   const ioas = new Ioas(context.kernel);
-  context.objects.add(ioas);
+  const failed = context.objects.add(ioas);
+  if (failed !== 0) return failed;
   out_ioas_id.set(view, ioas.id);
   return 0;
 }

@@ -1,5 +1,6 @@
 /** The objects behind one open /dev/iommu, by id: who needs whom, and what happens to ids. */
 import { Errno } from '@remora/core';
+import type { FailureInjector } from '../../options.js';
 
 /** What an id stands for: an I/O address space, a page table, a device ... */
 export abstract class IommufdObject {
@@ -31,18 +32,29 @@ export type ObjectClass<T extends IommufdObject> = abstract new (...args: never[
 
 /** Ids as Linux gives them: the lowest that is free, from 1 on; as many as there are, below 2^31. */
 export class ObjectTable {
+  readonly #fails: FailureInjector;
   /** Undefined: a tombstone. */
   readonly #objects = new Map<number, IommufdObject | undefined>();
   /** No id below it is free. */
   #lowest = 1;
 
-  /** Takes `object` in and names it. */
-  add(object: IommufdObject): void {
+  constructor(fails: FailureInjector) {
+    this.#fails = fails;
+  }
+
+  /** Takes `object` in and names it: 0; or releases it: a negated errno. */
+  add(object: IommufdObject): number {
+    const failed = this.#fails('object id');
+    if (failed !== 0) {
+      object.release();
+      return failed;
+    }
     let id = this.#lowest;
     while (this.#objects.has(id)) id++;
     this.#lowest = id + 1;
     this.#objects.set(id, object);
     object.named(id);
+    return 0;
   }
 
   /** The object with this id, of this class or one derived from it (IommufdObject: of any); -ENOENT for none, or one of another kind. */

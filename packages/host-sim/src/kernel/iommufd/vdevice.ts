@@ -50,7 +50,8 @@ const allocate = iommufdIoctl('IOMMU_VDEVICE_ALLOC', IOMMU_VDEVICE_ALLOC, IommuV
   const host = viommu.host.createVirtualDevice(device.requesterId, virt_id.hi(view), virt_id.lo(view));
   if (typeof host === 'number') return host;
   const vdevice = new Vdevice(viommu, device, virtualId, host);
-  context.objects.add(vdevice);
+  const failed = context.objects.add(vdevice);
+  if (failed !== 0) return failed;
   const virtual = String(virtualId);
   context.kernel.note('vdevice-alloc', { id: vdevice.id, viommu: viommu.id, device: device.id, virtual });
   fields.out_vdevice_id.set(view, vdevice.id);

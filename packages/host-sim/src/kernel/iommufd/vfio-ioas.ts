@@ -11,12 +11,13 @@ export function compatIoas(context: IommufdContext): Ioas | number {
   return ioas !== undefined && context.objects.get(ioas.id, Ioas) === ioas ? ioas : -Errno.ENODEV;
 }
 
-/** What a group brings that is set to an iommufd: the one that is there, or a new one. */
-export function ensureCompatIoas(context: IommufdContext): void {
-  if (typeof compatIoas(context) !== 'number') return;
+/** What a group brings that is set to an iommufd: the one that is there, or a new one. 0 or a negated errno. */
+export function ensureCompatIoas(context: IommufdContext): number {
+  if (typeof compatIoas(context) !== 'number') return 0;
   const ioas = new Ioas(context.kernel);
-  context.objects.add(ioas);
-  context.vfioIoas = ioas;
+  const failed = context.objects.add(ioas);
+  if (failed === 0) context.vfioIoas = ioas;
+  return failed;
 }
 
 function vfioIoas(context: IommufdContext, view: DataView): number {

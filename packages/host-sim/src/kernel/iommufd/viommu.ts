@@ -99,7 +99,8 @@ const allocate = iommufdIoctl(
       return refused;
     }
     const viommu = new Viommu(type, parent, host, queues);
-    context.objects.add(viommu);
+    const failed = context.objects.add(viommu);
+    if (failed !== 0) return failed;
     context.kernel.note('viommu-alloc', { id: viommu.id, type, device: device.id, parent: parent.id });
     fields.out_viommu_id.set(view, viommu.id);
     return 0;
