@@ -93,6 +93,7 @@ export async function program(args: readonly string[], streams: Streams): Promis
     .option('--seed <n>', 'chooses the accesses to memory and registers that fail', parseSeed, 1)
     .option('--errno <name>', 'this one only, as EIO')
     .option('--point <n>', 'this point of failure only; say what was told', parseCount('--point'))
+    .option('--only <name>', 'points of this name only, as VFIO_IOMMU_BIND')
     .option('--samples <n>', 'so many accesses to memory, and to registers; or all', parseSamples)
     .option('--whole', 'take all steps after the one with the failure, not just the next')
     .option('--verbose', 'say what was told, and how often')

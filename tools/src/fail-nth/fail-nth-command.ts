@@ -11,6 +11,8 @@ export interface FailNthCommandOptions {
   /** Name of the only errno. */
   readonly errno?: string;
   readonly point?: number;
+  /** Name of the only points. */
+  readonly only?: string;
   /** Infinity: all. */
   readonly samples?: number;
   readonly whole?: boolean;
@@ -47,7 +49,7 @@ export async function runFailNth(named: string, options: FailNthCommandOptions, 
 
 function sweep(
   scenario: AnyScenario,
-  { seed, point, samples, whole }: FailNthCommandOptions,
+  { seed, point, only, samples, whole }: FailNthCommandOptions,
   errno: number | undefined,
   streams: Streams,
 ): ReturnType<typeof failNth> {
@@ -56,6 +58,7 @@ function sweep(
     progress: progress(streams, scenario.name),
     ...(errno === undefined ? {} : { errno }),
     ...(point === undefined ? {} : { point }),
+    ...(only === undefined ? {} : { only }),
     ...(samples === undefined ? {} : { samples }),
     ...(whole === undefined ? {} : { whole }),
   };

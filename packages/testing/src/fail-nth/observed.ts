@@ -5,6 +5,7 @@
 import { Leaks } from '@remora/core';
 import { firstDifference } from './difference.js';
 import { explain } from './explain.js';
+import { type Kinds, kindsIn, outside } from './kinds.js';
 import { FailurePoints, type PlannedFailure } from './failure-points.js';
 import { describe, mayBeThrown, type Outcome, REFUSED, ScenarioError } from './outcome.js';
 import { ALL_IS_WELL, type FailurePorts } from './scenario.js';
@@ -30,7 +31,7 @@ export interface ObservedLife extends Disposable {
 /** A host on which lives follow each other. */
 export interface ObservedWorld extends Disposable {
   begin(): ObservedLife;
-  /** What it holds for anybody, JSON-able; compared while nobody lives. */
+  /** What it holds for anybody, JSON-able; compared while nobody lives. Things with a `kind` are also counted after each step. */
   dump(): unknown;
 }
 
@@ -48,10 +49,14 @@ export interface ObservedModel {
   readonly dump: unknown;
   /** By step. */
   readonly seen: readonly SeenByStep[];
+  /** What the host holds before the first step, and after each. */
+  readonly kinds: readonly Kinds[];
 }
 
 /** An access to a device's registers that the host refuses: reads see all ones, writes are lost, and what the device then does is its business. */
 const REGISTER_ACCESSES = new Set(['pread', 'pwrite']);
+/** What the host refuses to remove stays until it is asked again, or until the descriptor behind it is closed. */
+const REMOVAL = 'IOMMU_DESTROY';
 /** What a guest tells that cannot go on. */
 const GIVES_UP = 'the guest gives up';
 
@@ -61,7 +66,8 @@ export function observeUndisturbed(scenario: ObservedScenario): ObservedModel {
   return Leaks.check(() => {
     using world = points.uncounted(() => scenario.createWorld(points));
     const dump = points.uncounted(() => world.dump());
-    const seen = liveAll(world);
+    const kinds = [kindsIn(dump)];
+    const seen = liveAll(world, () => points.uncounted(() => kinds.push(kindsIn(world.dump()))));
     const left = firstDifference(
       points.uncounted(() => world.dump()),
       dump,
@@ -72,7 +78,7 @@ export function observeUndisturbed(scenario: ObservedScenario): ObservedModel {
       seen,
     );
     if (different !== undefined) throw new ScenarioError(`${scenario.name} is different each time: ${different}`);
-    return { points: points.names, accesses: points.accesses, dump, seen };
+    return { points: points.names, accesses: points.accesses, dump, seen, kinds };
   });
 }
 
@@ -83,9 +89,13 @@ export function observeWith(scenario: ObservedScenario, model: ObservedModel, fa
   return observed;
 }
 
-function liveAll(world: ObservedWorld): SeenByStep[] {
+function liveAll(world: ObservedWorld, after: () => void = () => undefined): SeenByStep[] {
   using life = world.begin();
-  return life.steps.map(step => step.run());
+  return life.steps.map(step => {
+    const seen = step.run();
+    after();
+    return seen;
+  });
 }
 
 class Observed implements Outcome {
@@ -133,10 +143,19 @@ class Observed implements Outcome {
     using life = world.begin();
     for (const [index, step] of life.steps.entries()) {
       const before = this.struck;
+      const held = step.creates === true ? this.#points.uncounted(() => world.dump()) : undefined;
       const answer = this.#attempt(step, index);
+      if (answer === REFUSED) {
+        this.#expect(
+          this.#points.uncounted(() => world.dump()),
+          held,
+          `${step.name}, refused: the host holds`,
+        );
+      }
       if (this.struck !== before) {
         this.step = step.name;
         this.told = answer;
+        if (answer !== REFUSED && answer !== GIVES_UP && this.struck !== REMOVAL) this.#count(world, index);
       }
       if (answer === REFUSED || answer === GIVES_UP || this.violations.length > 0) return;
     }
@@ -157,6 +176,14 @@ class Observed implements Outcome {
       if (failure instanceof Error && failure.name === 'GuestError') return GIVES_UP;
       throw failure;
     }
+  }
+
+  /** A step of several calls may be done in part: of each kind there is as much as before it or after it, or something between. */
+  #count(world: ObservedWorld, index: number): void {
+    const { kinds } = this.#model;
+    const actual = kindsIn(this.#points.uncounted(() => world.dump()));
+    const found = outside(actual, kinds[index]!, kinds[index + 1]!);
+    if (found !== undefined) this.violations.push(`after ${this.step} the host holds ${found}`);
   }
 
   #expect(actual: unknown, expected: unknown, what: string): void {

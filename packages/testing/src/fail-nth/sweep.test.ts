@@ -225,6 +225,11 @@ test('one point, one errno; there are no others', t => {
     outcomes.map(({ name, errno }) => [name, errno]),
     [['eventfd', 'EIO']],
   );
+  t.deepEqual(
+    failNth(small(), { only: 'close' }).outcomes.map(({ point }) => point),
+    [4, 4, 5, 5],
+  );
+  t.throws(() => failNth(small(), { only: 'mmap' }), { instanceOf: RangeError, message: /no point of failure "mmap"/ });
   t.throws(() => failNth(small(), { point: 6 }), { instanceOf: RangeError, message: /has 6 points of failure/ });
   t.true(failNth(small(), { errno: Errno.EIO }).outcomes.every(({ errno }) => errno === 'EIO'));
 });

@@ -15,6 +15,8 @@ export interface FailNthOptions {
   readonly samples?: number;
   /** This positive errno instead of the plausible ones; memory is left alone then. */
   readonly errno?: number;
+  /** Points of this name only, as `VFIO_IOMMU_BIND`; all of them then. */
+  readonly only?: string;
   /** This point only, by its number. */
   readonly point?: number;
   /** Each life goes on to its end, instead of one step further. */
@@ -68,7 +70,7 @@ export function failNth(scenario: AnyScenario, options: FailNthOptions = {}): Fa
   const started = performance.now();
   const subject = subjectOf(scenario);
   const all = [...eventPoints(subject, options.errno), ...memoryPoints(subject)];
-  const chosen = options.point === undefined ? sampled(all, options) : [pointOf(scenario, all, options.point)];
+  const chosen = choose(scenario, all, options);
   const total = chosen.reduce((sum, point) => sum + point.failures.length, 0);
   const outcomes: FailNthOutcome[] = [];
   for (const { number, name, failures } of chosen) {
@@ -111,6 +113,17 @@ function memoryPoints({ points, accesses }: Subject): Point[] {
     name: MEMORY_ACCESS,
     failures: MEMORY_RESULTS.map(([errno, result]) => ({ errno, failure: { access, result } })),
   }));
+}
+
+/** @throws RangeError if nothing is left. */
+function choose(scenario: AnyScenario, all: readonly Point[], options: FailNthOptions): readonly Point[] {
+  const { point, only } = options;
+  if (point !== undefined) return [pointOf(scenario, all, point)];
+  if (only === undefined) return sampled(all, options);
+  const named = all.filter(({ name }) => name === only);
+  if (named.length > 0) return named;
+  const names = [...new Set(all.map(({ name }) => name))].join(', ');
+  throw new RangeError(`${scenario.name} has no point of failure "${only}", but ${names}`);
 }
 
 /** Every point but those of which some are enough. */

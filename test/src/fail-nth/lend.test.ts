@@ -1,0 +1,11 @@
+/** Everything that the scenario `lend` asks of its host fails once, on each of its back ends. */
+import test from 'ava';
+import { failNthScenarios } from '@remora/machines';
+import { assertFailNth } from '@remora/testing';
+
+for (const scenario of failNthScenarios.filter(({ name }) => name.startsWith('lend/'))) {
+  test(scenario.name, t => {
+    t.true(scenario.minimum! > 0, 'a minimum of points is kept');
+    assertFailNth(t, scenario, { samples: 4 });
+  });
+}
