@@ -29,11 +29,15 @@ const SSV = 1 << 11;
 /** In the fourth word: the fault is stage 2's; the access was a read. In the third: the transaction is stalled. */
 const EVENT_STAGE2 = 1 << 7;
 const EVENT_READ = 1 << 3;
+/** In the fourth word: it is the input address itself that faults. */
+const EVENT_INPUT = 2 << 8;
 const EVENT_STALL = 1 << 31;
 
 export interface FakeSmmuOptions {
   /** Whether a function is behind this unit; default: all are. */
   readonly serves?: (requesterId: number) => boolean;
+  /** How many StreamIDs a function has; default 1. */
+  readonly streams?: (requesterId: number) => number;
   /** Hardware queues of a VM (CMDQ-V); default 0: the unit has none. */
   readonly queues?: number;
 }
@@ -49,6 +53,7 @@ export class FakeSmmuDriver extends FakeIommuDriver {
   readonly responses: { readonly request: PageRequest; readonly code: number }[] = [];
   readonly queues: number;
   readonly #serves: (requesterId: number) => boolean;
+  readonly #streams: (requesterId: number) => number;
   readonly #faults: HostIommuFault[] = [];
   readonly #requests: PageRequest[] = [];
   #nextVmid = 1;
@@ -57,6 +62,7 @@ export class FakeSmmuDriver extends FakeIommuDriver {
   constructor(options: FakeSmmuOptions = {}) {
     super({ stage1Format: 0 });
     this.#serves = options.serves ?? (() => true);
+    this.#streams = options.streams ?? (() => 1);
     this.queues = options.queues ?? 0;
   }
 
@@ -82,6 +88,11 @@ export class FakeSmmuDriver extends FakeIommuDriver {
 
   serves(requesterId: number): boolean {
     return this.#serves(requesterId);
+  }
+
+  /** A guest can only know a function that has just one StreamID. */
+  hasOneStream(requesterId: number): boolean {
+    return this.#streams(requesterId) === 1;
   }
 
   /** The next batch of commands is not executed: the queue answers -EIO. */
@@ -192,7 +203,7 @@ export function smmuEvent(event: {
   const words = new Int32Array(EVENT_WORDS);
   words[0] = event.type | (event.ssid === undefined ? 0 : SSV | (event.ssid << 12));
   words[1] = event.sid;
-  words[3] = (event.stage2 === true ? EVENT_STAGE2 : 0) | (event.read === false ? 0 : EVENT_READ);
+  words[3] = EVENT_INPUT | (event.stage2 === true ? EVENT_STAGE2 : 0) | (event.read === false ? 0 : EVENT_READ);
   words[4] = event.address | 0;
   words[5] = Math.floor(event.address / 2 ** 32);
   return words;

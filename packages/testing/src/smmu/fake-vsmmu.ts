@@ -130,6 +130,7 @@ export class FakeVsmmu implements HostViommu {
   createVirtualDevice(requesterId: number, virtHi: number, virtLo: number): Disposable | number {
     const virtual = virtLo >>> 0;
     if (virtHi !== 0) return -Errno.EINVAL;
+    if (!this.driver.hasOneStream(requesterId)) return -Errno.EOPNOTSUPP;
     if (this.#streams.has(virtual)) return -Errno.EEXIST;
     this.#streams.set(virtual, requesterId);
     return { [Symbol.dispose]: () => void this.#streams.delete(virtual) };
