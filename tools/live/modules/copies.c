@@ -21,6 +21,10 @@ static char *device = "";
 module_param(device, charp, 0444);
 MODULE_PARM_DESC(device, "the device whose channel copies, as 0000:00:04.0");
 
+static bool faults;
+module_param(faults, bool, 0444);
+MODULE_PARM_DESC(faults, "a copy from an address that is not mapped any more is tried as well");
+
 /* Everything is done twice, with sources and targets exchanged: what is known of an address from before is wrong then. */
 #define ROUNDS 2
 
@@ -48,11 +52,23 @@ static void on_copied(void *data, const struct dmaengine_result *result)
 	complete(&copy->done);
 }
 
-static int start(struct dma_chan *channel, struct device *dma, struct copy *copy, size_t size)
+static int submit(struct dma_chan *channel, struct copy *copy, size_t size)
 {
 	struct dma_async_tx_descriptor *tx;
 
 	init_completion(&copy->done);
+	tx = dmaengine_prep_dma_memcpy(channel, copy->to, copy->from, size, DMA_PREP_INTERRUPT);
+	if (!tx)
+		return -EIO;
+	tx->callback_result = on_copied;
+	tx->callback_param = copy;
+	return dma_submit_error(dmaengine_submit(tx)) ? -EIO : 0;
+}
+
+static int start(struct dma_chan *channel, struct device *dma, struct copy *copy, size_t size)
+{
+	int error;
+
 	get_random_bytes(copy->source, size);
 	memset(copy->target, POISON, size);
 	copy->from = dma_map_single(dma, copy->source, size, DMA_TO_DEVICE);
@@ -63,16 +79,12 @@ static int start(struct dma_chan *channel, struct device *dma, struct copy *copy
 		dma_unmap_single(dma, copy->from, size, DMA_TO_DEVICE);
 		return -ENOMEM;
 	}
-	tx = dmaengine_prep_dma_memcpy(channel, copy->to, copy->from, size, DMA_PREP_INTERRUPT);
-	if (tx) {
-		tx->callback_result = on_copied;
-		tx->callback_param = copy;
-		if (!dma_submit_error(dmaengine_submit(tx)))
-			return 0;
-	}
+	error = submit(channel, copy, size);
+	if (!error)
+		return 0;
 	dma_unmap_single(dma, copy->from, size, DMA_TO_DEVICE);
 	dma_unmap_single(dma, copy->to, size, DMA_FROM_DEVICE);
-	return -EIO;
+	return error;
 }
 
 /* Nothing is unmapped that the device may still use. */
@@ -109,6 +121,27 @@ static int copy_together(struct dma_chan *channel, struct device *dma, struct co
 		error = error ?: failure;
 	}
 	return error;
+}
+
+/* Says what the device said, where the source was, and whether anything came: the address is the last one that was mapped, so nobody else's. */
+static int fault(struct dma_chan *channel, struct device *dma, struct copy *copy, size_t size)
+{
+	int error;
+
+	memset(copy->target, POISON, size);
+	copy->to = dma_map_single(dma, copy->target, size, DMA_FROM_DEVICE);
+	copy->from = dma_map_single(dma, copy->source, size, DMA_TO_DEVICE);
+	dma_unmap_single(dma, copy->from, size, DMA_TO_DEVICE);
+	error = submit(channel, copy, size);
+	if (error)
+		return error;
+	dma_async_issue_pending(channel);
+	if (!wait_for_completion_timeout(&copy->done, 5 * HZ))
+		return -ETIMEDOUT;
+	dma_unmap_single(dma, copy->to, size, DMA_FROM_DEVICE);
+	pr_info("kernel_faulted %d 0x%llx %s\n", copy->result, (u64)copy->from & PAGE_MASK,
+		memchr_inv(copy->target, POISON, size) ? "written" : "untouched");
+	return 0;
 }
 
 /* Memory that a device may still write to is not given back. */
@@ -148,6 +181,8 @@ static int __init copies_init(void)
 	for (i = 0; i < ROUNDS * ARRAY_SIZE(sizes) && !error; i++)
 		error = copy_together(channel, dmaengine_get_dma_device(channel), copies, sizes[i / ROUNDS]);
 	pr_info("kernel_copied %d %u %zu %08x %08x\n", error, copied, bytes, given, taken);
+	if (faults && !error)
+		error = fault(channel, dmaengine_get_dma_device(channel), &copies[0], 64);
 	release(copies, error);
 	dma_release_channel(channel);
 	return error;

@@ -13,7 +13,7 @@ const DRIVERS = 'kernel/drivers/dma/idxd';
 const DRIVER = /^idxd(_bus)?\.ko(\.xz)?$/;
 
 /** Modules of our own, in tools/live/modules. */
-const MODULES = { copies: ['movdir64b', 'copies'], pasids: ['pasids'] } as const;
+const MODULES = { copies: ['movdir64b', 'copies'], faults: ['movdir64b', 'copies'], pasids: ['pasids'] } as const;
 
 /** Files by their paths in the guest; what is made for it is put into `folder`. @throws LiveError if the kernel does not have what it takes. */
 export function guestFiles(mode: DsaMode, kernel: Kernel, folder: string): Record<string, string> {
@@ -22,10 +22,12 @@ export function guestFiles(mode: DsaMode, kernel: Kernel, folder: string): Recor
   const own = MODULES[mode.guest].map(name => [`${name}.ko`, buildKernelModule(name, headers, folder)] as const);
   const modules = Object.fromEntries(own);
   if (mode.guest === 'pasids') return { init: script('vcmd.sh'), ...modules };
+  const driver = { 'lib/idxd.sh': script('idxd.sh'), ...driverFiles(kernel) };
+  if (mode.guest === 'faults') return { init: script('dsa-faults.sh'), ...modules, ...driver };
   const copy = join(folder, 'copy');
   // Page requests have no way through a container.
   writeFileSync(copy, copyProgram({ touches: mode.lending === 'container' }));
-  return { init: script('dsa.sh'), copy, ...modules, ...driverFiles(kernel) };
+  return { init: script('dsa.sh'), copy, ...modules, ...driver };
 }
 
 /** The modules of the driver. */

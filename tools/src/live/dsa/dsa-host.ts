@@ -57,14 +57,16 @@ export class DsaHost implements Disposable {
       this.#units.push(unit);
       return unit;
     };
-    // Page requests have no way through a container: there the device makes none.
-    const dsa = { driver: 'dsa', options: { addr: FUNCTION, ats: true, pri: iommufd } };
+    // Page requests have no way through a container: there the device makes none. A device with ATS is refused a translation, which is no fault.
+    const ats = guest !== 'faults';
+    const dsa = { driver: 'dsa', options: { addr: FUNCTION, ats, pri: ats && iommufd } };
     const host = createHost({
       ram: this.#memory.ram,
       iommu: physicalVtd(UNIT, observed),
       plugins: [dsaPlugin],
       devices: [dsa],
       ...(numbers ? { kernel: { pasidQuota: PASID_QUOTA }, seed: SMALL_PASIDS } : {}),
+      ...(ats ? {} : { kernel: { vtdEvents: true } }),
     });
     this.#host = host.platform;
     const how = iommufd ? { iommufd: IOMMUFD } : { 'x-ats': true };

@@ -8,8 +8,8 @@ export interface DsaMode {
   readonly description: string;
   /** Absent: it is the machine's own, and there is no host. */
   readonly lending?: Lending;
-  /** What the guest does: has the accelerator copy, or leaves it alone and gets PASIDs. */
-  readonly guest: 'copies' | 'pasids';
+  /** What the guest does: has the accelerator copy, lets it fault, or leaves it alone and gets PASIDs. */
+  readonly guest: 'copies' | 'faults' | 'pasids';
   /** Kernels that have what it takes, by their major numbers; absent: all. */
   readonly kernels?: { readonly fit: (major: number) => boolean; readonly why: string };
 }
@@ -27,6 +27,12 @@ export const DSA_MODES: readonly DsaMode[] = [
     },
   },
   { name: 'dsa-iommufd', description: "a simulated host's, by iommufd", lending: 'iommufd', guest: 'copies' },
+  {
+    name: 'dsa-faults',
+    description: "a simulated host's, by iommufd with event queues: what faults there is told to Linux",
+    lending: 'iommufd',
+    guest: 'faults',
+  },
   {
     name: 'vcmd',
     description: 'PASIDs of a simulated host, by virtual command (RFC v3.1)',

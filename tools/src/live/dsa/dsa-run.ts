@@ -15,6 +15,7 @@ import { DsaModel } from './dsa-model.js';
 import { type DsaMode, fits } from './dsa-modes.js';
 import { type DsaFiles, dsaQemu } from './dsa-qemu.js';
 import { dsaVerdict } from './dsa-verdict.js';
+import { faultsVerdict } from './faults-verdict.js';
 import { pasidsVerdict } from './pasids-verdict.js';
 
 const PAGE = 0x1000;
@@ -60,7 +61,11 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
     throw new LiveError(waited === 'ended' ? `QEMU ended: ${qemu.complaint}` : 'Linux has said nothing');
   const account = model.accounts[0];
   const lent = host?.account;
-  const checks = mode.guest === 'pasids' ? pasidsVerdict(first, lent!) : dsaVerdict(first, console, account, lent);
+  const checks = {
+    copies: () => dsaVerdict(first, console, account, lent),
+    faults: () => faultsVerdict(first, console, account, lent!),
+    pasids: () => pasidsVerdict(first, lent!),
+  }[mode.guest]();
   const seconds = (performance.now() - start) / 1000;
   const boots = [{ checks, report: first, account, ...(lent === undefined ? {} : { host: lent }) }];
   return { mode, seconds, boots, console };
