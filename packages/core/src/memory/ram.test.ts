@@ -98,3 +98,27 @@ test('a page is zero until a bit of it is not, and again when that is cleared; a
   ram.write(0, 8 * PAGE_BYTES - 1, Uint8Array.of(0));
   t.true(ram.isZero(7));
 });
+
+test('a block over memory of others has their bytes, in pieces of 64 MiB', t => {
+  const asked: [number, number][] = [];
+  const pieces: ArrayBuffer[] = [];
+  const ram = Ram.over(0x400_3000, (offset, length) => {
+    asked.push([offset, length]);
+    const piece = new ArrayBuffer(length);
+    pieces.push(piece);
+    return piece;
+  });
+  t.deepEqual(asked, [
+    [0, 0x400_0000],
+    [0x400_0000, 0x3000],
+  ]);
+  t.is(ram.size, 0x400_3000);
+  t.is(ram.write(0, 0x3ff_fffe, Uint8Array.of(1, 2, 3, 4)), MemTx.OK);
+  t.deepEqual([...new Uint8Array(pieces[0]!, 0x3ff_fffe)], [1, 2]);
+  t.deepEqual([...new Uint8Array(pieces[1]!, 0, 3)], [3, 4, 0]);
+  new Uint8Array(pieces[1]!)[0x2fff] = 9;
+  const last = new Uint8Array(1);
+  t.is(ram.read(0, 0x400_2fff, last), MemTx.OK);
+  t.is(last[0], 9);
+  t.is(ram.read(0, 0x400_3000, last), MemTx.DECODE_ERROR);
+});
