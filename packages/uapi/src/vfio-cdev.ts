@@ -1,5 +1,5 @@
-/** linux/vfio.h, the part for devices that are opened by themselves (/dev/vfio/devices) and bound to an iommufd. */
-import { s32, u32, u64 } from './field.js';
+/** linux/vfio.h, the part for devices that are opened by themselves (/dev/vfio/devices) and bound to an iommufd, or lend their memory to it. */
+import { nested, s32, tail, u32, u64 } from './field.js';
 import { struct } from './struct.js';
 
 const SOURCE = 'linux/vfio.h';
@@ -31,3 +31,14 @@ export const VfioDeviceDetachIommufdPt = struct('vfio_device_detach_iommufd_pt',
 export const VfioDeviceBindFlag = { TOKEN: 1 } as const;
 export const VfioDeviceAttachFlag = { PASID: 1 } as const;
 export const VfioDeviceDetachFlag = { PASID: 1 } as const;
+
+/** Feature: a dma-buf of parts of a region. GET answers with its descriptor. */
+export const VFIO_DEVICE_FEATURE_DMA_BUF = 11;
+export const VfioRegionDmaRange = struct('vfio_region_dma_range', SOURCE, 16, { offset: u64(0), length: u64(8) });
+export const VfioDeviceFeatureDmaBuf = struct('vfio_device_feature_dma_buf', SOURCE, 16, {
+  region_index: u32(0),
+  open_flags: u32(4),
+  flags: u32(8),
+  nr_ranges: u32(12),
+  dma_ranges: tail(16, offset => nested(offset, VfioRegionDmaRange)),
+});

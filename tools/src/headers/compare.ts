@@ -51,7 +51,7 @@ export function compareMembers(structs: readonly StructType[], facts: Facts, pre
 }
 
 function originOf(type: StructType): Origin {
-  return type.source === 'linux/vfio.h' && !/_iommufd(_pt)?$/.test(type.name) ? 'linux' : 'rfc';
+  return type.source === 'linux/vfio.h' && !/_iommufd(_pt)?$|_dma_(buf|range)$/.test(type.name) ? 'linux' : 'rfc';
 }
 
 function compareStruct(type: StructType, actual: StructFacts): Difference[] {
