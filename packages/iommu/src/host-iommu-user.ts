@@ -5,7 +5,6 @@
  *
  * Results are 0 or a negated errno; when negative, what was in force before is in force still.
  */
-import { Errno } from '@remora/core';
 import type { PageRequest } from './ats.js';
 import type { HostMappings } from './host-iommu-driver.js';
 import type { HostViommuOps } from './host-viommu.js';
@@ -67,8 +66,8 @@ export interface HostNestedDomain extends Disposable {
   readonly parent: HostPagingDomain;
   /**
    * Flushes what the unit, and the device TLBs behind it, cached of this domain wherever it is in force. `entries` holds `count` entries of
-   * `entryLength` bytes each; `count` 0 asks whether the driver knows `dataType` (IOMMU_HWPT_INVALIDATE_DATA_*). -EINVAL for another type or an
-   * entry that is too short, -E2BIG for one with bytes set that are not known. Absent: the unit flushes nested domains another way.
+   * `entryLength` bytes each; `count` 0 asks whether the driver knows `dataType` (IOMMU_HWPT_INVALIDATE_DATA_*). -EINVAL for another type, and for
+   * entries that do not have the length of its own. Absent: the unit flushes nested domains another way.
    */
   invalidate?(dataType: number, entryLength: number, entries: Uint8Array, count: number): HostInvalidation;
 }
@@ -84,7 +83,8 @@ export interface HostIommuUserOps {
   createPaging(options: HostPagingOptions): HostPagingDomain | number;
   /**
    * A nested domain as `data` (a payload of IOMMU_HWPT_DATA_*) describes it, over `parent`. -EOPNOTSUPP for a type or an option that the unit does not
-   * have; -EINVAL for a parent that nothing can be nested on and for values that make no sense; -E2BIG for payloads with unknown bytes set.
+   * have; -EINVAL for a parent that nothing can be nested on and for a payload that does not have the length of its type. What it says may be judged
+   * here, or only when something is to be served by it (setDomain).
    */
   createNested(
     parent: HostPagingDomain,
@@ -106,14 +106,4 @@ export interface HostIommuUserOps {
   respond(request: PageRequest, code: number): number;
   /** What it lends to a VM as a whole; absent if it has nothing of the kind. */
   readonly viommu?: HostViommuOps;
-}
-
-/**
- * What a structure of `length` bytes at `at` of user space's bytes is, for a driver that knows its first `known`: 0; -EINVAL if it is shorter; -E2BIG if
- * it is longer and says something there.
- */
-export function userDataError(bytes: Uint8Array, at: number, length: number, known: number): number {
-  if (length < known || at + length > bytes.length) return -Errno.EINVAL;
-  for (let byte = at + known; byte < at + length; byte++) if (bytes[byte] !== 0) return -Errno.E2BIG;
-  return 0;
 }

@@ -13,7 +13,6 @@ import {
   type HostPagingOptions,
   type HostUserDomain,
   type PageRequest,
-  userDataError,
 } from '@remora/iommu';
 import {
   IommuHwInfoType,
@@ -29,7 +28,6 @@ import type { FakeIommuDriver } from './fake-iommu-driver.js';
 import { FakeMappings, type FakePage } from './fake-mappings.js';
 
 const ALL_PAGES = 2 ** 52;
-const KNOWN_FLAGS = 7;
 
 export class FakePagingDomain extends FakeMappings implements HostPagingDomain {
   readonly kind = 'paging';
@@ -107,14 +105,18 @@ export class FakeNestedDomain implements HostNestedDomain {
     parent.nested.add(this);
   }
 
+  /** Whether a function can be served by it: its addresses have 48 bits. */
+  get possible(): boolean {
+    return IommuHwptVtdS1.fields.addr_width.get(viewOf(this.data)) === 48;
+  }
+
   invalidate(dataType: number, entryLength: number, entries: Uint8Array, count: number): HostInvalidation {
     const done = this.#done;
     done.processed = 0;
-    done.result = dataType === IommuInvalidateDataType.VTD_S1 ? 0 : -Errno.EINVAL;
+    const whole = count === 0 || entryLength === IommuHwptVtdS1Invalidate.size;
+    done.result = dataType === IommuInvalidateDataType.VTD_S1 && whole ? 0 : -Errno.EINVAL;
     while (done.result === 0 && done.processed < count) {
-      const at = done.processed * entryLength;
-      done.result = userDataError(entries, at, entryLength, IommuHwptVtdS1Invalidate.size);
-      if (done.result === 0) done.result = this.#invalidateOne(viewOf(entries), at);
+      done.result = this.#invalidateOne(viewOf(entries), done.processed * entryLength);
       if (done.result === 0) done.processed++;
     }
     return done;
@@ -185,15 +187,9 @@ export class FakeUserOps implements HostIommuUserOps {
   ): FakeNestedDomain | number {
     if (this.#driver.stage1Format === 0 || dataType !== IommuHwptDataType.VTD_S1) return -Errno.EOPNOTSUPP;
     if (!(parent instanceof FakePagingDomain) || !parent.options.nestParent) return -Errno.EINVAL;
-    const refused = userDataError(data, 0, data.length, IommuHwptVtdS1.size);
-    if (refused !== 0) return refused;
-    const view = viewOf(data);
-    const { flags, pgtbl_addr, addr_width } = IommuHwptVtdS1.fields;
-    const unknown = flags.hi(view) !== 0 || (flags.lo(view) & ~KNOWN_FLAGS) !== 0;
-    if (unknown || IommuHwptVtdS1.hasPadding(view)) return -Errno.EOPNOTSUPP;
-    const width = addr_width.get(view);
-    if ((width !== 48 && width !== 57) || pgtbl_addr.lo(view) % 0x1000 !== 0) return -Errno.EINVAL;
-    const error = this.#driver.called('createNested', `${parent.id} 0x${pgtbl_addr.number(view).toString(16)}`);
+    if (data.length !== IommuHwptVtdS1.size) return -Errno.EINVAL;
+    const { pgtbl_addr } = IommuHwptVtdS1.fields;
+    const error = this.#driver.called('createNested', `${parent.id} 0x${pgtbl_addr.number(viewOf(data)).toString(16)}`);
     return error === 0 ? this.#made(new FakeNestedDomain(this.#driver, this.#nextId++, parent, data, options)) : error;
   }
 
@@ -205,7 +201,7 @@ export class FakeUserOps implements HostIommuUserOps {
       if (domain === undefined) this.#stuck.add(`${requesterId} ${pasid}`);
       return error;
     }
-    if (domain !== ours) return -Errno.EINVAL;
+    if (domain !== ours || (ours?.kind === 'nested' && !ours.possible)) return -Errno.EINVAL;
     if (this.#driver.domainOf(requesterId) !== undefined) return -Errno.EBUSY;
     const served = this.served.get(requesterId) ?? new Map<number, FakeUserDomain>();
     const before = served.get(pasid);

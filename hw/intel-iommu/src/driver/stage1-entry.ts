@@ -21,8 +21,8 @@ export interface FirstStage {
 }
 
 /**
- * The entry that nests `first` over `second`. -EINVAL where this unit cannot do that: another width, a root that is not page-aligned, SRE
- * without ECAP.SRS, EAFE without ECAP.EAFS.
+ * The entry that nests `first` over `second`; of its root the page counts. -EINVAL where this unit cannot do that: another width, SRE without
+ * ECAP.SRS, EAFE without ECAP.EAFS.
  */
 export function nestedValues(
   first: FirstStage,
@@ -32,7 +32,6 @@ export function nestedValues(
 ): PasidValues | number {
   const five = first.addressWidth === 57;
   if (ecap.nest === 0 || (!five && first.addressWidth !== 48) || (five && cap.fs5lp === 0)) return -Errno.EINVAL;
-  if ((first.rootLo & PAGE_OFFSET) !== 0) return -Errno.EINVAL;
   if ((first.sre !== 0 && ecap.srs === 0) || (first.eafe !== 0 && ecap.eafs === 0)) return -Errno.EINVAL;
   return secondStagePasid(second, domain, {
     pgtt: Pgtt.NESTED,
@@ -47,8 +46,8 @@ export function nestedValues(
 
 /**
  * The entry that nests `config` over `second`. -EINVAL where this unit cannot do what `config` says, as Linux's host driver of that
- * time has it (vsva.md 3.9, 3.13): what nestedValues refuses, another format, and any of the memory-type flags (CD, EMTE, PCD, PWT), which
- * stand for processor-coherent devices. The values of PAT and EMT mean nothing without those flags and are passed over.
+ * time has it (vsva.md 3.9, 3.13): what nestedValues refuses, another format, a root that is not page-aligned, and any of the memory-type flags
+ * (CD, EMTE, PCD, PWT), which stand for processor-coherent devices. The values of PAT and EMT mean nothing without those flags and are passed over.
  */
 export function nestedEntry(
   config: Stage1Config,
@@ -57,7 +56,7 @@ export function nestedEntry(
   capabilities: VtdCapabilities,
 ): PasidValues | number {
   const { attributes, rootHi, rootLo, addressWidth } = config;
-  if (attributes.format !== Stage1Format.INTEL_VTD) return -Errno.EINVAL;
+  if (attributes.format !== Stage1Format.INTEL_VTD || (rootLo & PAGE_OFFSET) !== 0) return -Errno.EINVAL;
   if ((attributes.cd | attributes.emte | attributes.pcd | attributes.pwt) !== 0) return -Errno.EINVAL;
   const { sre, eafe } = attributes;
   return nestedValues({ rootHi, rootLo, addressWidth, sre, eafe, wpe: 0 }, second, domain, capabilities);

@@ -5,7 +5,6 @@ import {
   type HostNestedDomain,
   type HostPagingDomain,
   type HostPagingOptions,
-  userDataError,
 } from '@remora/iommu';
 import { IommuHwptVtdS1Invalidate, IommuInvalidateDataType, IommuVtdInvFlag, viewOf } from '@remora/uapi';
 import { PasidIotlbGranularity } from '../spec/index.js';
@@ -86,7 +85,8 @@ export class VtdPagingDomain extends SecondStage implements HostPagingDomain {
     const done: (() => number)[] = [];
     for (const domain of [this, ...this.nested]) {
       for (const { requesterId, pasid } of domain.uses) {
-        const write = (): number => this.driver.replacePasid(requesterId, pasid, domain.entry());
+        // What is in force could be put there.
+        const write = (): number => this.driver.replacePasid(requesterId, pasid, domain.entry() as PasidValues);
         const status = write();
         if (status !== 0) {
           this.#tracking = !on;
@@ -146,7 +146,7 @@ export class VtdNestedDomain implements HostNestedDomain {
   readonly #first: FirstStage;
   readonly #done: HostInvalidation = { processed: 0, result: 0 };
 
-  /** Takes `id` over. `first` is something that the unit can do: `parent.nestedEntry` made an entry of it. */
+  /** Takes `id` over. */
   constructor(unit: UserUnit, parent: VtdPagingDomain, id: number, first: FirstStage, pageRequests: boolean) {
     this.#unit = unit;
     this.parent = parent;
@@ -156,24 +156,24 @@ export class VtdNestedDomain implements HostNestedDomain {
     parent.nested.add(this);
   }
 
-  /** The PASID entry that puts it in force. */
-  entry(): PasidValues {
-    return this.parent.nestedEntry(this.#first, this.id) as PasidValues;
+  /** The PASID entry that puts it in force; -EINVAL if the unit cannot do what the first stage says. */
+  entry(): PasidValues | number {
+    return this.parent.nestedEntry(this.#first, this.id);
   }
 
   /**
-   * Entries of struct iommu_hwpt_vtd_s1_invalidate: -EOPNOTSUPP for a flag but LEAF and for reserved bits, -EINVAL for an address that is not that of a
+   * Entries of struct iommu_hwpt_vtd_s1_invalidate, of its length: -EOPNOTSUPP for a flag but LEAF and for reserved bits, -EINVAL for an address that is not that of a
    * page, and for all pages (npages of all ones) from another address than 0.
    */
   invalidate(dataType: number, entryLength: number, entries: Uint8Array, count: number): HostInvalidation {
     const done = this.#done;
     done.processed = 0;
-    done.result = dataType === IommuInvalidateDataType.VTD_S1 ? 0 : -Errno.EINVAL;
+    const ours = dataType === IommuInvalidateDataType.VTD_S1;
+    const whole = count === 0 || entryLength === IommuHwptVtdS1Invalidate.size;
+    done.result = ours && whole ? 0 : -Errno.EINVAL;
     const view = viewOf(entries);
     for (let index = 0; index < count && done.result === 0; index++) {
-      const at = index * entryLength;
-      done.result = userDataError(entries, at, entryLength, IommuHwptVtdS1Invalidate.size);
-      if (done.result === 0) done.result = this.#invalidateOne(view, at);
+      done.result = this.#invalidateOne(view, index * entryLength);
       if (done.result === 0) done.processed++;
     }
     return done;

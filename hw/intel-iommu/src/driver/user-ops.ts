@@ -8,7 +8,6 @@ import {
   type HostPagingOptions,
   type HostUserDomain,
   type PageRequest,
-  userDataError,
 } from '@remora/iommu';
 import {
   IommuHwInfoType,
@@ -52,7 +51,6 @@ export interface UserOpsUnit extends Omit<UserUnit, 'release'> {
 
 /** Requests without PASID go through this entry. */
 const RID_PASID = 0;
-const KNOWN_FLAGS = IommuVtdS1Flag.SRE | IommuVtdS1Flag.EAFE | IommuVtdS1Flag.WPE;
 
 /** What is in force for one PASID of a function. */
 interface Served {
@@ -121,17 +119,15 @@ export class VtdUserOps implements HostIommuUserOps {
     if (unit.driver.capabilities.ecap.nest === 0 || dataType !== IommuHwptDataType.VTD_S1) return -Errno.EOPNOTSUPP;
     const ours = this.#isOurs(parent) && parent.kind === 'paging' ? parent : undefined;
     if (ours?.options.nestParent !== true) return -Errno.EINVAL;
-    const refused = userDataError(data, 0, data.length, IommuHwptVtdS1.size);
-    if (refused !== 0) return refused;
-    const first = firstStage(viewOf(data));
-    if (typeof first === 'number') return first;
-    const entry = ours.nestedEntry(first, 0);
-    if (typeof entry === 'number') return entry;
+    if (data.length !== IommuHwptVtdS1.size) return -Errno.EINVAL;
     const id = unit.takeId();
-    return id < 0 ? id : new VtdNestedDomain(this.#shared, ours, id, first, options.pageRequests);
+    return id < 0 ? id : new VtdNestedDomain(this.#shared, ours, id, firstStage(viewOf(data)), options.pageRequests);
   }
 
-  /** As HostIommuUserOps has it; also -ENODEV for a domain whose page requests are taken and a function that has none. */
+  /**
+   * As HostIommuUserOps has it; -EINVAL also for a first stage that the unit cannot walk, -ENODEV for a domain whose page requests are taken and a
+   * function that has none.
+   */
   setDomain(requesterId: number, pasid: number, domain: HostUserDomain | undefined): number {
     const unit = this.#unit;
     if (pasid !== NO_PASID && (pasid <= RID_PASID || pasid >= 2 ** unit.pasidBits)) return -Errno.EINVAL;
@@ -202,12 +198,13 @@ export class VtdUserOps implements HostIommuUserOps {
 
   #serve(requesterId: number, slot: number, domain: VtdUserDomain): number {
     const { driver } = this.#unit;
+    const entry = domain.entry();
+    if (typeof entry === 'number') return entry;
     const entered = this.#functions.has(requesterId) ? 0 : this.#enter(requesterId);
     if (entered !== 0) return entered;
     const served = this.#functions.get(requesterId)!;
     const before = served.get(slot);
     if (before?.domain === domain) return 0;
-    const entry = domain.entry();
     const status =
       before === undefined ? driver.addPasid(requesterId, slot, entry) : driver.replacePasid(requesterId, slot, entry);
     if (status !== 0) {
@@ -309,11 +306,10 @@ function takesPageRequests(domain: VtdUserDomain): boolean {
   return domain.kind === 'paging' ? domain.options.pageRequests : domain.pageRequests;
 }
 
-/** The first stage that struct iommu_hwpt_vtd_s1 describes; -EOPNOTSUPP for flags and reserved bits that are set. */
-function firstStage(view: DataView): FirstStage | number {
+/** The first stage that struct iommu_hwpt_vtd_s1 describes. As in Linux nothing of it is judged before a function is to be served by it. */
+function firstStage(view: DataView): FirstStage {
   const { flags, pgtbl_addr, addr_width } = IommuHwptVtdS1.fields;
   const flag = flags.lo(view);
-  if (flags.hi(view) !== 0 || (flag & ~KNOWN_FLAGS) !== 0 || IommuHwptVtdS1.hasPadding(view)) return -Errno.EOPNOTSUPP;
   const has = (bit: number): number => Number((flag & bit) !== 0);
   return {
     rootHi: pgtbl_addr.hi(view),
