@@ -1,6 +1,6 @@
 /** peers.md 3.6, 11: rings in a guest's memory that the unit reads by itself. */
 import test, { type ExecutionContext } from 'ava';
-import { Errno, PAGE_BYTES } from '@remora/core';
+import { Errno, PAGE_BYTES, Ram } from '@remora/core';
 import { SmmuType } from '@remora/testing';
 import { IOMMU_HW_QUEUE_ALLOC, IommuHwQueueAlloc } from '@remora/uapi';
 import { GuestSte, MEMORY_AT, MEMORY_BYTES, nested, smmuHost, viommuOf, vmOf } from './smmu-host.test.helper.js';
@@ -74,6 +74,24 @@ test('the unit reads just the bytes that the guest has there', t => {
     t.deepEqual(seen, commands);
     t.is(base % length, 0);
   }
+});
+
+test('a queue of several pages, where they are neighbours on the host', t => {
+  const host = smmuHost(t, { queues: 1 }, { ram: Ram.allocate(0x100_0000) });
+  const { user, devices, driver, vmm, address, bench } = host;
+  const viommu = viommuOf(t, host, SmmuType.VIOMMU_CMDQV);
+  t.is(user.attach(devices[0].fd, nested(host, viommu, GuestSte.BYPASS)), 0);
+  const rings = [0, 0x1000].map(at => user.hardwareQueue(viommu, TYPE, 0, MEMORY_AT + at, 0x2000));
+  const at = rings[0]! > 0 ? 0 : 0x1000;
+  t.true(
+    rings.some(ring => ring > 0),
+    'one of them is aligned on the host, as the unit wants it',
+  );
+  vmm.memory.write(address + at + 0x1ffc, Uint8Array.of(1, 2, 3, 4));
+  const { base, length } = vmOf(driver, devices[0].requesterId).queues.get(0)!;
+  const seen = new Uint8Array(4);
+  bench.host.memory.read(0, base + length - 4, seen);
+  t.deepEqual([...seen], [1, 2, 3, 4]);
 });
 
 test('3.6/11: the memory of a queue stays mapped, and where it is', t => {

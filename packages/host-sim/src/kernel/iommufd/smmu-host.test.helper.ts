@@ -12,7 +12,7 @@ import {
   SmmuType,
 } from '@remora/testing';
 import { IommuHwptAllocFlag } from '@remora/uapi';
-import { bench, ENGINE_ID, gadget, type Bench } from '../../bench.test.helper.js';
+import { bench, type Bench, type BenchOptions, ENGINE_ID, gadget } from '../../bench.test.helper.js';
 import type { HostProcess } from '../../process.js';
 
 /** Where the VM's memory begins for it. */
@@ -51,9 +51,9 @@ export interface SmmuHost {
   readonly address: number;
 }
 
-export function smmuHost(t: ExecutionContext, options: FakeSmmuOptions = {}): SmmuHost {
+export function smmuHost(t: ExecutionContext, options: FakeSmmuOptions = {}, more: BenchOptions = {}): SmmuHost {
   const driver = new FakeSmmuDriver(options);
-  const made = owner(t)(bench({ driver, devices: [gadget('0000:3f:00.0'), gadget('0000:3f:01.0')] }));
+  const made = owner(t)(bench({ driver, devices: [gadget('0000:3f:00.0'), gadget('0000:3f:01.0')], ...more }));
   const vmm = made.host.process('vmm');
   const user = new IommufdUser(vmm);
   const lent = (index: number): LentDevice => ({
