@@ -9,7 +9,7 @@ import { q35 } from '@hw/q35/config';
 import q35Plugin from '@hw/q35/plugin';
 import { vfioPci } from '@hw/vfio-pci/config';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
-import { ENGINE } from '../lending-host.js';
+import { ENGINE, SECOND_ENGINE } from '../lending-host.js';
 import { physicalVtd } from '../physical-vtd.js';
 
 const MIB = 0x10_0000;
@@ -87,7 +87,7 @@ export interface HostExtras {
   readonly unit?: Parameters<typeof physicalVtd>[1];
 }
 
-/** A host with one DMA engine, which has a device TLB and asks for pages, behind a VT-d unit that nests. */
+/** A host with two DMA engines behind a VT-d unit that nests. The first, which is lent, has a device TLB and asks for pages. */
 export function hostOf({ kernel }: BackEnd, seed = 1, { failures, unit }: HostExtras = {}): Host<SimulatedHost> {
   return createHost({
     ...(failures === undefined ? {} : { failures }),
@@ -96,7 +96,7 @@ export function hostOf({ kernel }: BackEnd, seed = 1, { failures, unit }: HostEx
     kernel,
     iommu: physicalVtd({ 'device-iotlb': true, svm: true }, unit),
     plugins: [dmaEnginePlugin],
-    devices: [dmaEngine({ addr: ENGINE, ats: true, pri: true })],
+    devices: [dmaEngine({ addr: ENGINE, ats: true, pri: true }), dmaEngine({ addr: SECOND_ENGINE })],
   });
 }
 
