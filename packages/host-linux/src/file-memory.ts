@@ -1,10 +1,8 @@
 /** A file as memory, which others have mapped, too: what one of them writes, the others read. */
 import { PAGE_BYTES, Ram } from '@remora/core';
-import { LinuxLibc } from './libc.js';
+import { LinuxLibc, MAP, PROT_READ_WRITE } from './libc.js';
 
 const O_RDWR_CLOEXEC = 0o2000002;
-const PROT_READ_WRITE = 3;
-const MAP = { SHARED: 1, PRIVATE: 2, FIXED: 0x10, ANONYMOUS: 0x20, NORESERVE: 0x4000 } as const;
 
 export class FileMemory implements Disposable {
   readonly ram: Ram;

@@ -5,6 +5,10 @@ import type { PollingCalls } from './poller.js';
 export type SystemCall = keyof typeof PROTOTYPES;
 export type Parameter = number | bigint | Uint8Array | null;
 
+/** Of mmap. */
+export const PROT_READ_WRITE = 3;
+export const MAP = { SHARED: 1, PRIVATE: 2, FIXED: 0x10, ANONYMOUS: 0x20, NORESERVE: 0x4000 } as const;
+
 const EFD_NONBLOCK_CLOEXEC = 0o2004000;
 /** What mmap gives for nothing. */
 const FAILED = -1;

@@ -5,10 +5,7 @@
 import { type Hva, hva } from '@remora/bits';
 import { Errno, PAGE_BYTES, Ram } from '@remora/core';
 import type { MappedMemory } from '@remora/host';
-import type { LinuxLibc } from './libc.js';
-
-const PROT_READ_WRITE = 3;
-const MAP = { SHARED: 1, PRIVATE: 2, FIXED: 0x10, ANONYMOUS: 0x20, NORESERVE: 0x4000 } as const;
+import { type LinuxLibc, MAP, PROT_READ_WRITE } from './libc.js';
 
 /** What one mmap made. */
 interface Mapping {

@@ -16,6 +16,8 @@
 /* Copies that are under way at the same time. */
 #define TOGETHER 8
 #define POISON 0x5a
+/* The computer that all this runs on may be busy. */
+#define PATIENCE (60 * HZ)
 
 static char *device = "";
 module_param(device, charp, 0444);
@@ -90,7 +92,7 @@ static int start(struct dma_chan *channel, struct device *dma, struct copy *copy
 /* Nothing is unmapped that the device may still use. */
 static int finish(struct device *dma, struct copy *copy, size_t size)
 {
-	if (!wait_for_completion_timeout(&copy->done, 5 * HZ))
+	if (!wait_for_completion_timeout(&copy->done, PATIENCE))
 		return -ETIMEDOUT;
 	dma_unmap_single(dma, copy->from, size, DMA_TO_DEVICE);
 	dma_unmap_single(dma, copy->to, size, DMA_FROM_DEVICE);
@@ -136,7 +138,7 @@ static int fault(struct dma_chan *channel, struct device *dma, struct copy *copy
 	if (error)
 		return error;
 	dma_async_issue_pending(channel);
-	if (!wait_for_completion_timeout(&copy->done, 5 * HZ))
+	if (!wait_for_completion_timeout(&copy->done, PATIENCE))
 		return -ETIMEDOUT;
 	dma_unmap_single(dma, copy->to, size, DMA_FROM_DEVICE);
 	pr_info("kernel_faulted %d 0x%llx %s\n", copy->result, (u64)copy->from & PAGE_MASK,
