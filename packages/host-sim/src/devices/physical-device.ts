@@ -59,12 +59,16 @@ export class PhysicalDevice {
     if (--this.#opened === 0) this.reset();
   }
 
-  /** Resets the function. What the kernel enabled is enabled again; bus mastering is off. */
+  /** Resets the function. What the kernel enabled is enabled again, and it answers where the firmware put it; bus mastering is off. */
   reset(): void {
     const pasid = this.fn.pasidEnabled;
     const ats = this.fn.atsEnabled;
     const pri = this.fn.priEnabled;
+    const places = BAR_REGISTERS.map(at => [at, this.fn.config.get32(at)] as const);
+    const decoding = this.fn.config.get16(Config.COMMAND) & (Command.MEMORY | Command.IO);
     this.fn.reset();
+    for (const [at, value] of places) if (this.fn.config.get32(at) !== value) this.fn.config.write(at, value, 4);
+    if (decoding !== 0) this.fn.config.write(Config.COMMAND, decoding, 2);
     if (pasid) this.setPasidEnabled(true);
     if (ats) this.fn.atsCapability!.enable(true);
     if (pri) this.fn.priCapability!.enable(true);
@@ -91,6 +95,7 @@ export class PhysicalDevice {
   }
 }
 
+const BAR_REGISTERS = [0, 1, 2, 3, 4, 5].map(index => Config.BAR0 + 4 * index);
 /** PASID control register in its capability. */
 const CONTROL = PasidLayout.fields.enable.word * 4 + 2;
 const ENABLE = 1;

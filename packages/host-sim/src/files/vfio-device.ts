@@ -5,6 +5,8 @@ import { Capability, Config, MsixEntry, MsixLayout } from '@remora/pci';
 import {
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_FEATURE,
+  VFIO_DEVICE_FEATURE_DMA_BUF,
+  VFIO_DEVICE_FEATURE_MASK,
   VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
   VFIO_DEVICE_GET_REGION_INFO,
@@ -12,6 +14,7 @@ import {
   VFIO_DEVICE_SET_IRQS,
   VFIO_PCI_NUM_IRQS,
   VFIO_PCI_NUM_REGIONS,
+  VfioDeviceFeature,
   VfioDeviceFlag,
   VfioDeviceInfo,
   VfioIrqInfo,
@@ -27,6 +30,7 @@ import { VirtualConfig } from '../devices/virtual-config.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { userStruct } from '../kernel/user.js';
 import type { HostProcess } from '../process.js';
+import { DmaBufExport } from './dma-buf-export.js';
 import type { HostFile } from './host-file.js';
 import { DeviceMigration } from './migration.js';
 import { setIrqs } from './set-irqs.js';
@@ -55,6 +59,7 @@ export class VfioDeviceFile implements HostFile {
   readonly #config: VirtualConfig;
   readonly #interrupts: DeviceInterrupts;
   readonly #migration: DeviceMigration;
+  readonly #dmaBufs: DmaBufExport;
   /** By BAR index; made at the first access. */
   readonly #bars: (AddressSpace | undefined)[] = [];
 
@@ -66,6 +71,7 @@ export class VfioDeviceFile implements HostFile {
     device.opened();
     this.#config = new VirtualConfig(device.fn, () => this.#reset());
     this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
+    this.#dmaBufs = new DmaBufExport(process, device);
     this.#migration = new DeviceMigration(process, device.device, () => device.dropTranslations());
   }
 
@@ -82,7 +88,7 @@ export class VfioDeviceFile implements HostFile {
       case VFIO_DEVICE_RESET:
         return this.#device.resettable ? this.#reset() : -Errno.EINVAL;
       case VFIO_DEVICE_FEATURE:
-        return this.#migration.feature(argument);
+        return this.#feature(argument);
       case VFIO_DEVICE_BIND_IOMMUFD:
         // Only what was opened by itself is bound.
         return -Errno.EINVAL;
@@ -100,6 +106,7 @@ export class VfioDeviceFile implements HostFile {
   }
 
   release(): void {
+    this.#dmaBufs.move(false);
     this.#interrupts[Symbol.dispose]();
     for (const space of this.#bars) space?.[Symbol.dispose]();
     this.#device.closed();
@@ -110,10 +117,21 @@ export class VfioDeviceFile implements HostFile {
     return { device: this.#device.bdf, interrupts: this.#interrupts.state() };
   }
 
+  #feature(argument: IoctlArgument): number {
+    const view = userStruct(argument, VfioDeviceFeature.size);
+    if (typeof view === 'number') return view;
+    const feature = VfioDeviceFeature.fields.flags.get(view) & VFIO_DEVICE_FEATURE_MASK;
+    return feature === VFIO_DEVICE_FEATURE_DMA_BUF
+      ? this.#dmaBufs.feature(argument)
+      : this.#migration.feature(argument);
+  }
+
   #reset(): number {
+    this.#dmaBufs.move(false);
     this.#device.reset();
     this.#migration.reset();
     this.#interrupts.restore();
+    this.#dmaBufs.move(this.#config.memoryEnabled);
     return 0;
   }
 
@@ -125,11 +143,16 @@ export class VfioDeviceFile implements HostFile {
     if (!Number.isSafeInteger(at) || at < 0 || at >= size) return -Errno.EINVAL;
     const piece = buffer.subarray(0, Math.min(buffer.length, size - at));
     if (index === VfioPciRegion.CONFIG) {
-      if (write) this.#config.write(at, piece);
+      if (write) this.#writeConfig(at, piece);
       else this.#config.read(at, piece);
       return piece.length;
     }
     return this.#accessBar(index, at, piece, write);
+  }
+
+  #writeConfig(at: number, piece: Uint8Array): void {
+    this.#config.write(at, piece);
+    this.#dmaBufs.move(this.#config.memoryEnabled);
   }
 
   #accessBar(index: number, at: number, piece: Uint8Array, write: boolean): number {

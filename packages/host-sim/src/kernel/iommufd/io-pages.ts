@@ -1,5 +1,6 @@
 /** Pages that I/O address spaces map: a stretch of a process' memory or of a file. Pinned while a page table, or anybody else, needs them. */
 import { Errno, PAGE_BYTES } from '@remora/core';
+import type { DmaBuf } from '../../files/dma-buf.js';
 import type { MemFd } from '../../files/memfd.js';
 import type { HostProcess } from '../../process.js';
 import type { Kernel } from '../kernel.js';
@@ -7,15 +8,23 @@ import type { PinPayer } from '../pin-accounts.js';
 
 const PAGE = BigInt(PAGE_BYTES);
 
+/** Where pages are shown. */
+export interface PagesView {
+  /** They are about to be taken away: out of every page table, and unpinned. */
+  hide(pages: IoPages): void;
+}
+
 /** Where pages are found. */
 export interface PageSource {
-  readonly kind: 'user' | 'file';
+  readonly kind: 'user' | 'file' | 'dma-buf';
   /** Byte at which the stretch begins, in a process' memory or in a file. */
   readonly address: bigint;
   /** The host frames of `pages` pages from the beginning of the stretch on; -EFAULT, or -EINVAL for what a file does not have. */
   frames(pages: number): Int32Array | number;
   /** Nobody maps it any more. */
   release(): void;
+  /** Calls back when the pages are taken away. They are a device's then, and nobody's memory. */
+  watch?(revoked: () => void): Disposable;
 }
 
 /** Memory of `process` from the page of `address` on, as it is when the pages are pinned. */
@@ -41,6 +50,18 @@ export function filePages(file: MemFd | undefined, start: bigint): PageSource {
   };
 }
 
+/** A dma-buf from the page of byte `start` on. */
+export function dmaBufPages(buffer: DmaBuf, start: bigint): PageSource {
+  const first = Number(start / PAGE);
+  return {
+    kind: 'dma-buf',
+    address: (start / PAGE) * PAGE,
+    frames: pages => buffer.framesAt(first, pages),
+    release: () => {},
+    watch: revoked => buffer.import({ revoked }),
+  };
+}
+
 export class IoPages {
   readonly source: PageSource;
   readonly pages: number;
@@ -51,6 +72,10 @@ export class IoPages {
   #areas = 0;
   #pins = 0;
   #frames: Int32Array | undefined;
+  /** Whoever shows them, and has to hide them when they are taken away. */
+  readonly #showing = new Set<PagesView>();
+  readonly #watch: Disposable | undefined;
+  #revoked = false;
 
   constructor(kernel: Kernel, source: PageSource, pages: number, writable: boolean, payer: PinPayer) {
     this.#kernel = kernel;
@@ -58,6 +83,12 @@ export class IoPages {
     this.pages = pages;
     this.writable = writable;
     this.#payer = payer;
+    this.#watch = source.watch?.(() => this.#revoke());
+  }
+
+  /** Whether they were taken away: for good. */
+  get revoked(): boolean {
+    return this.#revoked;
   }
 
   /** Pinned frames. @throws Error unless they are pinned. */
@@ -74,23 +105,29 @@ export class IoPages {
     return this.#frames !== undefined;
   }
 
-  /** One more area shows them. */
-  hold(): void {
+  /** One more area of `view` shows them. */
+  hold(view?: PagesView): void {
     this.#areas++;
+    if (view !== undefined) this.#showing.add(view);
   }
 
   drop(): void {
-    if (--this.#areas === 0) this.source.release();
+    if (--this.#areas > 0) return;
+    this.#watch?.[Symbol.dispose]();
+    this.source.release();
   }
 
   /** Pins them for one more: all at once, as they are shown. -EFAULT, -EINVAL, or -ENOMEM if their payer has pinned too much. */
   pin(): number {
+    if (this.#revoked) return -Errno.ENODEV;
     if (this.#frames === undefined) {
       const frames = this.source.frames(this.pages);
       if (typeof frames === 'number') return frames;
-      const error = this.#kernel.pins.charge(this.#payer, this.pages, this.#limit);
-      if (error !== 0) return error;
-      this.#kernel.frames.holdAll(frames);
+      if (this.#memory) {
+        const error = this.#kernel.pins.charge(this.#payer, this.pages, this.#limit);
+        if (error !== 0) return error;
+        this.#kernel.frames.holdAll(frames);
+      }
       this.#frames = frames;
     }
     this.#pins++;
@@ -99,14 +136,16 @@ export class IoPages {
 
   unpin(): void {
     if (--this.#pins > 0) return;
-    this.#kernel.frames.dropAll(this.frames);
-    this.#kernel.pins.refund(this.#payer, this.pages);
+    if (this.#memory) {
+      this.#kernel.frames.dropAll(this.frames);
+      this.#kernel.pins.refund(this.#payer, this.pages);
+    }
     this.#frames = undefined;
   }
 
   /** Somebody else pays from now on; -ENOMEM if those cannot, then nothing has changed. */
   transfer(payer: PinPayer): number {
-    if (this.pinned) {
+    if (this.pinned && this.#memory) {
       this.#kernel.pins.refund(this.#payer, this.pages);
       const error = this.#kernel.pins.charge(payer, this.pages, this.#limit);
       if (error !== 0) {
@@ -116,6 +155,16 @@ export class IoPages {
     }
     this.#payer = payer;
     return 0;
+  }
+
+  /** What a device lends is no memory: nobody pays for it. */
+  get #memory(): boolean {
+    return this.source.kind !== 'dma-buf';
+  }
+
+  #revoke(): void {
+    for (const view of this.#showing) view.hide(this);
+    this.#revoked = true;
   }
 
   get #limit(): number {

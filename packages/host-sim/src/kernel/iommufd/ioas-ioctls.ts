@@ -1,5 +1,5 @@
 /** Ioctls of /dev/iommu that make and fill I/O address spaces (peers.md 3.1, 3.4). */
-import { Access, Errno } from '@remora/core';
+import { Access, Errno, PAGE_BYTES } from '@remora/core';
 import {
   IOMMU_IOAS_ALLOC,
   IOMMU_IOAS_ALLOW_IOVAS,
@@ -23,16 +23,18 @@ import {
   IommuIovaRange,
   viewOf,
 } from '@remora/uapi';
+import { DmaBuf } from '../../files/dma-buf.js';
 import { MemFd } from '../../files/memfd.js';
 import { IntervalList } from '../interval-list.js';
 import type { IommufdContext } from './context.js';
-import { filePages, type PageSource, userPages } from './io-pages.js';
+import { dmaBufPages, filePages, type PageSource, userPages } from './io-pages.js';
 import { Ioas, type PageStretch } from './ioas.js';
 import { iommufdIoctl, type IommufdIoctl } from './ioctls.js';
 import type { IovaBytes } from './iova-room.js';
 import { mapSource } from './map-pages.js';
 
 const U64_MAX = 2n ** 64n - 1n;
+const PAGE = BigInt(PAGE_BYTES);
 const MAP_FLAGS = IommuIoasMapFlag.FIXED_IOVA | IommuIoasMapFlag.WRITEABLE | IommuIoasMapFlag.READABLE;
 
 function alloc(context: IommufdContext, view: DataView): number {
@@ -95,8 +97,15 @@ function mapFile(context: IommufdContext, view: DataView): number {
   return mapPages(context, view, first, () => {
     const file = context.process.file(fd.get(view));
     if (file === undefined) return -Errno.EBADF;
+    if (file instanceof DmaBuf) return ofDmaBuf(file, view, first);
     return filePages(file instanceof MemFd ? file : undefined, first);
   });
+}
+
+/** Its end is known at once: -EINVAL beyond it. */
+function ofDmaBuf(buffer: DmaBuf, view: DataView, start: bigint): PageSource | number {
+  const end = start + IommuIoasMapFile.fields.length.big(view);
+  return end > BigInt(buffer.pages) * PAGE ? -Errno.EINVAL : dmaBufPages(buffer, start);
 }
 
 /** What MAP and MAP_FILE have in common. `address`: where the pages lie in what they come from. */

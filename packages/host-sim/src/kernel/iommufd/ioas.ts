@@ -4,7 +4,7 @@ import type { HostPagingDomain } from '@remora/iommu';
 import { IntervalList } from '../interval-list.js';
 import type { IovaRange } from '../iova-ranges.js';
 import type { Kernel } from '../kernel.js';
-import type { IoPages } from './io-pages.js';
+import type { IoPages, PagesView } from './io-pages.js';
 import { type IovaBytes, IovaRoom } from './iova-room.js';
 import { IommufdObject } from './objects.js';
 
@@ -38,7 +38,7 @@ export interface LockedPages {
 const END = 2n ** 64n;
 const PAGE = BigInt(PAGE_BYTES);
 
-export class Ioas extends IommufdObject {
+export class Ioas extends IommufdObject implements PagesView {
   readonly kind = 'ioas';
   readonly room = new IovaRoom();
   readonly #kernel: Kernel;
@@ -147,7 +147,7 @@ export class Ioas extends IommufdObject {
       return error;
     }
     for (const area of areas) {
-      area.pages.hold();
+      area.pages.hold(this);
       this.#areas.insert(area);
     }
     return start;
@@ -194,9 +194,10 @@ export class Ioas extends IommufdObject {
     if (area === undefined || area.start >= iova) return 0;
     if (this.#hugePages || iova % this.#alignment !== 0n) return -Errno.EINVAL;
     if (area.locks > 0) return -Errno.EBUSY;
+    if (area.pages.revoked) return -Errno.ENODEV;
     this.#areas.remove(at, 1);
     const { start, end, pages, offset, access } = area;
-    pages.hold();
+    pages.hold(this);
     for (let domain = 0; domain < this.#domains.size; domain++) pages.pin();
     this.#areas.insert({ start, end: iova, pages, offset, access, locks: 0 });
     this.#areas.insert({ start: iova, end, pages, offset: offset + (iova - start), access, locks: 0 });
@@ -242,6 +243,10 @@ export class Ioas extends IommufdObject {
         for (const pages of pinned) pages.unpin();
       },
     };
+  }
+
+  hide(pages: IoPages): void {
+    for (const area of this.#areas.items) if (area.pages === pages) this.#hideEverywhere(area);
   }
 
   /** Where the byte at `iova` is, and how many of `length` bytes from there on follow each other. -ENOENT if it is not mapped, or not pinned. */
@@ -295,6 +300,7 @@ export class Ioas extends IommufdObject {
 
   /** Out of every page table; if one does not let go, back into those that did. */
   #take(area: Area): number {
+    if (area.pages.revoked) return 0;
     const gone: IoasDomain[] = [];
     for (const domain of this.#domains) {
       const error = domain.unmap(Number(area.start / PAGE), framesOf(area).length);
@@ -350,6 +356,7 @@ export class Ioas extends IommufdObject {
 
   /** Nobody is left who could be told an errno: what a page table would not let go is in the ledger. */
   #hide(area: Area, domain: IoasDomain): void {
+    if (area.pages.revoked) return;
     const iovaFrame = Number(area.start / PAGE);
     const result = domain.unmap(iovaFrame, framesOf(area).length);
     if (result < 0) this.#kernel.note('unmap', { ioas: this.id, iovaFrame, result });
