@@ -19,7 +19,7 @@ done
 say files $(cd /dev && ls -d iommu vfio/* vfio/devices/* 2>/dev/null)
 stty -F /dev/ttyS1 raw -echo
 start=$(cut -d ' ' -f 1 /proc/uptime)
-node /main.mjs /dev/ttyS1 >/tmp/node 2>&1
+node /main.mjs /dev/ttyS1 $SCRIPTS >/tmp/node 2>&1
 say node $? "$start" "$(cut -d ' ' -f 1 /proc/uptime)"
 tail -n 20 /tmp/node | while read -r line; do say complaint "$line"; done
 

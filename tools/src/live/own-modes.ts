@@ -1,6 +1,6 @@
 /** Modes beside those of MODES: they are no ways of using the unit in front of the disk, but have machines of their own. */
 import { DSA_MODES, DSA_PEERS, dsaRun } from './dsa/index.js';
-import { hostRun } from './host/host-run.js';
+import { hostRun, nestingRun } from './host/host-run.js';
 import type { LiveResult, Stage } from './live-run.js';
 import type { PeerOptions, Peers } from './peers/peers.js';
 
@@ -19,4 +19,5 @@ export const OWN_MODES: readonly OwnMode[] = [
     run: (peers, stage, complain) => dsaRun(mode, peers, stage, complain),
   })),
   { name: 'host', peers: { flavour: 'cloud' }, run: hostRun },
+  { name: 'host-nesting', peers: { flavour: 'cloud' }, run: nestingRun },
 ];

@@ -24,8 +24,9 @@ import {
 import { deviceName, groupOf } from './container-script.js';
 import { describe, Regions } from './device-script.js';
 import { Tries } from './dma-script.js';
-import { askRanges, destroy, IOMMU, newIoas, NOBODY, PAGE } from './ioas-script.js';
+import { askRanges, destroy, newIoas, NOBODY, PAGE } from './ioas-script.js';
 import { hex } from './mapping-script.js';
+import { IOMMU } from './paths.js';
 import type { HostRig } from './rig.js';
 import type { Script } from './script.js';
 

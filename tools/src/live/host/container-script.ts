@@ -16,10 +16,10 @@ import {
 } from '@remora/uapi';
 import { obstacles } from '@remora/host-linux';
 import type { HostSyscalls } from '@remora/host';
+import { CONTAINER } from './paths.js';
 import type { HostRig } from './rig.js';
 import type { Output, Script } from './script.js';
 
-const CONTAINER = '/dev/vfio/vfio';
 /** Of VFIO's numbers none is there. */
 const UNKNOWN_IOCTL = 0x3b63;
 

@@ -121,11 +121,23 @@ function nested(script: Script, at: Bound, parent: number, memory: MappedMemory)
   alloc('of 25 bytes', {}, { data_len: 25 });
   alloc('nowhere', {}, { data_uptr: 0 });
   alloc('of another vendor', {}, { data_type: ARM_SMMUV3 });
-  alloc('of 57 bits', { addr_width: 57 });
-  alloc('of 39 bits', { addr_width: 39 });
-  alloc('unknown flag', { flags: 8 });
-  alloc('all flags', { flags: 7 });
-  alloc('crooked tables', { pgtbl_addr: 0x10_0001 });
+  const odd = (step: string, stage: Parameters<typeof IommuHwptVtdS1.encode>[0]): void => {
+    const made = alloc(step, stage);
+    if (made === NOBODY) return;
+    attach(script, `attach, ${step}`, device, made);
+    detach(script, `detach, ${step}`, device);
+    destroy(script, `destroy, ${step}`, iommu, made);
+  };
+  odd('of 57 bits', { addr_width: 57 });
+  odd('of 39 bits', { addr_width: 39 });
+  odd('of no bits', { addr_width: 0 });
+  odd('unknown flag', { flags: 8 });
+  odd('supervisor requests', { flags: 1 });
+  odd('extended access', { flags: 2 });
+  odd('write protection', { flags: 4 });
+  odd('all flags', { flags: 7 });
+  odd('crooked tables', { pgtbl_addr: 0x10_0001 });
+  odd('tables beyond 52 bits', { pgtbl_addr: 2n ** 60n });
   alloc('that others can stand on', {}, { flags: NEST_PARENT });
   const second = alloc('for PASIDs', {}, { flags: PASID });
   alloc('on a nested one', {}, { pt_id: first });
@@ -150,21 +162,25 @@ function nested(script: Script, at: Bound, parent: number, memory: MappedMemory)
   const entry = (values: Parameters<typeof IommuHwptVtdS1Invalidate.encode>[0]): Uint8Array =>
     IommuHwptVtdS1Invalidate.encode(values);
   const ALL = 2n ** 64n - 1n;
-  entries('no entries', {}, []);
-  entries('no entries of another type', { data_type: 1 }, []);
-  entries('no entries, unknown type', { data_type: 99 }, []);
-  entries('one', {}, [entry({ addr: 0x1000, npages: 1 })]);
-  entries('everything', {}, [entry({ addr: 0, npages: ALL })]);
-  entries('everything from somewhere on', {}, [entry({ addr: 0x1000, npages: ALL })]);
-  entries('crooked', {}, [entry({ addr: 0x1001, npages: 1 })]);
-  entries('unknown flag', {}, [entry({ npages: 1, flags: 2 })]);
-  entries('leaf', {}, [entry({ npages: 1, flags: 1 })]);
-  entries('of 23 bytes', { entry_len: 23 }, [entry({ npages: 1 })]);
-  entries('of 32 bytes', { entry_len: 32 }, [entry({ npages: 1 })]);
-  entries('of no bytes', { entry_len: 0 }, [entry({ npages: 1 })]);
-  entries('nowhere', { data_uptr: 0 }, [entry({ npages: 1 })]);
-  entries('one, and a wrong one', {}, [entry({ npages: 1 }), entry({ npages: 1, flags: 2 }), entry({ npages: 1 })]);
-  entries('too many', { entry_num: 2 ** 19 + 1 }, [entry({ npages: 1 })]);
+  entries('flush, no entries', {}, []);
+  entries('flush, no entries of another type', { data_type: 1 }, []);
+  entries('flush, no entries, unknown type', { data_type: 99 }, []);
+  entries('flush, one', {}, [entry({ addr: 0x1000, npages: 1 })]);
+  entries('flush, everything', {}, [entry({ addr: 0, npages: ALL })]);
+  entries('flush, everything from somewhere on', {}, [entry({ addr: 0x1000, npages: ALL })]);
+  entries('flush, crooked', {}, [entry({ addr: 0x1001, npages: 1 })]);
+  entries('flush, unknown flag', {}, [entry({ npages: 1, flags: 2 })]);
+  entries('flush, leaf', {}, [entry({ npages: 1, flags: 1 })]);
+  entries('flush, of 23 bytes', { entry_len: 23 }, [entry({ npages: 1 })]);
+  entries('flush, of 32 bytes', { entry_len: 32 }, [entry({ npages: 1 })]);
+  entries('flush, of no bytes', { entry_len: 0 }, [entry({ npages: 1 })]);
+  entries('flush, nowhere', { data_uptr: 0 }, [entry({ npages: 1 })]);
+  entries('flush, one, and a wrong one', {}, [
+    entry({ npages: 1 }),
+    entry({ npages: 1, flags: 2 }),
+    entry({ npages: 1 }),
+  ]);
+  entries('flush, too many', { entry_num: 2 ** 19 + 1 }, [entry({ npages: 1 })]);
   destroy(script, 'destroy', iommu, first);
 }
 

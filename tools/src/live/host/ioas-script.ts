@@ -25,11 +25,11 @@ import {
   viewOf,
 } from '@remora/uapi';
 import { hex } from './mapping-script.js';
+import { IOMMU } from './paths.js';
 import type { HostRig } from './rig.js';
 import type { Output, Script } from './script.js';
 
 export const PAGE = 0x1000;
-export const IOMMU = '/dev/iommu';
 const FIXED = 1;
 const WRITE = 2;
 const READ = 4;

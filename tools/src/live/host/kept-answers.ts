@@ -5,8 +5,10 @@ export interface KeptAnswers {
   /** As the kernel calls itself. */
   readonly linux: string;
   readonly qemu: string;
-  /** Options of the unit in front of the devices. */
+  /** In front of the devices. */
   readonly unit: string;
+  /** Whether that nests. */
+  readonly nesting: boolean;
   readonly answers: readonly Answer[];
 }
 

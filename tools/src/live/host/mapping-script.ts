@@ -1,5 +1,7 @@
 /** Type 1, version 2: what a container tells of its IOMMU, and what it maps. */
 import {
+  VFIO_CHECK_EXTENSION,
+  VFIO_GROUP_GET_DEVICE_FD,
   VFIO_GROUP_SET_CONTAINER,
   VFIO_IOMMU_GET_INFO,
   VFIO_IOMMU_MAP_DMA,
@@ -20,7 +22,8 @@ import {
   VfioIommuType1InfoCapMigration,
   VfioIommuType1InfoDmaAvail,
 } from '@remora/uapi';
-import { groupOf } from './container-script.js';
+import { deviceName, groupOf } from './container-script.js';
+import { CONTAINER, IOMMU } from './paths.js';
 import type { HostRig } from './rig.js';
 import type { Output, Script } from './script.js';
 
@@ -45,11 +48,11 @@ export function unmapBytes({ argsz = VfioIommuType1DmaUnmap.size, flags = 0, iov
 const wide = (value: number | bigint): bigint => BigInt.asUintN(64, BigInt(value));
 const unmapped = (view: DataView): Output => hex(VfioIommuType1DmaUnmap.decode(view).size);
 
-/** A container of the first device's group, of `type`. */
-export function containerOf(rig: HostRig, type: number): { container: number; group: number } {
+/** A container of the first device's group, of `type`. With the path of iommufd, that stands for one. */
+export function containerOf(rig: HostRig, type: number, path = CONTAINER): { container: number; group: number } {
   const { syscalls } = rig;
   const group = syscalls.open(groupOf(rig, rig.devices[0]));
-  const container = syscalls.open('/dev/vfio/vfio');
+  const container = syscalls.open(path);
   const entered = syscalls.ioctl(group, VFIO_GROUP_SET_CONTAINER, VfioContainerFd.encode({ fd: container }));
   const set = syscalls.ioctl(container, VFIO_SET_IOMMU, type);
   if (group < 0 || container < 0 || entered < 0 || set < 0)
@@ -58,8 +61,24 @@ export function containerOf(rig: HostRig, type: number): { container: number; gr
 }
 
 export function mappingScript(script: Script, rig: HostRig): void {
-  const { container, group } = containerOf(rig, VFIO_TYPE1v2_IOMMU);
-  script.chapter('information');
+  mappingsOf(script, rig, CONTAINER, '');
+}
+
+/** The same of an iommufd that stands for a container, whose device is open: it is attached then. */
+export function compatScript(script: Script, rig: HostRig): void {
+  const container = rig.syscalls.open(IOMMU);
+  script.chapter('iommufd for a container');
+  for (let extension = 0; extension <= 12; extension++)
+    script.ioctl(`extension ${extension}`, container, VFIO_CHECK_EXTENSION, extension);
+  for (const type of [0, 1, 3, 6, 99]) script.ioctl(`type ${type} without a group`, container, VFIO_SET_IOMMU, type);
+  rig.syscalls.close(container);
+  mappingsOf(script, rig, IOMMU, 'iommufd for a container, ');
+}
+
+function mappingsOf(script: Script, rig: HostRig, path: string, prefix: string): void {
+  const { container, group } = containerOf(rig, VFIO_TYPE1v2_IOMMU, path);
+  script.chapter(`${prefix}information`);
+  const device = script.openBy('device', group, VFIO_GROUP_GET_DEVICE_FD, deviceName(rig.devices[0]));
   const info = (step: string, bytes: number, argsz = bytes): void => {
     const argument = new Uint8Array(bytes).fill(0xa5, 4);
     new DataView(argument.buffer).setUint32(0, argsz, true);
@@ -72,7 +91,7 @@ export function mappingScript(script: Script, rig: HostRig): void {
   info('of 40 bytes', 40);
   info('with all that follows', 4096);
 
-  script.chapter('map');
+  script.chapter(`${prefix}map`);
   const { address } = script.memory(16 * PAGE);
   const map = (step: string, values: Partial<Map>): number =>
     script.ioctl(
@@ -109,7 +128,7 @@ export function mappingScript(script: Script, rig: HostRig): void {
   map('the same memory elsewhere, to be written', { flags: 2, iova: 0x30_0000, size: PAGE });
   info('after eight mappings', 4096);
 
-  script.chapter('unmap');
+  script.chapter(`${prefix}unmap`);
   const unmap = (step: string, values: Partial<Unmap>): number =>
     script.ioctl(
       step,
@@ -141,16 +160,17 @@ export function mappingScript(script: Script, rig: HostRig): void {
   unmap('all addresses again', { flags: 2, iova: 0, size: 0 });
   script.ioctl('dirty pages as an ioctl', container, DIRTY_PAGES, new Uint8Array(8).fill(8, 0, 1));
   info('when all is unmapped', 4096);
+  script.close(device);
   script.close(group);
   script.ioctl('when the group is gone', container, VFIO_IOMMU_UNMAP_DMA, unmapBytes({ iova: 0, size: PAGE }));
   script.close(container);
-  versionOne(script, rig, address);
+  versionOne(script, rig, address, path, prefix);
 }
 
 /** The older version cuts mappings in two. */
-function versionOne(script: Script, rig: HostRig, address: number): void {
-  const { container, group } = containerOf(rig, VFIO_TYPE1_IOMMU);
-  script.chapter('version 1');
+function versionOne(script: Script, rig: HostRig, address: number, path: string, prefix: string): void {
+  const { container, group } = containerOf(rig, VFIO_TYPE1_IOMMU, path);
+  script.chapter(`${prefix}version 1`);
   const map = (step: string, iova: number, pages: number): number =>
     script.ioctl(step, container, VFIO_IOMMU_MAP_DMA, mapBytes({ vaddr: address, iova, size: pages * PAGE }));
   const unmap = (step: string, iova: number, pages: number): number =>

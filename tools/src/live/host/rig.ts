@@ -16,3 +16,5 @@ export interface HostRig {
 
 export const EDU = '0000:00:04.0';
 export const SECOND_EDU = '0000:00:05.0';
+/** Where the unit nests: a dma-engine with PASIDs, ATS and page requests. */
+export const ENGINE = '0000:00:06.0';

@@ -6,7 +6,9 @@ import { dmaScript } from './dma-script.js';
 import { hwptScript } from './hwpt-script.js';
 import { ioasScript } from './ioas-script.js';
 import { machineScript } from './machine-script.js';
-import { mappingScript } from './mapping-script.js';
+import { compatScript, mappingScript } from './mapping-script.js';
+import { nestedScript } from './nested-script.js';
+import { requestsScript } from './requests-script.js';
 import type { HostRig } from './rig.js';
 import { type Answer, Script } from './script.js';
 
@@ -14,10 +16,18 @@ type Run = (script: Script, rig: HostRig) => void | Promise<void>;
 
 /** Of what every kernel has that lends devices. */
 const VFIO: readonly Run[] = [containerScript, mappingScript, deviceScript, dmaScript];
-const IOMMUFD: readonly Run[] = [ioasScript, bindScript, hwptScript];
+const IOMMUFD: readonly Run[] = [ioasScript, bindScript, compatScript, hwptScript];
 
-/** In the order in which they are run. `iommufd`: whether the kernel has that. */
-export function scriptsOf(iommufd: boolean): readonly Run[] {
+/** What scripts ask for is there. */
+export interface ScriptsFor {
+  readonly iommufd: boolean;
+  /** The unit nests: only iommufd is asked. */
+  readonly nesting: boolean;
+}
+
+/** In the order in which they are run. */
+export function scriptsOf({ iommufd, nesting }: ScriptsFor): readonly Run[] {
+  if (nesting) return [bindScript, hwptScript, nestedScript, requestsScript];
   const machines: Run = (script, rig) => machineScript(script, rig, iommufd);
   return [...VFIO, ...(iommufd ? IOMMUFD : []), machines];
 }
