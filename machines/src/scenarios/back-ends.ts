@@ -1,4 +1,5 @@
 /** The ways in which a host lends a device to a guest, each as a host and as the options that choose it. */
+import type { HostSyscalls } from '@remora/host';
 import type { FailureInjector, KernelKnobs, SimulatedHost } from '@remora/host-sim';
 import { createHost, createMachine, type Host, iommufd, type Machine, type MachineOptions } from '@remora/machine';
 import { dmaEngine } from '@hw/dma-engine/config';
@@ -31,7 +32,12 @@ export interface BackEnd {
   readonly nests: boolean;
   /** Page requests of the device reach the guest. */
   readonly pageRequests: boolean;
+  /** Address on the host of the dma-engine that is lent; default: that of hostOf's. */
+  readonly device?: string;
 }
+
+/** Any host that can lend an engine: a simulated one, or the system calls of Linux. */
+export type LendingHost = Host | HostSyscalls;
 
 /** Whatever a guest adds to its tables, it tells the unit: hosts follow second stages so, and learn of first ones. */
 const CACHING: Partial<VtdConfig> = { 'caching-mode': true };
@@ -101,21 +107,18 @@ export function hostOf({ kernel }: BackEnd, seed = 1, { failures, unit }: HostEx
 }
 
 /** A machine on such a host, to which it lends the engine. Not started. */
-export function machineOf(
-  host: Host,
-  { iommufd: opened, nests }: BackEnd,
-  options: Partial<MachineOptions> = {},
-): Machine {
+export function machineOf(host: LendingHost, backEnd: BackEnd, options: Partial<MachineOptions> = {}): Machine {
+  const { iommufd: opened, nests } = backEnd;
   return createMachine(host, {
     board: q35({ memory: 16 * MIB }),
     plugins: [q35Plugin, intelIommuPlugin, vfioPciPlugin],
-    devices: [intelIommu(nests ? MODERN : CACHING), lentBy(opened)],
+    devices: [intelIommu(nests ? MODERN : CACHING), lentBy(backEnd)],
     ...(opened ? { objects: [iommufd({ id: IOMMUFD })] } : {}),
     ...options,
   });
 }
 
 /** The device, as it is asked for at the start and when it is plugged again. */
-export function lentBy(opened: boolean): ReturnType<typeof vfioPci> {
-  return vfioPci({ id: LENT, host: ENGINE, addr: LENT_AT, ...(opened ? { iommufd: IOMMUFD } : {}) });
+export function lentBy({ iommufd: opened, device = ENGINE }: BackEnd): ReturnType<typeof vfioPci> {
+  return vfioPci({ id: LENT, host: device, addr: LENT_AT, ...(opened ? { iommufd: IOMMUFD } : {}) });
 }

@@ -2,7 +2,7 @@ import { lend } from './lend.js';
 import type { Scenario } from './scenario.js';
 import { share } from './share.js';
 
-export { type BackEnd, backEnds, hostOf, machineOf } from './back-ends.js';
+export { type BackEnd, backEnds, hostOf, type LendingHost, machineOf } from './back-ends.js';
 export { failNthScenarios } from './fail-nth.js';
 export * from './scenario.js';
 

@@ -3,10 +3,10 @@
  * unplugged, plugged again, and the VM ends. Where the host nests, the guest's mappings are a PASID's first stage; elsewhere a second stage.
  */
 import { Access, Region } from '@remora/core';
-import type { Host, Machine } from '@remora/machine';
+import type { Machine } from '@remora/machine';
 import { Guest } from '../guest/guest.js';
 import type { GuestEngine } from '../guest/guest-engine.js';
-import { type BackEnd, backEnds, LENT, LENT_AT, lentBy, machineOf } from './back-ends.js';
+import { type BackEnd, backEnds, type LendingHost, LENT, LENT_AT, lentBy, machineOf } from './back-ends.js';
 import {
   copyPage,
   type DeviceSpace,
@@ -45,7 +45,7 @@ class Lend implements ScenarioLife {
     { name: 'attach again', run: () => this.#attachAgain() },
     { name: 'exit', run: () => this.#exit() },
   ];
-  readonly #host: Host;
+  readonly #host: LendingHost;
   readonly #backEnd: BackEnd;
   readonly #options: ScenarioOptions;
   #machine: Machine | undefined;
@@ -56,7 +56,7 @@ class Lend implements ScenarioLife {
   /** Guest frames behind the mapped ones. */
   readonly #frames: number[] = [];
 
-  constructor(host: Host, backEnd: BackEnd, options: ScenarioOptions) {
+  constructor(host: LendingHost, backEnd: BackEnd, options: ScenarioOptions) {
     this.#host = host;
     this.#backEnd = backEnd;
     this.#options = options;
@@ -165,7 +165,7 @@ class Lend implements ScenarioLife {
   }
 
   #plug(): Observation {
-    const id = this.#machine!.plug(lentBy(this.#backEnd.iommufd));
+    const id = this.#machine!.plug(lentBy(this.#backEnd));
     this.#engine = this.#guest!.engine(BDF);
     return { id, vendor: this.#machine!.config.read(BDF, VENDOR, 4) };
   }

@@ -1,7 +1,7 @@
 /** Scenarios: what a VMM and a guest do with a device that a host lends, step by step, on any of the back ends that can. */
 import { ConfigError } from '@remora/core';
-import type { Host, Machine, MachineOptions } from '@remora/machine';
-import type { BackEnd } from './back-ends.js';
+import type { Machine, MachineOptions } from '@remora/machine';
+import type { BackEnd, LendingHost } from './back-ends.js';
 
 /** What a step saw, as plain data: the same on every back end. */
 export type Observation = Readonly<Record<string, unknown>>;
@@ -32,14 +32,14 @@ export interface Scenario {
   /** One line for people. */
   readonly title: string;
   readonly backEnds: readonly BackEnd[];
-  /** `host` is one that hostOf made for the back end. Nothing has been done when it returns. */
-  begin(host: Host, backEnd: BackEnd, options?: ScenarioOptions): ScenarioLife;
+  /** `host` is one that hostOf made for the back end, or another that has `device`. Nothing has been done when it returns. */
+  begin(host: LendingHost, backEnd: BackEnd, options?: ScenarioOptions): ScenarioLife;
 }
 
 /** All steps, one after the other, each noted in the ledger; and what each of them saw. A machine that the host refuses ends it early. */
 export function runScenario(
   scenario: Scenario,
-  host: Host,
+  host: LendingHost,
   backEnd: BackEnd,
   options: ScenarioOptions = {},
 ): Record<string, Observation> {

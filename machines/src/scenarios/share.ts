@@ -3,12 +3,12 @@
  * in the place of one, and the end of each.
  */
 import { PageResponse } from '@remora/iommu';
-import type { Host, Machine } from '@remora/machine';
+import type { Machine } from '@remora/machine';
 import type { PageTable, VtdPageRequest } from '@hw/intel-iommu/driver';
 import { Guest } from '../guest/guest.js';
 import { GuestAts } from '../guest/guest-ats.js';
 import type { GuestEngine } from '../guest/guest-engine.js';
-import { type BackEnd, backEnds, LENT_AT, machineOf } from './back-ends.js';
+import { type BackEnd, backEnds, type LendingHost, LENT_AT, machineOf } from './back-ends.js';
 import { copyPage, fillPage, outcomeOf, plainEntries, type SharedDeviceSpace, sharedSpace } from './lent-device.js';
 import type { Observation, Scenario, ScenarioLife, ScenarioOptions, ScenarioStep } from './scenario.js';
 
@@ -20,7 +20,7 @@ const DOMAINS = [7, 8] as const;
 
 class Share implements ScenarioLife {
   readonly steps: readonly ScenarioStep[];
-  readonly #host: Host;
+  readonly #host: LendingHost;
   readonly #backEnd: BackEnd;
   readonly #options: ScenarioOptions;
   #machine: Machine | undefined;
@@ -34,7 +34,7 @@ class Share implements ScenarioLife {
   /** Guest frame behind the first page of the third table. */
   #behindThird = 0;
 
-  constructor(host: Host, backEnd: BackEnd, options: ScenarioOptions) {
+  constructor(host: LendingHost, backEnd: BackEnd, options: ScenarioOptions) {
     this.#host = host;
     this.#backEnd = backEnd;
     this.#options = options;
