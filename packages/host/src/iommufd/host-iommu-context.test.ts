@@ -365,3 +365,14 @@ test('closing: what is bound, the queue’s file, the queue, the device, then wh
     'DESTROY 2',
   ]);
 });
+
+test('closing: what the host would not destroy before, it is asked to once more', t => {
+  const host = new ScriptedIommufd();
+  const connection = connect(backendOn(host), FIRST, guestMemory());
+  connection.context!.bindStage1(USER, 5, config(0x3000));
+  host.refuse('DESTROY', -Errno.EBUSY);
+  connection.context!.bindStage1(USER, 5, config(0x4000));
+  host.take();
+  connection[Symbol.dispose]();
+  t.deepEqual(host.take().slice(0, 3), ['DETACH pasid 5', 'DESTROY 5', 'DESTROY 4']);
+});

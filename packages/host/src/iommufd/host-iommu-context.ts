@@ -141,13 +141,14 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
       this.#checked('DETACH', this.#home.device.detach(pasid));
       this.#forget(pasid);
     }
+    this.#destroyLeft();
     this.#faults?.[Symbol.dispose]();
     this.#pageRequests?.[Symbol.dispose]();
     if (this.#pageRequests !== undefined) this.#home.iommufd.destroy(this.#pageRequests.id);
   }
 
   #bind(pasid: number, config: Stage1Config): number {
-    const { device, iommufd } = this.#home;
+    const { device } = this.#home;
     const hwpt = this.#allocate(config);
     if (hwpt < 0) return this.#checked('HWPT_ALLOC', hwpt);
     const attached = device.attach(hwpt, pasid);
@@ -156,7 +157,7 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
       if (!this.#givesUpPageRequests(attached)) return this.#checked('ATTACH', attached);
       return this.#bind(pasid, config);
     }
-    for (const id of [...this.#left]) if (iommufd.destroy(id) === 0) this.#left.delete(id);
+    this.#destroyLeft();
     this.#forget(pasid);
     this.#bindings.set(pasid, hwpt);
     this.#home.pasids.bound(pasid);
@@ -230,6 +231,10 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
 
   #destroy(hwpt: number): void {
     if (this.#checked('DESTROY', this.#home.iommufd.destroy(hwpt)) < 0) this.#left.add(hwpt);
+  }
+
+  #destroyLeft(): void {
+    for (const id of [...this.#left]) if (this.#home.iommufd.destroy(id) === 0) this.#left.delete(id);
   }
 
   #checked(what: string, result: number): number {
