@@ -6,7 +6,7 @@
 import type { HostInvalidation, HostNestedDomain, HostNestedOptions, HostPagingDomain } from './host-iommu-user.js';
 
 /**
- * vIOMMU type and vEVENTQ type by which Remora's simulated host hands the unrecoverable faults of a nested VT-d domain to its VMM: an extension,
+ * vIOMMU type and vEVENTQ type by which Remora's simulated host hands unrecoverable faults of VT-d that are a guest's to its VMM: an extension,
  * outside Linux's numbering (Linux 7.3.4 has no way for them). An event is a fault record of 16 bytes as in VT-d's FRCD registers, F set, with
  * the virtual requester id as source id.
  */

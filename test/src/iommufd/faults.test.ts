@@ -53,6 +53,19 @@ test('a page where the guest has no memory is the host’s matter: in its log, n
   ]);
 });
 
+test('a PASID that the guest has unbound: its entry is not present, as its own tables say', t => {
+  const at = owner(t)(lent());
+  const { rig, space } = at;
+  space.page(AT);
+  t.not(space.deviceReads(AT, 4), undefined);
+  space.unbind();
+  t.is(space.deviceReads(AT, 4), undefined);
+  const [fault, ...more] = rig.guest.iommu.handleFaults();
+  t.like(fault, { reason: Reason.PASID_ENTRY_NOT_PRESENT, requesterId: rig.requesterId(), pasid: space.pasid });
+  t.deepEqual(more, []);
+  t.deepEqual(rig.host.platform.takeFaults(), []);
+});
+
 test('FPD of the guest’s PASID entry suppresses its fault', t => {
   const at = owner(t)(lent());
   const { rig, space } = at;

@@ -80,20 +80,35 @@ test('a read is a read', t => {
   t.like(events()[0], { record: { t1: 1, t2: 0 } });
 });
 
-test('what is not the guest’s doing stays in the host’s log: its second stage, an entry that is not there, other functions', t => {
-  const { at, user, device, stage1, events, faults } = listening(t);
+test('what is not the guest’s doing stays in the host’s log: its second stage, what serves without one, other functions', t => {
+  const { at, user, device, parent, stage1, events, faults } = listening(t);
   // A page of the guest's beyond its memory.
   stage1.map(AT, 0x8_0000);
   t.false(at.write(AT, 1, FIRST));
   t.deepEqual(faults(), [Fault.SSS_2]);
-  t.false(at.write(AT, 1, FIRST + 1));
-  t.deepEqual(faults(), [Fault.SPT_2]);
   t.false(at.write(AT, 1, NO_PASID, 1));
   t.is(faults().length, 1);
-  t.is(user.detach(device.fd, FIRST), 0);
-  t.false(at.write(AT + 1, 1, FIRST));
-  t.deepEqual(faults(), [Fault.SPT_2]);
+  t.is(user.attach(device.fd, parent, FIRST), 0);
+  t.false(at.write(0x8_0000, 1, FIRST));
+  t.deepEqual(faults(), [Fault.SSS_2]);
   t.deepEqual(events(), []);
+});
+
+test('where nothing is bound, the guest reads so; and where its tables name what no memory can be, that', t => {
+  const { at, user, device, hwpt, stage1, events, faults } = listening(t);
+  t.false(at.write(AT, 1, FIRST + 1));
+  t.is(user.detach(device.fd, FIRST), 0);
+  t.false(at.write(AT, 1, FIRST));
+  // A guest-physical address of 50 bits.
+  stage1.map(AT, 2 ** 37);
+  t.is(user.attach(device.fd, hwpt, FIRST), 0);
+  t.false(at.write(AT, 1, FIRST));
+  t.like(events(), [
+    { record: { sid: VIRTUAL, fr: Fault.SPT_2, pv: FIRST + 1 } },
+    { record: { sid: VIRTUAL, fr: Fault.SPT_2, pv: FIRST } },
+    { record: { sid: VIRTUAL, fr: Fault.SFS_3, pv: FIRST } },
+  ]);
+  t.deepEqual(faults(), []);
 });
 
 test('a function that the VM does not know, or not any more, is the host’s', t => {

@@ -90,15 +90,15 @@ export const IOMMUFD_MUTANTS: readonly Mutant[] = [
   mutant(
     'a guest is told of faults of the host’s second stage',
     VTD_EVENTS,
-    'if (!OF_THE_GUEST.has(fault.reason))',
-    'if (false)',
+    "domain?.kind === 'nested' && OF_TABLES.has(fault.reason)",
+    "domain?.kind === 'nested'",
     whole('vtd-events', 'what is not the guest*'),
   ),
   mutant(
     'a VM is told of the faults of another one’s page tables',
     VTD_EVENTS,
-    'vm.parent === domain.parent && ',
-    '',
+    'if (ofTables && vm.parent !== domain.parent)',
+    'if (false)',
     whole('vtd-events', 'a page table of the VM*'),
   ),
 ];

@@ -14,14 +14,18 @@ import {
 import { Fault, FaultRecord } from '../spec/index.js';
 import type { VtdFault } from './fault-log.js';
 
-/** What a guest's own first-stage tables and PASID entry can be the reason of. Everything else is the host's. */
-const OF_THE_GUEST: ReadonlySet<number> = new Set([
+/** What a guest's own first-stage tables and PASID entry, and where it has them, can be the reason of. */
+const OF_TABLES: ReadonlySet<number> = new Set([
   Fault.SPT_5,
   Fault.SPT_6,
   Fault.SFS_1,
   Fault.SFS_2,
   Fault.SFS_3,
   Fault.SFS_4,
+  Fault.SFS_5,
+  Fault.SFS_6,
+  Fault.SFS_7,
+  Fault.SFS_8,
   Fault.SFS_9,
   Fault.SFS_10,
   Fault.SGN_1,
@@ -31,6 +35,8 @@ const OF_THE_GUEST: ReadonlySet<number> = new Set([
   Fault.SGN_7,
   Fault.SGN_8,
 ]);
+/** Nothing is there for the request: a guest did not ask for it, or its host could not. */
+const OF_NOTHING: ReadonlySet<number> = new Set([Fault.SCT_2, Fault.SCT_6, Fault.SCT_7, Fault.SPD_2, Fault.SPT_2]);
 /** A requester id has 16 bits. */
 const REQUESTER_IDS = 0x1_0000;
 
@@ -63,15 +69,17 @@ export class VtdViommus implements HostViommuOps {
   }
 
   /**
-   * A fault that the unit recorded (16 bytes). It is a guest's, and taken, if its request was served by a nested domain, the reason can be the guest's
-   * tables, and the VM has the function as a virtual device and listens.
+   * A fault that the unit recorded (16 bytes). It is a guest's, and taken, if its VM has the function as a virtual device and listens, and either a nested
+   * domain served the request and the guest's tables can be the reason, or nothing did. Everything else is the host's.
    */
   readonly claim = (fault: VtdFault, record: Int32Array): boolean => {
-    if (!OF_THE_GUEST.has(fault.reason)) return false;
     const domain = this.#servedBy(fault.requesterId, fault.pasid);
-    if (domain?.kind !== 'nested') return false;
-    for (const vm of this.#vms)
-      if (vm.parent === domain.parent && vm.reportFault(fault.requesterId, record)) return true;
+    const ofTables = domain?.kind === 'nested' && OF_TABLES.has(fault.reason);
+    if (!ofTables && !(domain === undefined && OF_NOTHING.has(fault.reason))) return false;
+    for (const vm of this.#vms) {
+      if (ofTables && vm.parent !== domain.parent) continue;
+      if (vm.reportFault(fault.requesterId, record)) return true;
+    }
     return false;
   };
 }
