@@ -2,15 +2,18 @@
 import { hostRun } from '@remora/tools/live';
 import test from 'ava';
 import { findLivePeers } from '../live/live-peers.js';
+import { koffiMissing } from '../vfio-user/koffi.js';
 
 const KERNEL = '7.2';
 /** Shown of a run that went wrong. */
 const CONSOLE_LINES = 60;
 
 const peers = findLivePeers(KERNEL);
-const booted = 'missing' in peers ? test.serial.skip : test.serial;
+const koffi = koffiMissing();
+const missing = 'missing' in peers ? peers.missing : koffi && ` (skipped: ${koffi})`;
+const booted = missing === undefined ? test.serial : test.serial.skip;
 
-booted(`a host that is Linux ${KERNEL}${'missing' in peers ? peers.missing : ''}`, async t => {
+booted(`a host that is Linux ${KERNEL}${missing ?? ''}`, async t => {
   if ('missing' in peers) return;
   const { boots, console, seconds } = await hostRun(peers, () => undefined);
   const failed = boots.flatMap(({ checks }) => checks.filter(({ ok }) => !ok));

@@ -18,9 +18,13 @@ interface Packer {
 
 /**
  * Writes the program to `bundle`. Gives the sources of the guest's files, by their paths there: `node main.mjs` can be run then.
- * @throws LiveError if koffi or esbuild is not installed.
+ * @throws LiveError if koffi or esbuild is not installed, or this Node is none for the guest's processor.
  */
 export function guestProgram(bundle: string): Record<string, string> {
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    throw new LiveError(
+      `this Node is for ${process.platform} on ${process.arch}: it cannot run in a guest with Linux on x64`,
+    );
   const require = createRequire(import.meta.url);
   const { buildSync } = found<Packer>('esbuild', name => require(name) as Packer);
   buildSync({
