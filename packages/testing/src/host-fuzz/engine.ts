@@ -44,6 +44,8 @@ const PROCESSES = 2;
 /** Bytes that the largest structure has, and more. */
 const LARGEST = 256;
 const DESCRIPTORS = 24;
+/** The command register, in the region of configuration space. */
+const COMMAND = 7 * 2 ** 40 + 4;
 const MODES = ['cdevs', 'cdevs', 'groups', 'both'] as const;
 
 const ACTIONS: readonly FuzzAction[] = [...IOMMUFD_ACTIONS, ...VFIO_ACTIONS].flatMap(([weight, action]) =>
@@ -158,6 +160,10 @@ function other(state: FuzzState, options: FuzzOptions): void {
     }
     case 12: {
       const fd = state.fd('device');
+      if (fd !== undefined && state.chance(50)) {
+        checked(process.pwrite(fd, Uint8Array.of(state.pick([0, 2, 6, 6]), 0), COMMAND));
+        return;
+      }
       const at = random.below(9) * 2 ** 40 + random.below(0x1004);
       const buffer = new Uint8Array(random.below(9));
       if (fd !== undefined)

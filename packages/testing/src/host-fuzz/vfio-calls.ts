@@ -61,6 +61,7 @@ function ofContainer<F extends Fields>(
 const NEARLY_ALWAYS = 97;
 const NO_FD = -1;
 const DATA = uapi.VfioIrqSetFlag;
+const { GET } = uapi.VfioDeviceFeatureFlag;
 
 function setContainer(state: FuzzState): FuzzCall | undefined {
   const fd = state.fd('group');
@@ -151,6 +152,13 @@ const flush = ofContainer(
   undefined,
   NEARLY_ALWAYS,
 );
+
+/** A page of a BAR. */
+function dmaBuf(state: FuzzState): readonly number[] {
+  const region_index = state.mostly(0, [2, 7, 9]);
+  const body = uapi.VfioDeviceFeatureDmaBuf.encode({ region_index, nr_ranges: state.mostly(1, [0, 2]) });
+  return [...body, ...uapi.VfioRegionDmaRange.encode({ offset: state.mostly(0n, [1n, 0x1000n]), length: 0x1000 })];
+}
 
 const setIrqs = call(
   'device',
@@ -251,6 +259,19 @@ export const VFIO_ACTIONS: readonly (readonly [weight: number, action: FuzzActio
   [1, plain('device', uapi.VFIO_DEVICE_RESET)],
   [
     3,
+    call(
+      'device',
+      uapi.VFIO_DEVICE_FEATURE,
+      uapi.VfioDeviceFeature,
+      state => ({ flags: state.mostly(GET | uapi.VFIO_DEVICE_FEATURE_DMA_BUF, [0x4_000b, 0x2_000b]) }),
+      (state, _view, result) => {
+        if (result > 0) state.fds.set(result, 'memfd');
+      },
+      dmaBuf,
+    ),
+  ],
+  [
+    2,
     call(
       'device',
       uapi.VFIO_DEVICE_FEATURE,
