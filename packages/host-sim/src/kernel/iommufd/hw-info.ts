@@ -59,8 +59,7 @@ function copyOut(context: IommufdContext, pointer: WideField, view: DataView, da
 }
 
 function capabilitiesOf(device: IommufdDevice): number {
-  const ats = device.physical.fn.atsEnabled || device.physical.fn.atsCapability !== undefined;
-  const noAts = ats ? 0 : IommuHwCap.PCI_ATS_NOT_SUPPORTED;
+  const noAts = device.physical.fn.atsCapability === undefined ? IommuHwCap.PCI_ATS_NOT_SUPPORTED : 0;
   return device.pasidBits === 0 ? noAts : noAts | pasidCapabilities(device.physical);
 }
 
