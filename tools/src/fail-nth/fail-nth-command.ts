@@ -41,7 +41,7 @@ export async function runFailNth(named: string, options: FailNthCommandOptions, 
       streams.stdout.write(`${jsonReport(report)}\n`);
       continue;
     }
-    streams.stdout.write(textReport(report, width));
+    streams.stdout.write(textReport(report, width, scenarios.length === 1 ? named : scenario.name));
     if (options.verbose === true || options.point !== undefined) streams.stdout.write(textTold(report));
   }
   return exitCode;

@@ -3,8 +3,8 @@ import { type FailNthReport, toldHowOften } from '@remora/testing';
 
 const SHOWN_VIOLATIONS = 10;
 
-/** A line, and the first violations. `width`: of the longest scenario's name. */
-export function textReport(report: FailNthReport, width: number): string {
+/** A line, and the first violations. `width`: of the longest scenario's name; `called`: how it is named on a command line. */
+export function textReport(report: FailNthReport, width: number, called = report.scenario): string {
   const { scenario, points, accesses, minimum, seed, outcomes, milliseconds } = report;
   const errnos = new Set(outcomes.map(({ errno }) => errno)).size;
   const violated = outcomes.filter(({ violations }) => violations.length > 0);
@@ -22,7 +22,7 @@ export function textReport(report: FailNthReport, width: number): string {
   for (const { point, name, errno, step, violations } of violated.slice(0, SHOWN_VIOLATIONS)) {
     lines.push(`  ${step === '' ? 'no step' : step}, ${name}: ${errno}`);
     for (const violation of violations) lines.push(`    ${violation}`);
-    lines.push(`    again: remora fail-nth ${scenario} --seed ${seed} --point ${point}${again(errno)}`);
+    lines.push(`    again: remora fail-nth ${called} --seed ${seed} --point ${point}${again(errno)}`);
   }
   if (violated.length > SHOWN_VIOLATIONS) lines.push(`  and ${violated.length - SHOWN_VIOLATIONS} more`);
   return lines.map(line => `${line}\n`).join('');

@@ -199,7 +199,7 @@ test('a planted mistake is found: what cannot be tried again', t => {
 });
 
 test('a planted mistake is found: an object that is not disposed of', t => {
-  t.throws(() => failNth(small({ leaksObject: true })), { message: /small object/ });
+  t.throws(() => failNth(small({ leaksObject: true })), { instanceOf: ScenarioError, message: /small object/ });
 });
 
 test('lives that are not the same are no sweep', t => {
