@@ -39,25 +39,5 @@ export const DIFFERENCES: readonly ExpectedDifference[] = [
     steps: ['attach/ranges'],
     why: 'of a unit with both stages Linux takes the first for address spaces, which has half the addresses; host-sim takes the second',
   },
-  {
-    steps: [
-      ...information.map(
-        name => `iommufd for a container, ${name === 'after eight mappings' ? 'map' : 'information'}/${name}`,
-      ),
-      ...['unknown flag', 'dirty pages', 'dirty pages of all', 'addresses only', 'when all is unmapped'].map(
-        name => `iommufd for a container, unmap/${name}`,
-      ),
-    ],
-    why: 'not mended yet: what an iommufd tells of itself as a container, and how it refuses flags',
-  },
-  {
-    steps: [
-      ...['request', 'second request', 'third request', 'request before it is closed'].map(
-        name => `page requests/${name}`,
-      ),
-      'page requests/transfer when the queue is closed',
-    ],
-    why: 'not mended yet: Linux tells with each request that its response needs the PASID, and refuses what waits when its page tables go, not its queue',
-  },
   { steps: ['configuration/command at first'], why: "the guest's firmware has written to the register before" },
 ];

@@ -57,6 +57,12 @@ export class Ioas extends IommufdObject implements PagesView {
     return this.#alignment;
   }
 
+  /** Sizes that every page table has, bit n for 2^n bytes; the alignment while there is none, or only the smallest may be used. */
+  get pageSizes(): bigint {
+    if (!this.hasDomains || !this.#hugePages) return this.#alignment;
+    return BigInt([...this.#domains].reduce((sizes, domain) => sizes & domain.pageSizes, ~0) >>> 0);
+  }
+
   get hugePages(): boolean {
     return this.#hugePages;
   }

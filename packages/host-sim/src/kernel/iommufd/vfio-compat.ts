@@ -27,7 +27,7 @@ import { compatIoas } from './vfio-ioas.js';
 
 const U64_MAX = 2n ** 64n - 1n;
 /** There is no limit; programs that know one are told of one that they know. */
-const MAPPINGS_AVAILABLE = 0xffff;
+const MAPPINGS_AVAILABLE = 0xffff_ffff;
 
 /** Answers a request that is none of iommufd's own; -ENOTTY if it is none of a container's either. */
 export function vfioCompatIoctl(context: IommufdContext, request: number, argument: IoctlArgument): number {
@@ -78,8 +78,8 @@ function getInfo(context: IommufdContext, argument: IoctlArgument): number {
     if (typeof ioas === 'number') return ioas;
     const ranges = ioas.room.holes().map(({ start, end }) => ({ start, end: end - 1n }));
     return {
-      pageSizes: ioas.alignment,
-      capabilities: [iovaRangeList(ranges), dmaAvailable(MAPPINGS_AVAILABLE)],
+      pageSizes: ioas.pageSizes,
+      capabilities: [dmaAvailable(MAPPINGS_AVAILABLE), iovaRangeList(ranges)],
       alwaysSized: true,
     };
   });
@@ -112,7 +112,7 @@ function unmapDma(context: IommufdContext, argument: IoctlArgument): number {
   const flags = fields.flags.get(view);
   const iova = fields.iova.big(view);
   const size = fields.size.big(view);
-  if ((flags & ~VfioDmaUnmapFlag.ALL) !== 0) return -Errno.EOPNOTSUPP;
+  if ((flags & ~VfioDmaUnmapFlag.ALL) !== 0) return -Errno.EINVAL;
   const ioas = compatIoas(context);
   if (typeof ioas === 'number') return ioas;
   const all = flags === VfioDmaUnmapFlag.ALL;
