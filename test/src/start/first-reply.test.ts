@@ -12,10 +12,10 @@ const QMP = [...MACHINE, '-qmp', 'stdio'];
 const IDENTITY = 'readl 0xfed90000\n';
 const REPLY = 'OK 0x0000000000000010';
 
-/** With some room to grow: 8 files of 1.2 MB, and 283 modules besides 248 of inversify and other packages. */
+/** With some room to grow: 8 files of 1.3 MB, and 338 modules besides 248 of inversify and other packages. */
 const FILES = 12;
 const BYTES = 1_500_000;
-const OWN_MODULES = 320;
+const OWN_MODULES = 370;
 const FOREIGN_MODULES = 260;
 /** What only monitors, simulated hosts and people at a terminal need. */
 const LATER = /^(packages\/(qmp|host-sim|testing)|machines|tools\/dist\/(qmp|cli|diff|replay))\//;
