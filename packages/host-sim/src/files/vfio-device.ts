@@ -28,6 +28,7 @@ import { DeviceInterrupts } from '../devices/device-interrupts.js';
 import type { PhysicalDevice } from '../devices/physical-device.js';
 import { VirtualConfig } from '../devices/virtual-config.js';
 import type { Kernel } from '../kernel/kernel.js';
+import type { KernelKnobs } from '../kernel/knobs.js';
 import { userStruct } from '../kernel/user.js';
 import type { HostProcess } from '../process.js';
 import { DmaBufExport } from './dma-buf-export.js';
@@ -60,12 +61,14 @@ export class VfioDeviceFile implements HostFile {
   readonly #interrupts: DeviceInterrupts;
   readonly #migration: DeviceMigration;
   readonly #dmaBufs: DmaBufExport;
+  readonly #knobs: KernelKnobs;
   /** By BAR index; made at the first access. */
   readonly #bars: (AddressSpace | undefined)[] = [];
 
   constructor(kernel: Kernel, process: HostProcess, holder: DeviceHolder, device: PhysicalDevice) {
     this.#process = process;
     this.#holder = holder;
+    this.#knobs = kernel.knobs;
     this.#device = device;
     holder.deviceOpened();
     device.opened();
@@ -166,8 +169,14 @@ export class VfioDeviceFile implements HostFile {
     }
     const space = (this.#bars[index] ??= barSpace(this.#device.fn.bars.region(index)!));
     const hi = Math.floor(at / 0x1_0000_0000);
-    const result = write ? space.write(hi, at >>> 0, piece) : space.read(hi, at >>> 0, piece);
-    return result === MemTx.OK ? piece.length : -Errno.EIO;
+    // Before 6.10 no register was reached by more than four bytes at once.
+    const most = this.#knobs.release === '6.1' ? 4 : piece.length;
+    for (let done = 0; done < piece.length; done += most) {
+      const part = piece.subarray(done, done + most);
+      const result = write ? space.write(hi, (at + done) >>> 0, part) : space.read(hi, (at + done) >>> 0, part);
+      if (result !== MemTx.OK) return -Errno.EIO;
+    }
+    return piece.length;
   }
 
   #msixTable(index: number): ByteRange | undefined {

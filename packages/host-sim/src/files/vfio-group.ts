@@ -70,7 +70,7 @@ export class VfioGroupFile implements HostFile {
     if (file === undefined) return -Errno.EBADF;
     if (file instanceof IommufdFile) return this.#group.setContainer(new CompatContainer(file.context));
     if (file instanceof ContainerFile) return this.#group.setContainer(file.container);
-    return this.#kernel.knobs.release === 'rfc' ? -Errno.EINVAL : -Errno.EBADFD;
+    return this.#kernel.knobs.release === '7.2' ? -Errno.EBADFD : -Errno.EINVAL;
   }
 
   #getDevice(argument: IoctlArgument): number {

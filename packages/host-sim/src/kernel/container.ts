@@ -93,7 +93,9 @@ export class Container implements GroupContainer {
       case VFIO_TYPE1v2_IOMMU:
         return 1;
       case VFIO_TYPE1_NESTING_IOMMU:
-        return Number(knobs.release === 'rfc' && knobs.nestingType && this.#kernel.stage1Format !== 0);
+        // Linux offered it long after no IOMMU took it any more.
+        if (knobs.release !== 'rfc') return Number(knobs.release === '6.1');
+        return Number(knobs.nestingType && this.#kernel.stage1Format !== 0);
       case VFIO_NESTING_IOMMU_UAPI:
         // Linux gave the number to something else: VFIO_UNMAP_ALL.
         return knobs.release === 'rfc' ? knobs.nestingUapiVersion : 1;
@@ -106,6 +108,7 @@ export class Container implements GroupContainer {
     if (this.#groups.length === 0 || this.#backend !== undefined) return -Errno.EINVAL;
     const known = type === VFIO_TYPE1_IOMMU || type === VFIO_TYPE1v2_IOMMU || type === VFIO_TYPE1_NESTING_IOMMU;
     if (!known || this.#checkExtension(type) <= 0) return -Errno.ENODEV;
+    if (type === VFIO_TYPE1_NESTING_IOMMU && this.#kernel.knobs.release !== 'rfc') return -Errno.EINVAL;
     const domain = this.#kernel.iommu!.driver.createDomain();
     if (typeof domain === 'number') {
       this.#kernel.note('no-domain', { result: domain });

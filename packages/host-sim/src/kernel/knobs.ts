@@ -10,10 +10,10 @@ export interface KernelKnobs {
    */
   uapi: UapiVariant;
   /**
-   * Of which Linux VFIO's answers are, where they differ: the one that RFC v3.1 was written for, or 7.2, as one was asked (test/fixtures/real-kernel).
-   * `nestingType` and `nestingUapiVersion` are the RFC's alone.
+   * Of which Linux VFIO's answers are, where they differ: the one that RFC v3.1 was written for, or 6.1 or 7.2, as they were asked
+   * (test/fixtures/real-kernel). `nestingType` and `nestingUapiVersion` are the RFC's alone.
    */
-  release: 'rfc' | '7.2';
+  release: 'rfc' | '6.1' | '7.2';
   /** What a kernel of the VMID series does wrong. */
   vmidDefects: VmidDefects;
   /** Who answers /dev/vfio/vfio: VFIO's own type 1, or iommufd in its place (Linux: CONFIG_IOMMUFD_VFIO_CONTAINER). */

@@ -189,7 +189,7 @@ export class Type1 {
 
   /** For IOVAs that go on past the last one. */
   get #wrapped(): number {
-    return this.#kernel.knobs.release === 'rfc' ? -Errno.EINVAL : -Errno.EOVERFLOW;
+    return this.#kernel.knobs.release === '7.2' ? -Errno.EOVERFLOW : -Errno.EINVAL;
   }
 
   #unmapped(view: DataView, iovaFrame: number, pages: number): number {

@@ -108,12 +108,12 @@ async function booted(
   if (nesting && !iommufd) throw new LiveError('this kernel has no iommufd: --kernel names one that has');
   const text = existsSync(files.answers) ? readFileSync(files.answers, 'utf8') : '';
   const answers = text.endsWith('\n') ? (JSON.parse(text) as Answer[]) : [];
-  using rig = simulatedRig(nesting);
+  const linux = report.said.get('kernel')?.[0] ?? '';
+  using rig = simulatedRig({ linux, nesting });
   const simulated = await transcript(rig, scriptsOf({ iommufd, nesting }));
   const checks = hostVerdict(report, console, answers, simulated);
   const boots = [{ checks, report, account: undefined }];
   const name = nesting ? 'host-nesting' : 'host';
-  const linux = report.said.get('kernel')?.[0] ?? '';
   const unit = nesting ? `Remora's, ${JSON.stringify(NESTING_UNIT)}` : `QEMU's, ${QEMU_UNIT}`;
   const kept = { [`${name}.answers.json`]: keptText({ linux, qemu: peers.qemuVersion, unit, nesting, answers }) };
   return { mode: { name }, seconds: (performance.now() - start) / 1000, boots, console, answers, kept };

@@ -1,5 +1,5 @@
 /** A simulated host like the guest of a live run: the same devices behind a VT-d unit, and a kernel of today. */
-import { createHost, type HostOptions } from '@remora/machine';
+import { createHost } from '@remora/machine';
 import { physicalVtd } from '@remora/machines';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import eduPlugin from '@hw/edu/plugin';
@@ -9,11 +9,15 @@ import { EDU, ENGINE, type HostRig, SECOND_EDU } from './rig.js';
 const MIB = 2 ** 20;
 const STEP_NS = 10_000_000;
 
-/** A kernel as those that were asked. */
-export const LINUX_OF_TODAY: NonNullable<HostOptions['kernel']> = { release: '7.2' };
+/** What it is to be like. */
+export interface LikeHost {
+  /** As the kernel calls itself: `6.1.0-50-cloud-amd64`. */
+  readonly linux: string;
+  /** Whether the unit has it; QEMU's has not. */
+  readonly nesting: boolean;
+}
 
-/** `nesting`: whether the unit has it; QEMU's has not. */
-export function simulatedRig(nesting = false): HostRig & Disposable {
+export function simulatedRig({ linux, nesting }: LikeHost): HostRig & Disposable {
   const host = createHost({
     memory: 256 * MIB,
     plugins: [eduPlugin, dmaEnginePlugin],
@@ -22,7 +26,7 @@ export function simulatedRig(nesting = false): HostRig & Disposable {
       ...(nesting ? [`dma-engine,addr=${ENGINE},ats=on,pri=on,resettable=off`] : []),
     ],
     iommu: physicalVtd(nesting ? NESTING_UNIT : { nesting, 'x-scalable-mode': 'on' }),
-    kernel: LINUX_OF_TODAY,
+    kernel: { release: Number.parseInt(linux, 10) < 7 ? '6.1' : '7.2' },
   });
   return {
     host,
