@@ -28,7 +28,7 @@ export interface UserUnit {
   readonly driver: VtdDriver;
   readonly memory: MemoryPort;
   /** A domain goes: where it is in force still, since the unit did not let go of it, it is not after this, and its id is free. */
-  release(domain: VtdPagingDomain | VtdNestedDomain): void;
+  release(domain: VtdUserDomain): void;
 }
 
 /** Page frames of a 64-bit address space. */
@@ -218,4 +218,11 @@ export class VtdNestedDomain implements HostNestedDomain {
     }
     return driver.invalidateAll([...flushes, ...tlbs]);
   }
+}
+
+export type VtdUserDomain = VtdPagingDomain | VtdNestedDomain;
+
+/** Whether the kernel takes the page requests of what a domain serves. */
+export function takesPageRequests(domain: VtdUserDomain): boolean {
+  return domain.kind === 'paging' ? domain.options.pageRequests : domain.pageRequests;
 }
