@@ -165,9 +165,10 @@ export class FakeIommuDriver implements HostIommuDriver {
   }
 
   #resultOf(op: DriverOp): number {
-    let result = 0;
-    for (const failure of this.#failures) if (failure.op === op && --failure.left === 0) result = -failure.errno;
-    return result;
+    if (this.#failures.length === 0) return 0;
+    const due = this.#failures.filter(failure => failure.op === op && --failure.left === 0);
+    for (const failure of due) this.#failures.splice(this.#failures.indexOf(failure), 1);
+    return due.length === 0 ? 0 : -due.at(-1)!.errno;
   }
 
   domainOf(requesterId: number): FakeIommuDomain | undefined {
