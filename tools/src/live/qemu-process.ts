@@ -74,9 +74,12 @@ export class QemuProcess implements AsyncDisposable {
   }
 }
 
+/** So long QEMU waits for an answer, and takes none that comes later: on a busy computer its own 5 s are not much. */
+const ANSWER_MS = 60_000;
+
 /** Arguments for a device that is served at `socket`. */
 export function served(socket: string, device: number, bus?: string): string[] {
-  const where = { addr: device.toString(16), ...(bus === undefined ? {} : { bus }) };
+  const where = { addr: device.toString(16), ...(bus === undefined ? {} : { bus }), 'x-msg-timeout': ANSWER_MS };
   return ['-device', JSON.stringify({ driver: 'vfio-user-pci', ...where, socket: { type: 'unix', path: socket } })];
 }
 
