@@ -25,13 +25,6 @@ export const IOMMUFD_MUTANTS: readonly Mutant[] = [
     room('fault-queue', '3.6/6*'),
   ),
   mutant(
-    'page requests wait for a descriptor that is closed',
-    `${IOMMUFD}fault-queue.js`,
-    "this.#dropAll('closed');",
-    '',
-    room('fault-queue', '3.6/7: close*'),
-  ),
-  mutant(
     'a group of page requests can be answered twice',
     `${IOMMUFD}fault-queue.js`,
     'this.#waiting.delete(cookie.get(view, done));',

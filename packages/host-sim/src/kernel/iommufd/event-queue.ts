@@ -23,7 +23,6 @@ export abstract class EventQueue extends IommufdObject {
       this.#open = false;
       this.users--;
       this.readiness.close();
-      this.closed();
       context.drop();
     };
     const fd = context.process.addFile(new EventQueueFile(this, close));
@@ -45,8 +44,6 @@ export abstract class EventQueue extends IommufdObject {
   abstract read(buffer: Uint8Array): number;
   /** write(2), where there is one. */
   write?(buffer: Uint8Array): number;
-  /** The descriptor is closed. */
-  protected abstract closed(): void;
 }
 
 class EventQueueFile implements HostFile {

@@ -1,6 +1,7 @@
 /**
  * IOMMU_FAULT_QUEUE_ALLOC: page requests of devices on their way to user space, and its answers (peers.md 3.4). A group of requests is read as a whole,
- * gets a cookie by that, and waits for an answer; whatever keeps user space from answering answers the group: invalid.
+ * gets a cookie by that, and waits for an answer. When the way on which it came is gone, it is answered for user space: invalid. As in Linux
+ * the descriptor alone may go and nobody is answered by that.
  */
 import { Access, Errno, NO_PASID } from '@remora/core';
 import { type PageRequest, PageResponse } from '@remora/iommu';
@@ -30,6 +31,8 @@ interface FaultGroup {
   readonly requests: readonly PageRequest[];
 }
 
+/** IOMMU_FAULT_PAGE_RESPONSE_NEEDS_PASID: the kernel's own flag, not in linux/iommufd.h, which Linux 7.3.4 hands out all the same. */
+const RESPONSE_NEEDS_PASID = 4;
 /** How many requests of a group are kept before its last one: more than any device has outstanding. */
 const GROUP_LIMIT = 512;
 
@@ -63,7 +66,7 @@ export class FaultQueue extends EventQueue {
     groups.delete(request.group);
     if (groups.size === 0) this.#partial.delete(source);
     const group = { source, requests };
-    const refused = this.open ? this.#kernel.fails('queue page requests') : -Errno.EBADF;
+    const refused = this.#kernel.fails('queue page requests');
     if (refused !== 0) {
       this.#answer(group, PageResponse.INVALID_REQUEST, `cannot be queued: ${refused}`);
       return;
@@ -117,7 +120,9 @@ export class FaultQueue extends EventQueue {
 
   override release(): void {
     this.#partial.clear();
-    this.#dropAll('destroyed');
+    const orphans = [...this.#queued.splice(0), ...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const group of orphans) this.#answer(group, PageResponse.INVALID_REQUEST, 'destroyed');
   }
 
   override state(): unknown {
@@ -126,17 +131,6 @@ export class FaultQueue extends EventQueue {
       queued: this.#queued.length,
       waiting: [...this.#waiting.keys()].sort((a, b) => a - b),
     };
-  }
-
-  /** Nobody is left who could answer. */
-  protected override closed(): void {
-    this.#dropAll('closed');
-  }
-
-  #dropAll(why: string): void {
-    const orphans = [...this.#queued.splice(0), ...this.#waiting.values()];
-    this.#waiting.clear();
-    for (const group of orphans) this.#answer(group, PageResponse.INVALID_REQUEST, why);
   }
 
   /** The lowest that no waiting group has, from 1 on. */
@@ -165,7 +159,8 @@ function writeFault(view: DataView, at: number, deviceId: number, request: PageR
   const { fields } = IommuHwptPgfault;
   const { pasid, last, access } = request;
   for (let byte = 0; byte < IommuHwptPgfault.size; byte++) view.setUint8(at + byte, 0);
-  const flags = (pasid === NO_PASID ? 0 : IommuPgfaultFlag.PASID_VALID) | (last ? IommuPgfaultFlag.LAST_PAGE : 0);
+  const tagged = pasid === NO_PASID ? 0 : IommuPgfaultFlag.PASID_VALID | RESPONSE_NEEDS_PASID;
+  const flags = tagged | (last ? IommuPgfaultFlag.LAST_PAGE : 0);
   fields.flags.set(view, flags, at);
   fields.dev_id.set(view, deviceId, at);
   if (pasid !== NO_PASID) fields.pasid.set(view, pasid, at);

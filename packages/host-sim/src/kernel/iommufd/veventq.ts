@@ -77,8 +77,6 @@ export class VirtualEventQueue extends EventQueue {
     return { type: this.type, depth: this.#depth, sequence: this.#sequence, events: this.#events.length };
   }
 
-  protected override closed(): void {}
-
   /** Whether the newest is a header that says that events were lost. */
   get #lost(): boolean {
     const newest = this.#events.at(-1);
