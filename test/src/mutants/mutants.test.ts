@@ -6,6 +6,7 @@ import { COMPATIBLE_MUTANTS } from './compatible-mutants.js';
 import { DEVICE_TLB_MUTANTS } from './device-tlb-mutants.js';
 import { HOST_MUTANTS } from './host-mutants.js';
 import { INTERRUPT_MUTANTS } from './interrupt-mutants.js';
+import { IOAS_MUTANTS } from './ioas-mutants.js';
 import { IOMMUFD_CLIENT_MUTANTS } from './iommufd-client-mutants.js';
 import { IOMMUFD_MUTANTS } from './iommufd-mutants.js';
 import { LIVE_MUTANTS } from './live-mutants.js';
@@ -21,6 +22,7 @@ const ALL = [
   ...DEVICE_TLB_MUTANTS,
   ...HOST_MUTANTS,
   ...INTERRUPT_MUTANTS,
+  ...IOAS_MUTANTS,
   ...IOMMUFD_CLIENT_MUTANTS,
   ...IOMMUFD_MUTANTS,
   ...PAGE_TABLE_MUTANTS,
