@@ -44,7 +44,7 @@ export class DsaHost implements Disposable {
   #calls: CountedCalls | undefined;
 
   /** Makes the file `memory`. */
-  constructor(memory: string, { lending = 'container', guest }: DsaMode) {
+  constructor(memory: string, lending: Lending, guest: DsaMode['guest']) {
     this.lending = lending;
     const iommufd = lending === 'iommufd';
     const numbers = guest === 'pasids';

@@ -32,7 +32,7 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
   using work = folderWithUs('remora-dsa-');
   using fast = memoryFolder(HOST_BYTES);
   const memory = join(fast.path, 'memory');
-  using host = mode.lending === undefined ? undefined : new DsaHost(memory, mode);
+  using host = mode.lending === undefined ? undefined : new DsaHost(memory, mode.lending, mode.guest);
   // That a QEMU goes when it is told to go is no news.
   let going = true;
   const heard = (text: string): void => {
