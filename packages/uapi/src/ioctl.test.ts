@@ -3,9 +3,14 @@ import test from 'ava';
 import {
   decodeIoctl,
   formatIoctl,
+  IOMMU_GET_HW_INFO,
+  IOMMU_IOAS_MAP,
+  IommuHwInfo,
+  IommuIoasMap,
   ioctlName,
   ioctlType,
   ioctlTypes,
+  UAPI_VARIANTS,
   VFIO_DEVICE_SET_IRQS,
   VFIO_GROUP_GET_DEVICE_FD,
   VFIO_IOMMU_BIND,
@@ -148,4 +153,28 @@ test('arguments that are no structure, and bytes that are too short, are shown a
   );
   t.deepEqual(decodeIoctl(VFIO_IOMMU_PASID_REQUEST, Uint8Array.of(20, 0, 0)), { bytes: Uint8Array.of(20, 0, 0) });
   t.deepEqual(decodeIoctl(0x1234, Uint8Array.of(1)), { bytes: Uint8Array.of(1) });
+});
+
+test("iommufd's ioctls are the same in every variant, and show what goes in and comes out", t => {
+  const map = IommuIoasMap.encode({
+    size: 40,
+    flags: 7,
+    ioas_id: 2,
+    user_va: 0x7f00_0000_1000,
+    length: 0x1000,
+    iova: 2n ** 63n,
+  });
+  for (const variant of UAPI_VARIANTS) {
+    t.is(
+      formatIoctl(IOMMU_IOAS_MAP, map, variant),
+      'IOMMU_IOAS_MAP size=0x28 flags=7 ioas_id=2 user_va=0x7f0000001000 length=0x1000 iova=0x8000000000000000',
+    );
+  }
+  const info = { size: 40, dev_id: 1, data_len: 24 };
+  t.like(decodeIoctl(IOMMU_GET_HW_INFO, IommuHwInfo.encode({ ...info, out_data_type: 1 })), { out_data_type: 1 });
+  const asked = decodeIoctl(IOMMU_GET_HW_INFO, IommuHwInfo.encode({ ...info, flags: 1, in_data_type: 2 }));
+  t.like(asked, { flags: 1, in_data_type: 2 });
+  t.false('out_data_type' in asked);
+  t.is(ioctlName(0x3b95), 'IOMMU_IOAS_NOIOMMU_GET_PA');
+  t.is(ioctlName(0x3b78), 'VFIO_DEVICE_DETACH_IOMMUFD_PT');
 });
