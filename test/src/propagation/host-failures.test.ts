@@ -18,15 +18,15 @@ interface Arrangement {
 }
 
 const arrangements: readonly Arrangement[] = [
-  { title: 'one device', functions: [{ addr: '03.0' }], points: 140 },
-  { title: 'two devices in one container', functions: [{ addr: '03.0' }, { addr: '04.0' }], points: 150 },
+  { title: 'one device', functions: [{ addr: '03.0' }], points: 125 },
+  { title: 'two devices in one container', functions: [{ addr: '03.0' }, { addr: '04.0' }], points: 138 },
   {
     title: 'two devices in two containers',
     functions: [
       { addr: '03.0', container: 'new' },
       { addr: '04.0', container: 'new' },
     ],
-    points: 190,
+    points: 180,
     stepwise: true,
   },
 ];

@@ -8,7 +8,15 @@ import type { SimulatedHost } from '@remora/host-sim';
 import type { Host } from '@remora/machine';
 import { type GuestEngine, lendingHost, physicalVtd } from '@remora/machines';
 import { Capability } from '@remora/pci';
-import { ALL_IS_WELL, type FailNthLife, type FailNthStep, type FailurePorts, GOES_WITHOUT } from '@remora/testing';
+import {
+  ALL_IS_WELL,
+  type FailNthLife,
+  type FailNthStep,
+  type FailurePorts,
+  GOES_WITHOUT,
+  withoutPlaces,
+  withoutTables,
+} from '@remora/testing';
 import { VtdUnit } from '@hw/intel-iommu';
 import type { PageTable } from '@hw/intel-iommu/driver';
 import { type Placement, Rig } from '../rig/rig.js';
@@ -54,17 +62,12 @@ export class Life implements FailNthLife {
     this.steps = this.#lifeOf(functions.length);
   }
 
-  /**
-   * What the host holds, without the places that depend on what was there before. The unit's tables may stay until the function or the domain
-   * goes, however little is in them.
-   */
   dump(): unknown {
-    const { frames, kernelPages, ...held } = this.#held();
-    return { ...held, frames: Number(frames) - Number(kernelPages) };
+    return withoutTables(this.host.platform.dump());
   }
 
   leftovers(): unknown {
-    return this.#held();
+    return withoutPlaces(this.host.platform.dump());
   }
 
   /** What the engines read now. */
@@ -74,13 +77,6 @@ export class Life implements FailNthLife {
 
   [Symbol.dispose](): void {
     this.host[Symbol.dispose]();
-  }
-
-  #held(): Record<string, unknown> {
-    const text = JSON.stringify(this.host.platform.dump(), (key, value: unknown) =>
-      key === 'rootFrame' || key === 'ssptptr' || key === 'address' ? undefined : value,
-    );
-    return JSON.parse(text) as Record<string, unknown>;
   }
 
   get #rig(): Rig {
