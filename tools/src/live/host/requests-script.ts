@@ -2,6 +2,7 @@
 import { EngineDriver } from '@remora/machines';
 import {
   IOMMU_FAULT_QUEUE_ALLOC,
+  IOMMU_GET_HW_INFO,
   IOMMU_IOAS_MAP,
   IommuFaultAlloc,
   IommuHwptAllocFlag,
@@ -9,6 +10,7 @@ import {
   IommuHwptPageResponse,
   IommuHwptPgfault,
   IommuHwptVtdS1,
+  IommuHwInfo,
   IommuIoasMap,
   VfioPciRegion,
   viewOf,
@@ -50,6 +52,7 @@ export function requestsScript(script: Script, rig: HostRig): void {
   const { syscalls } = rig;
   const at = bound({ ...rig, devices: [ENGINE, ENGINE] });
   const { iommu, device } = at;
+  hardware(script, 'hardware at first', at);
   const memory = script.memory(12 * PAGE);
   const ioas = newIoas(script, iommu);
   const guest = { size: IommuIoasMap.size, ioas_id: ioas, flags: 7, user_va: memory.address, length: 12 * PAGE };
@@ -57,11 +60,13 @@ export function requestsScript(script: Script, rig: HostRig): void {
   const parent = allocate(script, 'parent', at, { pt_id: ioas, flags: IommuHwptAllocFlag.NEST_PARENT });
   const plain = allocate(script, 'for requests without a PASID', at, { pt_id: ioas, flags: IommuHwptAllocFlag.PASID });
   attach(script, 'attach that', device, plain);
+  hardware(script, 'hardware', at);
   tables(memory, TABLES);
   const regions = new Regions(syscalls, device);
   script.say('enable', regions.enable());
   const engine = new LentEngine(regions);
   script.say('identification', 0, hex(engine.read(0)));
+  script.say('extended capabilities', 0, extendedCapabilities(regions));
 
   const queue = newQueue(script, 'queue', iommu);
   const nested = nestedOn(script, 'first stage with it', at, parent, queue.id);
@@ -108,6 +113,26 @@ export function requestsScript(script: Script, rig: HostRig): void {
   for (const [name, id] of Object.entries({ plain, parent, ioas })) destroy(script, `destroy the ${name}`, iommu, id);
   syscalls.close(device);
   syscalls.close(iommu);
+}
+
+/** Their ids, in order. */
+function extendedCapabilities(regions: Regions): Output {
+  const ids: number[] = [];
+  for (let at = 0x100; at !== 0 && ids.length < 32;) {
+    const header = Number(regions.read(VfioPciRegion.CONFIG, at, 4).value);
+    if (header === 0) break;
+    ids.push(header & 0xffff);
+    at = (header >>> 20) & 0xffc;
+  }
+  return ids;
+}
+
+function hardware(script: Script, step: string, { iommu, id }: Bound): void {
+  const bytes = IommuHwInfo.encode({ size: IommuHwInfo.size, dev_id: id });
+  script.ioctl(step, iommu, IOMMU_GET_HW_INFO, bytes, view => {
+    const { out_max_pasid_log2, out_capabilities } = IommuHwInfo.decode(view);
+    return { pasids: out_max_pasid_log2, capabilities: hex(out_capabilities) };
+  });
 }
 
 function newQueue(script: Script, step: string, iommu: number): { id: number; fd: number } {
