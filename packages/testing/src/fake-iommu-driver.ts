@@ -153,6 +153,11 @@ export class FakeIommuDriver implements HostIommuDriver {
     this.#failures.push({ op, left: nth, errno });
   }
 
+  /** Forgets what was to fail and has not. */
+  forgive(): void {
+    this.#failures.length = 0;
+  }
+
   /** Forgets and returns the calls so far. */
   takeCalls(): string[] {
     return this.calls.splice(0);

@@ -106,6 +106,7 @@ function fuzzed(driver: FakeIommuDriver, calls: number, fails?: () => number): F
         dump: () => ({ ...lentState(host), unit: driver.state() }),
         betweenRounds: (_round, random) => {
           driver.calls.length = 0;
+          driver.forgive();
           if (refusals) for (const op of REFUSED) driver.fail(op, Errno.EIO, 1 + random.below(30));
           host.knobs.memlock = random.below(3) === 0 ? random.below(40) * PAGE : undefined;
           host.knobs.dmaEntryLimit = random.below(3) === 0 ? random.below(4) : 65535;
