@@ -21,7 +21,7 @@ import {
   type StateReader,
   type StateWriter,
 } from '@remora/core';
-import { MachineProcess, VfioError } from '@remora/host';
+import { type IommufdHostIOMMUContext, MachineProcess, VfioError } from '@remora/host';
 import { HostIommuFlag } from '@remora/iommu';
 import {
   Config,
@@ -212,7 +212,8 @@ export class VfioPci implements Device {
     if (has.express !== undefined) fn.enableExpress(has.express.type, has.express);
     const msi = has.msi === undefined ? undefined : fn.enableMsi(has.msi);
     const msix = has.msix === undefined || msixBar === undefined ? undefined : fn.enableMsix(has.msix.vectors, msixBar);
-    if (has.pasid !== undefined) fn.enablePasid(has.pasid.width, has.pasid);
+    const pasid = has.pasid ?? pasidsBeside(this.#connection!);
+    if (pasid !== undefined) fn.enablePasid(pasid.width, pasid);
     this.#addPageRequests(header);
     const guest = { msi: () => grantedVectors(fn, msi), msix: () => (msix?.enabled === true ? msix.vectors : 0) };
     const interrupts = new HostInterrupts(
@@ -274,4 +275,9 @@ export class VfioPci implements Device {
 function grantedVectors(fn: PciFunction, msi: Msi | undefined): number {
   if (msi === undefined || !msi.enabled) return 0;
   return 2 ** MsiLayout.fields.granted.get(fn.config.words, msi.offset / 4);
+}
+
+/** What iommufd tells of the function's PASIDs: Linux hides the capability from who opens the function. As QEMU has it. */
+function pasidsBeside(connection: HostFunction): IommufdHostIOMMUContext['functionPasids'] {
+  return 'deviceId' in connection ? connection.context?.functionPasids : undefined;
 }

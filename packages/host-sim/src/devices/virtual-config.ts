@@ -10,6 +10,7 @@ const CARDBUS = 0x28;
 /** Of the MSI-X capability: everything after its header. */
 const MSIX_BODY = { start: 2, end: 12 };
 const PASID_CONTROL = 6;
+const PASID_BYTES = 8;
 const ATS_CONTROL = 6;
 /** Control and status. */
 const PRI_CONTROL = 4;
@@ -31,8 +32,8 @@ export class VirtualConfig {
   /** Offset of Device Control; undefined without the PCI Express capability. */
   readonly #deviceControl: number | undefined;
 
-  /** `reset` carries out a function-level reset that the user asked for. */
-  constructor(fn: PciFunction, reset: () => void) {
+  /** `reset` carries out a function-level reset that the user asked for. `hidesPasids`: the user does not see that capability. */
+  constructor(fn: PciFunction, reset: () => void, hidesPasids = false) {
     const size = fn.config.size;
     this.#fn = fn;
     this.#reset = reset;
@@ -45,7 +46,8 @@ export class VirtualConfig {
     this.#keepHeader();
     this.#keepInterrupts();
     const pasid = fn.capabilities.findExtended(ExtendedCapability.PASID);
-    if (pasid !== undefined) this.#own(pasid + PASID_CONTROL, 2, 0x7);
+    if (pasid !== undefined && hidesPasids) this.#hide(pasid, PASID_BYTES);
+    else if (pasid !== undefined) this.#own(pasid + PASID_CONTROL, 2, 0x7);
     this.#keepAts();
     if (this.#deviceControl !== undefined) this.#drop(this.#deviceControl, 2, INITIATE_FLR);
   }
@@ -145,6 +147,14 @@ export class VirtualConfig {
       this.#own(priCapability.offset + PRI_CONTROL, 4, 0);
       this.#own(priCapability.offset + PRI_ALLOCATION, 4, 0);
     }
+  }
+
+  /** Of an extended capability only the place of the next one is left. */
+  #hide(at: number, bytes: number): void {
+    this.#own(at, bytes, 0);
+    this.#copy.fill(0, at, at + 2);
+    this.#copy[at + 2]! &= 0xf0;
+    this.#copy.fill(0, at + 4, at + bytes);
   }
 
   /** `bits` (by default all) of these bytes are answered by the copy, of which the user may change `writable`. */

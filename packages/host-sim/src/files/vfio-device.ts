@@ -72,7 +72,7 @@ export class VfioDeviceFile implements HostFile {
     this.#device = device;
     holder.deviceOpened();
     device.opened();
-    this.#config = new VirtualConfig(device.fn, () => this.#reset());
+    this.#config = new VirtualConfig(device.fn, () => this.#reset(), kernel.knobs.release === '7.2');
     this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
     this.#dmaBufs = new DmaBufExport(process, device);
     this.#migration = new DeviceMigration(process, device.device, () => device.dropTranslations());

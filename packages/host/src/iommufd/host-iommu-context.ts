@@ -13,7 +13,7 @@ import {
   type Stage1FlushBatch,
   Stage1Format,
 } from '@remora/iommu';
-import { IommuHwptAllocFlag, IommuHwptDataType, IommuInvalidateDataType } from '@remora/uapi';
+import { IommuHwCap, IommuHwptAllocFlag, IommuHwptDataType, IommuInvalidateDataType } from '@remora/uapi';
 import type { BoundDevice } from './bound-device.js';
 import { hasPageRequests } from './extended-capability.js';
 import { FaultEvents } from './fault-events.js';
@@ -66,6 +66,21 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
       (device.hardware.pasidBits > 0 ? HostIommuFlag.PASID_REQUEST | HostIommuFlag.GUEST_PASIDS : 0) |
       (this.#pageRequests === undefined ? 0 : HostIommuFlag.PAGE_REQUESTS) |
       (this.#faults === undefined ? 0 : HostIommuFlag.FAULTS);
+  }
+
+  /**
+   * The PASIDs that the host has the device use: its configuration space may not show that capability, which belongs to the host's kernel.
+   * Undefined for none.
+   */
+  get functionPasids():
+    { readonly width: number; readonly execute: boolean; readonly privileged: boolean } | undefined {
+    const { pasidBits, capabilities } = this.#home.device.hardware;
+    if (pasidBits === 0) return undefined;
+    return {
+      width: pasidBits,
+      execute: (capabilities & IommuHwCap.PCI_PASID_EXEC) !== 0,
+      privileged: (capabilities & IommuHwCap.PCI_PASID_PRIV) !== 0,
+    };
   }
 
   /** Nested tables that are attached, by PASID. For inspection. */

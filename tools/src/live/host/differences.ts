@@ -40,10 +40,6 @@ export const DIFFERENCES: readonly ExpectedDifference[] = [
     why: 'of a unit with both stages Linux takes the first for address spaces, which has half the addresses; host-sim takes the second',
   },
   {
-    steps: ['page requests/extended capabilities'],
-    why: "Linux hides a function's PASID capability from who has it by VFIO; host-sim shows it, as the kernel of RFC v3.1 did",
-  },
-  {
     steps: ['page requests/hardware at first', 'page requests/hardware'],
     why: 'Linux enables PASIDs without execute and privileged requests; host-sim with all that the function has',
   },
