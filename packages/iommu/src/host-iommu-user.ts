@@ -42,7 +42,7 @@ export interface HostPagingDomain extends HostMappings {
   setDirtyTracking(on: boolean): number;
   /**
    * Reports runs of pages in the range that were written since they were reported last, ascending; with `clear` the unit notes them anew (its caches
-   * forget them). -EINVAL while tracking is off, unless it is to be cleared only (`report` undefined).
+   * forget them). What was written before tracking went off is reported, too.
    */
   readDirty(
     iovaFrame: number,

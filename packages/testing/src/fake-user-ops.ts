@@ -62,7 +62,6 @@ export class FakePagingDomain extends FakeMappings implements HostPagingDomain {
     clear: boolean,
     report: ((iovaFrame: number, pages: number) => void) | undefined,
   ): number {
-    if (!this.tracking && report !== undefined) return -Errno.EINVAL;
     for (const frame of [...this.dirty].sort((a, b) => a - b)) {
       if (frame < iovaFrame || frame >= iovaFrame + pages) continue;
       report?.(frame, 1);

@@ -105,7 +105,6 @@ export class VtdPagingDomain extends SecondStage implements HostPagingDomain {
     clear: boolean,
     report: ((iovaFrame: number, pages: number) => void) | undefined,
   ): number {
-    if (!this.#tracking && report !== undefined) return -Errno.EINVAL;
     const cleared = readDirtyPages(this.#unit.memory, this.table, iovaFrame, pages, clear, report);
     return cleared ? this.flushPages(iovaFrame, pages, true) : 0;
   }

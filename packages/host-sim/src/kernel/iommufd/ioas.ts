@@ -215,6 +215,17 @@ export class Ioas extends IommufdObject implements PagesView {
     return typeof this.stretches(start, start + length) !== 'number';
   }
 
+  /** Up to where everything from `start` on is mapped, at most to `end`: `start` itself if nothing is mapped there. */
+  mappedUntil(start: bigint, end: bigint): bigint {
+    let at = start;
+    for (let index = this.#areas.firstEndingAfter(start); at < end; index++) {
+      const area = this.#areas.items[index];
+      if (area === undefined || area.start > at) return at;
+      at = area.end;
+    }
+    return at < end ? at : end;
+  }
+
   /** Calls `each` for all that is mapped, until it says a negated errno: that is the result. */
   forMapped(each: (iovaFrame: number, pages: number) => number): number {
     for (const area of this.#areas.items) {
