@@ -63,12 +63,13 @@ function capabilitiesOf(device: IommufdDevice): number {
   return device.pasidBits === 0 ? noAts : noAts | pasidCapabilities(device.physical);
 }
 
+/** What the kernel enabled of it, which is neither: a real 7.3.4 says so, too. */
 function pasidCapabilities({ fn }: PhysicalDevice): number {
   const at = fn.capabilities.findExtended(ExtendedCapability.PASID)! / 4;
-  const { executeSupported, privilegedSupported } = PasidLayout.fields;
+  const { executeEnable, privilegedEnable } = PasidLayout.fields;
   return (
-    (executeSupported.get(fn.config.words, at) === 0 ? 0 : IommuHwCap.PCI_PASID_EXEC) |
-    (privilegedSupported.get(fn.config.words, at) === 0 ? 0 : IommuHwCap.PCI_PASID_PRIV)
+    (executeEnable.get(fn.config.words, at) === 0 ? 0 : IommuHwCap.PCI_PASID_EXEC) |
+    (privilegedEnable.get(fn.config.words, at) === 0 ? 0 : IommuHwCap.PCI_PASID_PRIV)
   );
 }
 
