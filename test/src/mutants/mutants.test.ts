@@ -14,6 +14,7 @@ import { MUTANTS } from './mutants.js';
 import { PAGE_TABLE_MUTANTS } from './page-table-mutants.js';
 import { SHADOW_MUTANTS } from './shadow-mutants.js';
 import { STATE_MUTANTS } from './state-mutants.js';
+import { VMID_MUTANTS } from './vmid-mutants.js';
 import { altered, Workshop } from './workshop.js';
 
 const ALL = [
@@ -29,6 +30,7 @@ const ALL = [
   ...SHADOW_MUTANTS,
   ...COMPATIBLE_MUTANTS,
   ...STATE_MUTANTS,
+  ...VMID_MUTANTS,
   ...LIVE_MUTANTS,
 ];
 
