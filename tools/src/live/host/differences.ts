@@ -39,9 +39,5 @@ export const DIFFERENCES: readonly ExpectedDifference[] = [
     steps: ['attach/ranges'],
     why: 'of a unit with both stages Linux takes the first for address spaces, which has half the addresses; host-sim takes the second',
   },
-  {
-    steps: ['page requests/hardware at first', 'page requests/hardware'],
-    why: 'Linux enables PASIDs without execute and privileged requests; host-sim with all that the function has',
-  },
   { steps: ['configuration/command at first'], why: "the guest's firmware has written to the register before" },
 ];
