@@ -1,6 +1,7 @@
 /** Counts the points at which a scenario can fail, and makes one of them fail. */
 import { type MemoryPort, MemTx } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
+import type { UapiVariant } from '@remora/uapi';
 import { CountedMemory } from './counted-memory.js';
 import { CountedSyscalls } from './counted-syscalls.js';
 import type { FailurePorts } from './scenario.js';
@@ -34,8 +35,8 @@ export class FailurePoints implements FailurePorts {
     return this.#struck;
   }
 
-  syscalls(next: HostSyscalls): HostSyscalls {
-    return new CountedSyscalls(next, name => this.#event(name));
+  syscalls(next: HostSyscalls, variant?: UapiVariant): HostSyscalls {
+    return new CountedSyscalls(next, name => this.#event(name), variant);
   }
 
   readonly inject = (what: string): number => this.#event(what.startsWith('queue ') ? what : `allocate ${what}`);

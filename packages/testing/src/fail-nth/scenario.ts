@@ -6,11 +6,12 @@
  */
 import type { MemoryPort } from '@remora/core';
 import type { HostSyscalls } from '@remora/host';
+import type { UapiVariant } from '@remora/uapi';
 
 /** Where a life lets failures in. */
 export interface FailurePorts {
-  /** Stands before a host's system calls: `interpose` of a machine. */
-  syscalls(next: HostSyscalls): HostSyscalls;
+  /** Stands before a host's system calls: `interpose` of a machine. `variant`: which ioctls 122 and 123 are; default those of RFC v3.1. */
+  syscalls(next: HostSyscalls, variant?: UapiVariant): HostSyscalls;
   /** What a host asks before it allocates or queues something: `failures` of a simulated host. */
   readonly inject: (what: string) => number;
   /** Stands before memory, whose accesses are sampled. */
