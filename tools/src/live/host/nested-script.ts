@@ -39,6 +39,8 @@ export function nestedScript(script: Script, rig: HostRig): void {
   const guest = { size: IommuIoasMap.size, ioas_id: ioas, flags: 7, user_va: memory.address, length: 12 * PAGE };
   script.ioctl('guest memory', iommu, IOMMU_IOAS_MAP, IommuIoasMap.encode({ ...guest, iova: GUEST }));
   const parent = allocate(script, 'parent', at, { pt_id: ioas, flags: IommuHwptAllocFlag.NEST_PARENT });
+  const readOnly = { ...guest, flags: 5, user_va: memory.address, length: PAGE, iova: 2 * GUEST };
+  script.ioctl('read-only memory below', iommu, IOMMU_IOAS_MAP, IommuIoasMap.encode(readOnly));
   const regions = new Regions(rig.syscalls, device);
   regions.enable();
   const tries = new Tries(script, rig, regions, memory);
@@ -78,6 +80,7 @@ export function nestedScript(script: Script, rig: HostRig): void {
   rig.syscalls.close(iommu);
 }
 
+/** HWPT_ALLOC for the device; gives the id. */
 export function allocate(
   script: Script,
   step: string,

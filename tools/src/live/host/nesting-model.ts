@@ -14,13 +14,14 @@ const SLOTS = { unit: 3, edu: 4, second: 5, engine: 6 } as const;
 const IDENTITY = { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 };
 const PAGE = 0x1000;
 
-/** Both stages, one over the other; device TLBs, and page requests. Options of intel-iommu. */
+/** Both stages, one over the other; device TLBs, page requests, accessed and dirty bits. Options of intel-iommu. */
 export const NESTING_UNIT = {
   'x-scalable-mode': 'on',
   nesting: true,
   'device-iotlb': true,
   svm: true,
   'x-smpwcs': true,
+  'x-ssads': true,
 } as const;
 
 export class NestingModel implements Disposable {

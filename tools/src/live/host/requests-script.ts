@@ -11,6 +11,7 @@ import {
   IommuHwptPgfault,
   IommuHwptVtdS1,
   IommuHwInfo,
+  IommuHwInfoVtd,
   IommuIoasMap,
   VfioPciRegion,
   viewOf,
@@ -128,10 +129,15 @@ function extendedCapabilities(regions: Regions): Output {
 }
 
 function hardware(script: Script, step: string, { iommu, id }: Bound): void {
-  const bytes = IommuHwInfo.encode({ size: IommuHwInfo.size, dev_id: id });
+  const { address, ram } = script.memory(PAGE);
+  const room = { data_len: IommuHwInfoVtd.size, data_uptr: address };
+  const bytes = IommuHwInfo.encode({ size: IommuHwInfo.size, dev_id: id, ...room });
   script.ioctl(step, iommu, IOMMU_GET_HW_INFO, bytes, view => {
     const { out_max_pasid_log2, out_capabilities } = IommuHwInfo.decode(view);
-    return { pasids: out_max_pasid_log2, capabilities: hex(out_capabilities) };
+    const data = new Uint8Array(IommuHwInfoVtd.size);
+    ram.read(0, 0, data);
+    const { flags } = IommuHwInfoVtd.decode(viewOf(data));
+    return { flags, pasids: out_max_pasid_log2, capabilities: hex(out_capabilities) };
   });
 }
 
