@@ -6,6 +6,8 @@ export interface DmaTarget {
   /** For messages and the ledger. */
   readonly name: string;
   readonly trace: VfioTrace;
+  /** Memory that may only be read cannot be mapped; default: it can. */
+  readonly writableOnly?: boolean;
   /** Maps pages of process memory with Access bits. 0 or a negated errno; then nothing was mapped. */
   mapDma(iovaFrame: number, pages: number, address: Hva, access: number): number;
   /** Unmaps a range that holds `mappings` mappings (default 1), none of them in part. How many pages went, or a negated errno. */

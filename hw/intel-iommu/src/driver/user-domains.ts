@@ -1,5 +1,5 @@
 /** Domains of user space on a VT-d unit: second stages, and first stages of guests nested over them. */
-import { Errno, type MemoryPort } from '@remora/core';
+import { Access, Errno, type MemoryPort } from '@remora/core';
 import {
   type HostInvalidation,
   type HostNestedDomain,
@@ -78,6 +78,14 @@ export class VtdPagingDomain extends SecondStage implements HostPagingDomain {
     return typeof entry === 'number' ? entry : { ...entry, ...this.walkFlags() };
   }
 
+  override map(iovaFrame: number, hostFrame: number, pages: number, access: number): number {
+    return this.#refuses(access) ? -Errno.EINVAL : super.map(iovaFrame, hostFrame, pages, access);
+  }
+
+  override mapFrames(iovaFrame: number, hostFrames: Int32Array, access: number): number {
+    return this.#refuses(access) ? -Errno.EINVAL : super.mapFrames(iovaFrame, hostFrames, access);
+  }
+
   setDirtyTracking(on: boolean): number {
     if (!this.options.dirtyTracking) return -Errno.EOPNOTSUPP;
     if (on === this.#tracking) return 0;
@@ -112,6 +120,11 @@ export class VtdPagingDomain extends SecondStage implements HostPagingDomain {
   override [Symbol.dispose](): void {
     this.#unit.release(this);
     this.table.free();
+  }
+
+  /** Erratum 772415, which Linux supposes of every unit: what may only be read cannot lie below a nested table. */
+  #refuses(access: number): boolean {
+    return this.options.nestParent && (access & Access.WRITE) === 0;
   }
 
   /** First the unit, then the device TLBs that could ask it again (vtd.md 7.5). What they hold of nested PASIDs cannot be told by these addresses. */

@@ -59,7 +59,8 @@ test('what the hardware says: its registers as they are', t => {
   const { driver, rig } = user();
   const info = found(driver.user.hardwareInfo(DEVICE, 0));
   t.is(info.type, 1);
-  const { cap_reg, ecap_reg } = IommuHwInfoVtd.decode(viewOf(info.data));
+  const { flags, cap_reg, ecap_reg } = IommuHwInfoVtd.decode(viewOf(info.data));
+  t.is(flags, 1, 'ERRATA_772415_SPR17, as Linux has it');
   const words = new Int32Array(2);
   rig.registers.read64(8, words);
   t.is(BigInt(cap_reg), BigInt.asUintN(64, (BigInt(words[1]!) << 32n) | BigInt(words[0]! >>> 0)));
@@ -95,6 +96,14 @@ for (const cachingMode of [false, true]) {
     t.true(rig.pages.inUse < idle);
   });
 }
+
+test('below a nested table nothing lies that may only be read', t => {
+  const { paging } = user();
+  const [plain, parent] = [paging(), paging({ nestParent: true })];
+  t.is(parent.map(0x10, 0x3010, 1, Access.READ), -Errno.EINVAL);
+  t.is(parent.mapFrames(0x10, Int32Array.of(0x3010), Access.READ), -Errno.EINVAL);
+  succeed(t, parent.map(0x10, 0x3010, 1, Access.WRITE), plain.map(0x10, 0x3010, 1, Access.READ));
+});
 
 test('what cannot be, and what is lent already', t => {
   const { driver, paging, nested, rig, set } = user();

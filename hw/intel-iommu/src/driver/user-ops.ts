@@ -12,6 +12,7 @@ import {
 import {
   IommuHwInfoType,
   IommuHwInfoVtd,
+  IommuHwInfoVtdFlag,
   IommuHwptDataType,
   IommuHwptVtdS1,
   IommuVtdS1Flag,
@@ -76,7 +77,9 @@ export class VtdUserOps implements HostIommuUserOps {
     if (type !== IommuHwInfoType.DEFAULT && type !== IommuHwInfoType.INTEL_VTD) return -Errno.EOPNOTSUPP;
     const { capWords, ecapWords } = this.#unit.driver.capabilities;
     const data = new Uint8Array(IommuHwInfoVtd.size);
-    const { cap_reg, ecap_reg } = IommuHwInfoVtd.fields;
+    const { flags, cap_reg, ecap_reg } = IommuHwInfoVtd.fields;
+    // Linux says so of every unit.
+    flags.set(viewOf(data), IommuHwInfoVtdFlag.ERRATA_772415_SPR17);
     cap_reg.set(viewOf(data), capWords[1]!, capWords[0]!);
     ecap_reg.set(viewOf(data), ecapWords[1]!, ecapWords[0]!);
     return { type: IommuHwInfoType.INTEL_VTD, data };

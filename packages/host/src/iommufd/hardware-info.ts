@@ -67,8 +67,10 @@ export function nestingProblem({ type, vtd }: HardwareInfo): string | undefined 
     return `the host's IOMMU is of type ${type}, only ${IommuHwInfoType.INTEL_VTD} (Intel VT-d) is known`;
   }
   if ((vtd.ecap.lo & ECAP_NEST) === 0) return "the host's IOMMU does not nest (ECAP.NEST is clear)";
-  if ((vtd.flags & IommuHwInfoVtdFlag.ERRATA_772415_SPR17) !== 0) {
-    return "the host's IOMMU cannot have read-only memory below a nested table (erratum 772415)";
-  }
   return undefined;
+}
+
+/** Whether memory that may only be read can lie below a nested table. Linux says of every VT-d unit that it has erratum 772415, and cannot. */
+export function nestsReadOnly({ vtd }: HardwareInfo): boolean {
+  return vtd === undefined || (vtd.flags & IommuHwInfoVtdFlag.ERRATA_772415_SPR17) === 0;
 }

@@ -20,11 +20,17 @@ export class Ioas implements DmaTarget {
   readonly trace: VfioTrace;
   readonly iommufd: Iommufd;
   readonly id: number;
+  readonly writableOnly: boolean;
   readonly #hwpts: Hwpt[] = [];
   readonly #log;
 
   /** `name` is for messages. @throws VfioError if the host refuses. */
-  constructor(iommufd: Iommufd, name: string, { trace }: { readonly trace?: Trace | undefined }) {
+  constructor(
+    iommufd: Iommufd,
+    name: string,
+    { trace, writableOnly = false }: { readonly trace?: Trace | undefined; readonly writableOnly?: boolean },
+  ) {
+    this.writableOnly = writableOnly;
     this.iommufd = iommufd;
     this.name = name;
     this.trace = vfioTrace(name, trace);

@@ -160,8 +160,14 @@ export class ScriptedIommufd extends ScriptedSyscalls {
 }
 
 /** 16 pages of guest memory. */
-export function guestMemory(): AddressSpace {
-  return new Space('guest', Region.ram('ram', Ram.allocate(0x1_0000)));
+/** 64 KiB; with `rom` as much again behind it, which may only be read. */
+export function guestMemory(rom = false): AddressSpace {
+  const ram = Region.ram('ram', Ram.allocate(0x1_0000));
+  if (!rom) return new Space('guest', ram);
+  const root = Region.container('guest', 0x2_0000);
+  root.add(0, ram);
+  root.add(0x1_0000, Region.ram('rom', Ram.allocate(0x1_0000), { readonly: true }));
+  return new Space('guest', root);
 }
 
 export function backendOn(host: ScriptedIommufd): IommufdBackend {

@@ -5,7 +5,7 @@ import type { HostConnection } from '../connection.js';
 import { VfioMemoryListener } from '../vfio/memory-listener.js';
 import { expectOk } from '../vfio/vfio-error.js';
 import type { BoundDevice } from './bound-device.js';
-import { nestingProblem } from './hardware-info.js';
+import { nestingProblem, nestsReadOnly } from './hardware-info.js';
 import { IommufdHostIOMMUContext } from './host-iommu-context.js';
 import { Ioas } from './ioas.js';
 import type { Iommufd } from './iommufd.js';
@@ -98,7 +98,9 @@ export class IommufdSpaces {
       home.devices++;
       return { home, hwpt };
     }
-    const ioas = new Ioas(this.iommufd, `${this.iommufd.name}/ioas${this.#next}`, options);
+    const writableOnly = nested && !nestsReadOnly(device.hardware);
+    const name = `${this.iommufd.name}/ioas${this.#next}`;
+    const ioas = new Ioas(this.iommufd, name, { trace: options.trace, writableOnly });
     const hwpt = ioas.attach(device, nested);
     if (hwpt < 0) {
       ioas.destroy();

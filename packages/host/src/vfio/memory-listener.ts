@@ -106,6 +106,11 @@ export class VfioMemoryListener implements Disposable {
   }
 
   #map(section: Section): void {
+    // As QEMU: nobody's device reads a ROM, and a guest's page tables are not in one.
+    if (section.readonly && this.#target.writableOnly === true) {
+      this.#skip(section);
+      return;
+    }
     const base = this.#options.addressOf(section);
     if (base === undefined) return;
     const frame = Math.ceil(section.start / PAGE_BYTES);

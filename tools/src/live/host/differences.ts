@@ -39,9 +39,5 @@ export const DIFFERENCES: readonly ExpectedDifference[] = [
     steps: ['attach/ranges'],
     why: 'of a unit with both stages Linux takes the first for address spaces, which has half the addresses; host-sim takes the second',
   },
-  {
-    steps: ['two stages/read-only memory below', 'page requests/hardware at first', 'page requests/hardware'],
-    why: 'not mended yet: Linux says of every VT-d unit that nothing read-only may lie below a nested table (erratum 772415), and refuses it',
-  },
   { steps: ['configuration/command at first'], why: "the guest's firmware has written to the register before" },
 ];
