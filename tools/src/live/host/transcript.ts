@@ -10,6 +10,7 @@ import { compatScript, mappingScript } from './mapping-script.js';
 import { nestedScript } from './nested-script.js';
 import { requestsScript } from './requests-script.js';
 import type { HostRig } from './rig.js';
+import { scenarioScript } from './scenario-script.js';
 import { type Answer, Script } from './script.js';
 
 type Run = (script: Script, rig: HostRig) => void | Promise<void>;
@@ -27,7 +28,7 @@ export interface ScriptsFor {
 
 /** In the order in which they are run. */
 export function scriptsOf({ iommufd, nesting }: ScriptsFor): readonly Run[] {
-  if (nesting) return [bindScript, hwptScript, nestedScript, requestsScript];
+  if (nesting) return [bindScript, hwptScript, nestedScript, requestsScript, scenarioScript];
   const machines: Run = (script, rig) => machineScript(script, rig, iommufd);
   return [...VFIO, ...(iommufd ? IOMMUFD : []), machines];
 }
