@@ -57,7 +57,7 @@ test('a file of a person: one line, exit 0', async t => {
   const { exitCode, stdout, stderr } = await failNth([own(t)]);
   t.is(exitCode, 0);
   t.is(stderr, '');
-  t.regex(stdout, /^own {2} {4}1 points {6}0 memory accesses {3}1 errnos {6}1 lives {5}0 violated +[0-9.]+ s\n$/);
+  t.regex(stdout, /^own {6}1 of 1 points {6}0 of 0 memory accesses {3}1 errnos {6}1 lives {5}0 violated +[0-9.]+ s\n$/);
 });
 
 test('a violation is told, with how to see it again: exit 1', async t => {
@@ -84,6 +84,9 @@ test('--json: one object; --verbose: what was told', async t => {
   t.like(JSON.parse(stdout), {
     scenario: 'own',
     points: 1,
+    pointsFailed: 1,
+    accesses: 0,
+    accessesFailed: 0,
     lives: 1,
     errnos: { ENOMEM: 1 },
     told: { 'allocate, allocate thing failed: no thing': 1 },
@@ -97,9 +100,38 @@ test('a ready-made scenario, by name; progress on a terminal only', async t => {
   const args = ['share/vfio-nesting', '--only', 'VFIO_IOMMU_BIND', '--errno', 'ENOMEM'];
   const { exitCode, stdout, stderr } = await failNth(args, true);
   t.is(exitCode, 0);
-  t.regex(stdout, /^share\/vfio-nesting +\d+ points .* 1 errnos .* 0 violated/);
+  t.regex(
+    stdout,
+    /^share\/vfio-nesting +(?!(\d+) of \1 )\d+ of \d+ points +0 of \d+ memory accesses +1 errnos .* 0 violated/,
+  );
   t.true(stderr.endsWith('\r\x1b[K'));
   t.is((await failNth(args)).stderr, '');
+});
+
+const REGISTERS = `
+export const scenario = {
+  name: 'registers',
+  begin(ports) {
+    const syscalls = ports.syscalls({ pread: () => 0 });
+    const memory = ports.memory({ read: () => 0 });
+    const run = () => {
+      let failed = 0;
+      for (let at = 0; at < 20; at++) failed |= syscalls.pread(3, new Uint8Array(1), at) | memory.read(0, at);
+      return failed === 0 ? 'all is well' : 'not read';
+    };
+    return { steps: [{ name: 'read', tells: 'not read', run }], dump: () => 0, look: () => '', [Symbol.dispose]() {} };
+  },
+};`;
+
+test('all registers fail and some of memory; --registers and --samples choose, and the line shows what is left out', async t => {
+  const file = scenarioFile(t, REGISTERS);
+  const { stdout } = await failNth([file]);
+  t.regex(stdout, /^registers {4}20 of 20 points {4}16 of 20 memory accesses /);
+  const { stdout: some } = await failNth([file, '--registers', '3', '--samples', 'all']);
+  t.regex(some, /^registers {5}3 of 20 points {4}20 of 20 memory accesses /);
+  t.is((await failNth([file, '--registers', 'all'])).stdout.split(' lives')[0], stdout.split(' lives')[0]);
+  const { stdout: json } = await failNth([file, '--registers', '3', '--json']);
+  t.like(JSON.parse(json), { points: 20, pointsFailed: 3, accesses: 20, accessesFailed: 16 });
 });
 
 test('--point says what was told', async t => {
@@ -121,6 +153,7 @@ const mistakes: readonly (readonly [string[], RegExp])[] = [
   [['share/vfio-nesting', '--only', 'mremap'], /no point of failure "mremap"/],
   [['share/vfio-nesting', '--errno', 'EIOO'], /--errno: there is no "EIOO"; did you mean "EIO"/],
   [['share/vfio-nesting', '--samples', 'some'], /--samples: "some" is neither a number nor all/],
+  [['share/vfio-nesting', '--registers', '-1'], /--registers: "-1" is neither a number nor all/],
   [['share/vfio-nesting', '--point', 'x'], /--point: "x" is not a number/],
   [['none.ts'], /none\.ts: no such file/],
 ];

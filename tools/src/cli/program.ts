@@ -90,11 +90,16 @@ export async function program(args: readonly string[], streams: Streams): Promis
       'let each thing fail once that a scenario asks of its host, with each plausible errno; judge what follows',
     )
     .argument('<scenario>', 'a name, all, or a TypeScript file that exports a scenario')
-    .option('--seed <n>', 'chooses the accesses to memory and registers that fail', parseSeed, 1)
+    .option('--seed <n>', 'chooses the memory accesses that fail, and the registers', parseSeed, 1)
     .option('--errno <name>', 'this one only, as EIO')
     .option('--point <n>', 'this point of failure only; say what was told', parseCount('--point'))
     .option('--only <name>', 'points of this name only, as VFIO_IOMMU_BIND')
-    .option('--samples <n>', 'so many accesses to memory, and to registers; or all', parseSamples)
+    .option('--samples <n>', 'so many memory accesses, or all; default: 16', parseSamples('--samples'))
+    .option(
+      '--registers <n>',
+      'so many accesses to registers (pread, pwrite), or all; default: all',
+      parseSamples('--registers'),
+    )
     .option('--whole', 'take all steps after the one with the failure, not just the next')
     .option('--verbose', 'say what was told, and how often')
     .option('--json', 'one object a scenario')
@@ -265,10 +270,12 @@ function parseCount(option: string): (text: string) => number {
   };
 }
 
-function parseSamples(text: string): number {
-  if (text === 'all') return Infinity;
-  if (!/^[0-9]{1,9}$/.test(text)) throw new UsageError(`--samples: "${text}" is neither a number nor all`);
-  return Number(text);
+function parseSamples(option: string): (text: string) => number {
+  return text => {
+    if (text === 'all') return Infinity;
+    if (!/^[0-9]{1,9}$/.test(text)) throw new UsageError(`${option}: "${text}" is neither a number nor all`);
+    return Number(text);
+  };
 }
 
 function parsePrograms(text: string): number {

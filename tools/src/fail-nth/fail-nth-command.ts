@@ -13,8 +13,10 @@ export interface FailNthCommandOptions {
   readonly point?: number;
   /** Name of the only points. */
   readonly only?: string;
-  /** Infinity: all. */
+  /** Of the memory accesses. Infinity: all. */
   readonly samples?: number;
+  /** Of the accesses to registers. Infinity: all. */
+  readonly registers?: number;
   readonly whole?: boolean;
   readonly verbose?: boolean;
   readonly json?: boolean;
@@ -49,7 +51,7 @@ export async function runFailNth(named: string, options: FailNthCommandOptions, 
 
 function sweep(
   scenario: AnyScenario,
-  { seed, point, only, samples, whole }: FailNthCommandOptions,
+  { seed, point, only, samples, registers, whole }: FailNthCommandOptions,
   errno: number | undefined,
   streams: Streams,
 ): ReturnType<typeof failNth> {
@@ -60,6 +62,7 @@ function sweep(
     ...(point === undefined ? {} : { point }),
     ...(only === undefined ? {} : { only }),
     ...(samples === undefined ? {} : { samples }),
+    ...(registers === undefined ? {} : { registers }),
     ...(whole === undefined ? {} : { whole }),
   };
   try {

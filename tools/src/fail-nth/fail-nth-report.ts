@@ -5,13 +5,13 @@ const SHOWN_VIOLATIONS = 10;
 
 /** A line, and the first violations. `width`: of the longest scenario's name; `called`: how it is named on a command line. */
 export function textReport(report: FailNthReport, width: number, called = report.scenario): string {
-  const { scenario, points, accesses, minimum, seed, outcomes, milliseconds } = report;
+  const { scenario, points, pointsFailed, accesses, accessesFailed, minimum, seed, outcomes, milliseconds } = report;
   const errnos = new Set(outcomes.map(({ errno }) => errno)).size;
   const violated = outcomes.filter(({ violations }) => violations.length > 0);
   const cells = [
     scenario.padEnd(width),
-    `${String(points).padStart(5)} points`,
-    `${String(accesses).padStart(5)} memory accesses`,
+    `${outOf(pointsFailed, points)} points`,
+    `${outOf(accessesFailed, accesses)} memory accesses`,
     `${String(errnos).padStart(2)} errnos`,
     `${String(outcomes.length).padStart(5)} lives`,
     `${String(violated.length).padStart(4)} violated`,
@@ -26,6 +26,11 @@ export function textReport(report: FailNthReport, width: number, called = report
   }
   if (violated.length > SHOWN_VIOLATIONS) lines.push(`  and ${violated.length - SHOWN_VIOLATIONS} more`);
   return lines.map(line => `${line}\n`).join('');
+}
+
+/** Three digits each, which is enough for most: columns stay below each other. */
+function outOf(some: number, all: number): string {
+  return `${some} of ${all}`.padStart('999 of 999'.length);
 }
 
 /** What was told, and how often. */

@@ -10,12 +10,13 @@ export interface FailNthTest {
 
 /**
  * Sweeps a scenario as a test: `test('a bind', t => assertFailNth(t, { name: 'a bind', minimum: 40, begin }))`. Prints how many points of
- * failure there are and what was told how often; fails with each violation, or if there are fewer points than the scenario's `minimum`.
+ * failure there are, how many of them failed, and what was told how often; fails with each violation, or if there are fewer points than the scenario's `minimum`.
  */
 export function assertFailNth(t: FailNthTest, scenario: AnyScenario, options: FailNthOptions = {}): FailNthReport {
   const report = failNth(scenario, options);
-  const { points, accesses, minimum, outcomes, milliseconds, seed } = report;
-  t.log(`${points} points of failure and ${accesses} memory accesses: ${outcomes.length} lives, ${milliseconds} ms`);
+  const { points, pointsFailed, accesses, accessesFailed, minimum, outcomes, milliseconds, seed } = report;
+  const failed = `${pointsFailed} of ${points} points of failure and ${accessesFailed} of ${accesses} memory accesses`;
+  t.log(`${failed}: ${outcomes.length} lives, ${milliseconds} ms`);
   for (const [what, count] of toldHowOften(report)) t.log(`${count} x ${what}`);
   const violations = outcomes.flatMap(({ point, name, errno, violations: found }) =>
     found.map(each => `--seed ${seed} --point ${point} (${name}: ${errno}): ${each}`),

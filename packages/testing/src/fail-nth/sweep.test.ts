@@ -12,7 +12,7 @@ import {
   type FailNthStep,
   type FailurePorts,
 } from './scenario.js';
-import { failNth, isClean } from './sweep.js';
+import { failNth, type FailNthOptions, isClean } from './sweep.js';
 
 /** What a small host holds: open descriptors by number, and a thing that is allocated when one is opened. */
 class SmallHost {
@@ -238,6 +238,38 @@ test('too few points of failure are not clean', t => {
   t.false(isClean(failNth({ ...small(), minimum: 7 })));
 });
 
+test('register accesses all fail, unless so many of them are asked for; memory accesses are sampled beside them', t => {
+  const scenario: FailNthScenario = { name: 'registers', begin: ports => new RegisterLife(ports) };
+  const count = (options: FailNthOptions): readonly number[] => {
+    const report = failNth(scenario, options);
+    t.true(isClean(report));
+    t.deepEqual([report.points, report.accesses], [41, 30]);
+    const failed = (name: string): number =>
+      new Set(report.outcomes.filter(each => each.name === name).map(({ point }) => point)).size;
+    t.is(report.pointsFailed, failed('eventfd') + failed('pread'));
+    t.is(report.accessesFailed, failed('memory access'));
+    return [report.pointsFailed, report.accessesFailed];
+  };
+  t.deepEqual(count({}), [41, 16]);
+  t.deepEqual(count({ samples: 3 }), [41, 3]);
+  t.deepEqual(count({ samples: Infinity, registers: 5 }), [6, 30]);
+  t.deepEqual(count({ samples: 0, registers: 0 }), [1, 0]);
+  t.deepEqual(count({ registers: 5, errno: Errno.EIO }), [6, 0], 'an errno is nothing that memory has');
+  t.deepEqual(count({ only: 'pread', registers: 5 }), [40, 0], 'whoever names points gets them all');
+  t.deepEqual(count({ point: 41 }), [0, 1]);
+});
+
+test('which registers are chosen depends on the seed, and which memory accesses on nothing else', t => {
+  const scenario: FailNthScenario = { name: 'registers', begin: ports => new RegisterLife(ports) };
+  const chosen = (seed: number, registers: number, name: string): number[] =>
+    failNth(scenario, { seed, registers, samples: 5 })
+      .outcomes.filter(each => each.name === name)
+      .map(({ point }) => point);
+  t.deepEqual(chosen(1, 5, 'pread'), chosen(1, 5, 'pread'));
+  t.notDeepEqual(chosen(1, 5, 'pread'), chosen(2, 5, 'pread'));
+  t.deepEqual(chosen(1, 5, 'memory access'), chosen(1, Infinity, 'memory access'));
+});
+
 test('memory accesses are chosen by the seed', t => {
   const scenario: FailNthScenario = { name: 'memory', begin: ports => new MemoryLife(ports) };
   const chosen = (seed: number): string[] => {
@@ -282,6 +314,34 @@ class MemoryLife implements FailNthLife {
   [Symbol.dispose](): void {}
 }
 
+/** Reads a register forty times, memory thirty times, and has an eventfd. */
+class RegisterLife implements FailNthLife {
+  readonly steps: readonly FailNthStep[];
+
+  constructor(ports: FailurePorts) {
+    const syscalls = ports.syscalls({ pread: () => 0, eventfd: () => 3 } as Partial<HostSyscalls> as HostSyscalls);
+    const memory = ports.memory({ load: () => 0, store: () => 0, read: () => 0, write: () => 0 });
+    const byte = new Uint8Array(1);
+    const run = (): string => {
+      let well = syscalls.eventfd() >= 0;
+      for (let at = 0; at < 40; at++) well = syscalls.pread(3, byte, at) === 0 && well;
+      for (let at = 0; at < 30; at++) well = memory.read(0, at, byte) === 0 && well;
+      return well ? ALL_IS_WELL : 'not read';
+    };
+    this.steps = [{ name: 'read', tells: 'not read', run }];
+  }
+
+  dump(): unknown {
+    return {};
+  }
+
+  look(): string {
+    return '';
+  }
+
+  [Symbol.dispose](): void {}
+}
+
 test('every point has an errno', t => {
   const names = ['close', 'VFIO_IOMMU_BIND', 'allocate file descriptor', 'allocate anything', 'queue fault', '0x1234'];
   t.deepEqual(
@@ -298,5 +358,6 @@ test('the AVA helper fails where something is violated', t => {
     true: () => undefined,
   };
   assertFailNth(noted, small({ swallowsError: true }));
+  t.regex(told[0]!, /^6 of 6 points of failure and 0 of 0 memory accesses: 12 lives, /);
   t.true(told.includes('--seed 1 --point 3 (eventfd: EMFILE): after signal: sees "", expected "open"'));
 });

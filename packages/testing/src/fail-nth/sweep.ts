@@ -6,13 +6,15 @@ import { MEMORY_ACCESS, type PlannedFailure } from './failure-points.js';
 import { type AnyScenario, type Subject, subjectOf } from './subject.js';
 
 export interface FailNthOptions {
-  /** Chooses the memory accesses; default 1. */
+  /** Chooses what is sampled; default 1. */
   readonly seed?: number;
-  /**
-   * So many of the memory accesses are made to fail, and so many of the accesses to device registers (pread, pwrite), chosen by the seed; default 16.
-   * Infinity: all of them.
-   */
+  /** So many of the memory accesses are made to fail, chosen by the seed; default 16. Infinity: all of them. */
   readonly samples?: number;
+  /**
+   * So many of the accesses to a device's registers (pread, pwrite) are made to fail, chosen by the seed: most of a life's points are some, and all
+   * are alike. Default: Infinity, all of them.
+   */
+  readonly registers?: number;
   /** This positive errno instead of the plausible ones; memory is left alone then. */
   readonly errno?: number;
   /** Points of this name only, as `VFIO_IOMMU_BIND`; all of them then. */
@@ -40,8 +42,12 @@ export interface FailNthReport {
   readonly scenario: string;
   /** Points of failure: calls, allocations and insertions. */
   readonly points: number;
+  /** So many of them were made to fail; fewer than there are if they were sampled, or a person chose. */
+  readonly pointsFailed: number;
   /** Accesses to memory beside them. */
   readonly accesses: number;
+  /** So many of those were made to fail. */
+  readonly accessesFailed: number;
   /** At least so many points were asked for. */
   readonly minimum: number;
   readonly seed: number;
@@ -57,7 +63,6 @@ interface Point {
 }
 
 const SAMPLES = 16;
-/** There are many of them, and all are alike. */
 const REGISTER_ACCESSES = new Set(['pread', 'pwrite']);
 const MEMORY_RESULTS = [
   ['ERROR', MemTx.ERROR],
@@ -86,7 +91,9 @@ export function failNth(scenario: AnyScenario, options: FailNthOptions = {}): Fa
   return {
     scenario: name,
     points: subject.points.length,
+    pointsFailed: chosen.filter(({ name: each }) => each !== MEMORY_ACCESS).length,
     accesses: subject.accesses,
+    accessesFailed: chosen.filter(({ name: each }) => each === MEMORY_ACCESS).length,
     minimum,
     seed,
     outcomes,
@@ -126,15 +133,18 @@ function choose(scenario: AnyScenario, all: readonly Point[], options: FailNthOp
   throw new RangeError(`${scenario.name} has no point of failure "${only}", but ${names}`);
 }
 
-/** Every point but those of which some are enough. */
-function sampled(all: readonly Point[], { seed = 1, samples = SAMPLES, errno }: FailNthOptions): readonly Point[] {
+/** Every point but those of which some are enough. Which memory accesses are chosen depends on the seed alone. */
+function sampled(all: readonly Point[], options: FailNthOptions): readonly Point[] {
+  const { seed = 1, samples = SAMPLES, registers = Infinity, errno } = options;
   const random = new Random(seed);
-  const numbersOf = (which: (point: Point) => boolean): number[] => all.filter(which).map(({ number }) => number);
-  const memory = numbersOf(({ name }) => name === MEMORY_ACCESS);
-  const registers = numbersOf(({ name }) => REGISTER_ACCESSES.has(name));
-  const left = new Set([...memory, ...registers]);
-  for (const number of random.shuffle(registers).slice(0, samples)) left.delete(number);
-  if (errno === undefined) for (const number of random.shuffle(memory).slice(0, samples)) left.delete(number);
+  const leftOut = (which: (point: Point) => boolean, enough: number): number[] => {
+    const numbers = all.filter(which).map(({ number }) => number);
+    return random.shuffle(numbers).slice(enough);
+  };
+  const left = new Set([
+    ...leftOut(({ name }) => REGISTER_ACCESSES.has(name), registers),
+    ...leftOut(({ name }) => name === MEMORY_ACCESS, errno === undefined ? samples : 0),
+  ]);
   return all.filter(({ number }) => !left.has(number));
 }
 
