@@ -45,9 +45,10 @@ export function takeFaultRecords(
     if ((words[3] & FRCD_F) === 0) break;
     words[2] = registers.read32(at + 8);
     registers.read64(at, words);
+    // Before anybody hears of it: whoever claims it may come here again.
+    registers.write32(at + FRCD_F_OFFSET, FRCD_F);
     const fault = decodeFault(words);
     if (claim?.(fault, words) !== true) faults.push(fault);
-    registers.write32(at + FRCD_F_OFFSET, FRCD_F);
   }
   registers.write32(Reg.FSTS, HANDLED);
   return faults;

@@ -375,6 +375,21 @@ test('several fault records are taken in the order of the faults, from the first
   t.is(rig.messages.length, 3);
 });
 
+test('whoever claims a fault may look for more: each is taken once', t => {
+  const rig = new Rig({ nesting: true, 'fault-records': 3 });
+  const driver = new VtdDriver(rig.registers, rig.memory, rig.pages, { mode: 'scalable' });
+  driver.start();
+  for (const page of [1, 2, 3]) rig.request(DEVICE, page * 0x1000, Access.READ, 9);
+  const claimed: number[] = [];
+  const claim = ({ lo }: { readonly lo: number }): boolean => {
+    claimed.push(lo);
+    if (claimed.length === 1) driver.handleFaults(claim);
+    return true;
+  };
+  t.deepEqual(driver.handleFaults(claim), []);
+  t.deepEqual(claimed, [0x1000, 0x2000, 0x3000]);
+});
+
 test('a PASID-selective flush drops the PASID; a page-selective one its range', t => {
   const rig = new Rig({ nesting: true });
   const driver = new VtdDriver(rig.registers, rig.memory, rig.pages, { mode: 'scalable' });
