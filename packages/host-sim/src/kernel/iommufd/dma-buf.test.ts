@@ -20,6 +20,8 @@ interface Lending extends Pick<IommufdBench, 'user' | 'process'> {
   /** What the other one's requests go through. */
   readonly ioas: number;
   readonly engine: number;
+  /** That one's id. */
+  readonly id: number;
   dmaBuf(values?: object, ...ranges: readonly (readonly [offset: number, length: number])[]): number;
   enableMemory(on: boolean): void;
 }
@@ -46,6 +48,7 @@ function lending(t: ExecutionContext): Lending {
     fd,
     ioas,
     engine: engine.fd,
+    id: engine.id,
     enableMemory,
     dmaBuf: (values = {}, ...ranges) => {
       const wanted = ranges.length === 0 ? [[0, PAGE] as const] : ranges;
@@ -105,6 +108,19 @@ for (const [what, take] of Object.entries(REVOKED)) {
     t.deepEqual(at.b.bench.host.dump()['pinned'], []);
   });
 }
+
+test('3.6/18: dirty tracking begins and goes on beside what was taken back', t => {
+  const at = lending(t);
+  const { b, user, ioas } = at;
+  const hwpt = user.hwpt(at.id, ioas, { flags: uapi.IommuHwptAllocFlag.DIRTY_TRACKING });
+  t.is(user.attach(at.engine, hwpt), 0);
+  b.mapFile(ioas, { fd: at.dmaBuf(), start: 0, length: PAGE, iova: IOVA });
+  at.enableMemory(false);
+  const track = (flags: number): number =>
+    user.call(uapi.IOMMU_HWPT_SET_DIRTY_TRACKING, uapi.IommuHwptSetDirtyTracking, { hwpt_id: hwpt, flags }).result;
+  t.is(track(1), 0);
+  t.is(track(0), 0);
+});
 
 test('3.6/18: what was taken back can be mapped anew when the device answers again, not before', t => {
   const at = lending(t);

@@ -226,9 +226,10 @@ export class Ioas extends IommufdObject implements PagesView {
     return at < end ? at : end;
   }
 
-  /** Calls `each` for all that is mapped, until it says a negated errno: that is the result. */
-  forMapped(each: (iovaFrame: number, pages: number) => number): number {
+  /** Calls `each` for all that page tables show, until it says a negated errno: that is the result. */
+  forShown(each: (iovaFrame: number, pages: number) => number): number {
     for (const area of this.#areas.items) {
+      if (area.pages.revoked) continue;
       const error = each(Number(area.start / PAGE), framesOf(area).length);
       if (error !== 0) return error;
     }
