@@ -30,7 +30,7 @@ export interface HostStage1Fault {
 }
 
 /**
- * Takes a function's reports. The host calls it from its own event loop, never from within an operation of the context; `respondToPage`
+ * Takes a function's reports. But for `abandoned`, the host calls it from its own event loop, never from within an operation; `respondToPage`
  * may be called from within `pageRequest`. Every page request that is `last` gets exactly one response, unless listening ends before.
  */
 export interface HostIommuEvents {
@@ -38,4 +38,9 @@ export interface HostIommuEvents {
   fault(fault: HostStage1Fault): void;
   /** The host could not keep, or not deliver, some of its reports; `count` is 0 if it does not say how many. */
   lost(count: number): void;
+  /**
+   * What served requests with `pasid` (NO_PASID: without one) is gone, and the host has refused those that waited: it takes no response to
+   * them any more. Called from within the operation that did it, before any request that comes later.
+   */
+  abandoned(pasid: number): void;
 }

@@ -261,14 +261,16 @@ function listening(t: ExecutionContext, hardware: ScriptedHardware = PRI) {
   t.teardown(() => connection[Symbol.dispose]());
   const context: IommufdHostIOMMUContext = connection.context!;
   const requests: HostPageRequest[] = [];
+  const abandoned: number[] = [];
   const registration = context.listen(USER, {
     pageRequest: request => requests.push(request),
     fault: () => t.fail(),
     lost: () => t.fail(),
+    abandoned: pasid => abandoned.push(pasid),
   });
   host.take();
   const written = (): string[] => host.calls.splice(0).filter(call => call.startsWith('write'));
-  return { host, report, context, requests, registration, written };
+  return { host, report, context, requests, abandoned, registration, written };
 }
 
 test('page requests: out of the queue with their PASID, answered by the cookie of their group', t => {
@@ -305,6 +307,27 @@ test('a response that could not be written: the group waits on; one that the hos
   t.is(context.respondToPage(USER, 5, 8, PageResponse.SUCCESS), -Errno.EINVAL);
   host.write = real;
   t.is(context.respondToPage(USER, 5, 8, PageResponse.SUCCESS), -Errno.EINVAL);
+});
+
+test('what served a PASID is gone: the host has answered its groups, and gives their cookies to others', t => {
+  const { host, report, context, abandoned, written } = listening(t);
+  context.bindStage1(USER, 5, config(0x3000));
+  context.bindStage1(USER, 55, config(0x3000));
+  context.bindStage1(USER, 0, config(0x3000));
+  report(requestBytes(5, 8, 1), requestBytes(55, 8, 2), requestBytes(undefined, 8, 3));
+  host.refuse('ATTACH', -Errno.ENOMEM);
+  context.bindStage1(USER, 5, config(0x4000));
+  t.deepEqual(abandoned, [], 'what is refused leaves what was there');
+  context.bindStage1(USER, 5, config(0x4000));
+  context.withoutStage1(USER, 0, 'abort');
+  t.deepEqual(abandoned, [5, NO_PASID]);
+  report(requestBytes(55, 9, 1));
+  written();
+  t.is(context.respondToPage(USER, 5, 8, PageResponse.SUCCESS), -Errno.EINVAL);
+  t.is(context.respondToPage(USER, NO_PASID, 8, PageResponse.SUCCESS), -Errno.EINVAL);
+  t.deepEqual(written(), [], 'the first of them would have answered another group');
+  t.is(context.respondToPage(USER, 55, 8, PageResponse.SUCCESS), 0);
+  t.is(context.respondToPage(USER, 55, 9, PageResponse.SUCCESS), 0);
 });
 
 test('nobody listens any more: what waits is refused, and so is what comes', t => {

@@ -3,7 +3,7 @@
  * stands for requests without one. A new table replaces the old one at once, which is destroyed after that: a failure leaves the old one in
  * force.
  */
-import { Errno, type Ledger, logger } from '@remora/core';
+import { Errno, type Ledger, logger, NO_PASID } from '@remora/core';
 import {
   type HostIOMMUContext,
   HostIommuFlag,
@@ -240,6 +240,7 @@ export class IommufdHostIOMMUContext implements HostIOMMUContext, Disposable {
     const hwpt = this.#bindings.get(pasid);
     if (hwpt === undefined) return;
     this.#bindings.delete(pasid);
+    this.#pageRequests?.abandoned(pasid === 0 ? NO_PASID : pasid);
     this.#home.pasids.unbound(pasid);
     this.#destroy(hwpt);
   }

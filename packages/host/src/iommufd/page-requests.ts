@@ -54,6 +54,15 @@ export class PageRequests implements Disposable {
     return result;
   }
 
+  /**
+   * What served `pasid` (NO_PASID: requests without one) is gone, and the host has answered what waited for it. It gives the cookies of those
+   * groups to others.
+   */
+  abandoned(pasid: number): void {
+    for (const key of [...this.#waiting.keys()]) if (key.startsWith(`${pasid}/`)) this.#waiting.delete(key);
+    this.#events?.abandoned(pasid);
+  }
+
   /** Closes the file; the object is destroyed by whoever allocated it, after what uses it. */
   [Symbol.dispose](): void {
     this.#refuseAll();

@@ -138,6 +138,29 @@ test('a group that the host has answered itself is no error, and noted', t => {
   ]);
 });
 
+test('a late response to what the host has refused itself does not answer the next request in that group', t => {
+  const at = hosted();
+  at.host.ask(GROUP);
+  at.host.ask(GROUP, { pasid: PASID + 1 });
+  at.host.events!.abandoned(PASID);
+  at.host.ask(GROUP);
+  at.queue(response(INVALID_REQUEST), at.wait());
+  t.deepEqual([answers(at), at.statuses()], [[], [1]]);
+  t.is(at.logged('page-response-late').length, 1);
+  t.false(pri(at).unexpected, 'the guest was asked');
+  at.queue(response(SUCCESS), response(SUCCESS, { pasid: PASID + 1 }));
+  t.deepEqual(answers(at), [`respond ${PASID} ${GROUP} 0`, `respond ${PASID + 1} ${GROUP} 0`]);
+});
+
+test('what the host has refused itself keeps no machine from being saved, nor the function from being stopped', t => {
+  const at = hosted();
+  at.host.ask(GROUP);
+  at.fn.config.write(at.fn.priCapability!.offset + 4, 0, 2);
+  at.host.events!.abandoned(PASID);
+  t.true(pri(at).stopped);
+  t.notThrows(() => at.propagation.save(new StateWriter()));
+});
+
 test('a response that nobody waits for does not reach the host: the function says so in its PRI status', t => {
   const at = hosted();
   at.host.ask(GROUP);

@@ -39,6 +39,8 @@ interface Listening {
   readonly registration: Disposable;
   /** Groups whose response the host waits for; see keyOf. */
   readonly pending: Set<number>;
+  /** Groups that the host has refused itself, while the guest owes a response that nobody waits for. */
+  readonly late: Set<number>;
 }
 
 export class HostReports {
@@ -55,15 +57,15 @@ export class HostReports {
   listen(hosted: HostedFunction): void {
     const { context, user } = hosted;
     if ((context.flags & (HostIommuFlag.PAGE_REQUESTS | HostIommuFlag.FAULTS)) === 0) return;
-    const pending = new Set<number>();
     const events: HostIommuEvents = {
       pageRequest: request => this.#pageRequest(listening, request),
       fault: fault => this.#fault(hosted, fault),
       lost: count => this.#lost(hosted, count),
+      abandoned: pasid => this.#abandoned(listening, pasid),
     };
     const registration = context.listen?.(user, events);
     if (registration === undefined) return;
-    const listening: Listening = { hosted, registration, pending };
+    const listening: Listening = { hosted, registration, pending: new Set(), late: new Set() };
     this.#listening.push(listening);
   }
 
@@ -101,7 +103,13 @@ export class HostReports {
     if (listening === undefined) return undefined;
     if ((listening.hosted.context.flags & HostIommuFlag.PAGE_REQUESTS) === 0) return undefined;
     const pri = priOf(listening.hosted);
-    if (!listening.pending.has(keyOf(pasid, group))) {
+    const key = keyOf(pasid, group);
+    // Even if the function has asked again in this group: the guest owes a response to each, and this one first.
+    if (listening.late.delete(key)) {
+      this.#log(listening.hosted, 'page-response-late', { pasid, group, code });
+      return 0;
+    }
+    if (!listening.pending.has(key)) {
       // As a function does with what it did not ask for.
       pri?.unexpected();
       this.#log(listening.hosted, 'unexpected-page-response', { pasid, group, code });
@@ -146,11 +154,21 @@ export class HostReports {
     this.#log(hosted, 'host-reports-lost', { count });
   }
 
+  #abandoned(listening: Listening, pasid: number): void {
+    const { pending, late } = listening;
+    for (const key of [...pending]) {
+      if (pasidOf(key) !== pasid) continue;
+      pending.delete(key);
+      late.add(key);
+    }
+    this.#count(listening);
+  }
+
   /** Answers what the guest will not answer any more. */
   #giveUp(listening: Listening): void {
+    listening.late.clear();
     for (const key of [...listening.pending]) {
-      const pasid = Math.floor(key / GROUPS) - 1;
-      this.#answer(listening, pasid, key % GROUPS, PageResponse.INVALID_REQUEST);
+      this.#answer(listening, pasidOf(key), key % GROUPS, PageResponse.INVALID_REQUEST);
     }
   }
 
@@ -198,6 +216,10 @@ export class HostReports {
 /** PASIDs from NO_PASID on, each with its groups. */
 function keyOf(pasid: number, group: number): number {
   return (pasid + 1) * GROUPS + group;
+}
+
+function pasidOf(key: number): number {
+  return Math.floor(key / GROUPS) - 1;
 }
 
 /** What software has allowed the guest's function to ask. */
