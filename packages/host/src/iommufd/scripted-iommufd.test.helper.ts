@@ -159,8 +159,7 @@ export class ScriptedIommufd extends ScriptedSyscalls {
   }
 }
 
-/** 16 pages of guest memory. */
-/** 64 KiB; with `rom` as much again behind it, which may only be read. */
+/** 64 KiB of guest memory; with `rom` as much again behind it, which may only be read. */
 export function guestMemory(rom = false): AddressSpace {
   const ram = Region.ram('ram', Ram.allocate(0x1_0000));
   if (!rom) return new Space('guest', ram);
