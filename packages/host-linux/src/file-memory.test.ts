@@ -1,5 +1,5 @@
 // A file that is mapped: both sides see one copy of every byte.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemTx } from '@remora/core';
@@ -46,4 +46,10 @@ withKoffi(`what cannot be mapped is said${note}`, t => {
   t.throws(() => new FileMemory('/nowhere/memory', PAGE), { message: 'open of /nowhere/memory failed with errno 2' });
   for (const bytes of [0, -PAGE, 100, NaN])
     t.throws(() => new FileMemory('/dev/null', bytes), { instanceOf: RangeError });
+});
+
+withKoffi(`a file that can be opened and not mapped does not stay open${note}`, t => {
+  const descriptors = readdirSync('/proc/self/fd').length;
+  t.throws(() => new FileMemory('/dev/null', PAGE), { message: 'mmap of /dev/null failed with errno 19' });
+  t.is(readdirSync('/proc/self/fd').length, descriptors);
 });

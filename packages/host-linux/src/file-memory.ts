@@ -19,8 +19,9 @@ export class FileMemory implements Disposable {
     this.#libc = new LinuxLibc('memory', 'a file that is mapped');
     const libc = this.#libc;
     const fd = this.#check('open', path, libc.call('open', new TextEncoder().encode(`${path}\0`), O_RDWR_CLOEXEC));
-    this.#address = this.#check('mmap', path, libc.call('mmap', 0, bytes, PROT_READ_WRITE, MAP.SHARED, fd, 0));
+    const address = libc.call('mmap', 0, bytes, PROT_READ_WRITE, MAP.SHARED, fd, 0);
     libc.close(fd);
+    this.#address = this.#check('mmap', path, address);
     this.ram = Ram.over(bytes, (offset, length) => libc.view(this.#address + offset, length));
   }
 
