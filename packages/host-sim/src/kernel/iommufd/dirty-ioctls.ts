@@ -32,9 +32,7 @@ const setTracking = iommufdIoctl(
     if (!hwpt.tracksDirty) return -Errno.EOPNOTSUPP;
     const on = flag !== 0;
     // What was written before does not count.
-    const cleared = on
-      ? hwpt.ioas.forShown((frame, pages) => hwpt.domain.readDirty(frame, pages, true, undefined))
-      : 0;
+    const cleared = on ? hwpt.ioas.forShown((frame, pages) => hwpt.domain.readDirty(frame, pages, true, undefined)) : 0;
     const result = cleared === 0 ? hwpt.domain.setDirtyTracking(on) : cleared;
     context.kernel.note('dirty-tracking', { id: hwpt.id, on, result });
     return result;
