@@ -18,21 +18,19 @@ const HEAD = VfioDeviceFeature.size;
 const BODY = HEAD + VfioDeviceFeatureDmaBuf.size;
 
 export class DmaBufExport {
-  readonly #process: HostProcess;
   readonly #device: PhysicalDevice;
   readonly #made = new Set<DmaBuf>();
   #there = false;
 
-  constructor(process: HostProcess, device: PhysicalDevice) {
-    this.#process = process;
+  constructor(device: PhysicalDevice) {
     this.#device = device;
   }
 
   /**
-   * GET answers with a descriptor. -ENODEV for what is no BAR, or one that the host's firmware gave no address; -EINVAL for ranges that are not of whole
+   * GET answers with a descriptor of the caller. -ENODEV for what is no BAR, or one that the host's firmware gave no address; -EINVAL for ranges that are not of whole
    * pages, or not within it; -EOPNOTSUPP for more than one: nobody here maps those.
    */
-  feature(argument: IoctlArgument): number {
+  feature(argument: IoctlArgument, caller: HostProcess): number {
     const head = userStruct(argument, HEAD);
     if (typeof head === 'number') return head;
     const flags = VfioDeviceFeature.fields.flags.get(head);
@@ -58,7 +56,7 @@ export class DmaBufExport {
     const first = (address + start) / PAGE_BYTES;
     const frames = Int32Array.from({ length: length / PAGE_BYTES }, (_, page) => first + page);
     const made = new DmaBuf(frames, this.#there);
-    const fd = this.#process.addFile(made);
+    const fd = caller.addFile(made);
     if (fd >= 0) this.#made.add(made);
     return fd;
   }

@@ -71,21 +71,19 @@ class StateFile implements HostFile {
 }
 
 export class DeviceMigration {
-  readonly #process: HostProcess;
   readonly #device: Device;
   readonly #loaded: () => void;
   #state: number = RUNNING;
   #incoming: StateFile | undefined;
 
   /** `loaded` is called when the device has taken the state of another one. */
-  constructor(process: HostProcess, device: Device, loaded: () => void) {
-    this.#process = process;
+  constructor(device: Device, loaded: () => void) {
     this.#device = device;
     this.#loaded = loaded;
   }
 
   /** VFIO_DEVICE_FEATURE. -ENOTTY for what the device or this kernel does not have. */
-  feature(argument: IoctlArgument): number {
+  feature(argument: IoctlArgument, caller: HostProcess): number {
     const view = userStruct(argument, VfioDeviceFeature.size);
     if (typeof view === 'number') return view;
     const flags = VfioDeviceFeature.fields.flags.get(view);
@@ -94,7 +92,7 @@ export class DeviceMigration {
     if ((flags & ~(VFIO_DEVICE_FEATURE_MASK | GET | SET | PROBE)) !== 0) return -Errno.EINVAL;
     if (!migratable) return -Errno.ENOTTY;
     if (feature === VFIO_DEVICE_FEATURE_MIGRATION) return this.#getFlags(view, flags);
-    return feature === VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE ? this.#deviceState(view, flags) : -Errno.ENOTTY;
+    return feature === VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE ? this.#deviceState(view, flags, caller) : -Errno.ENOTTY;
   }
 
   /** A reset of the device ends whatever was going on. */
@@ -112,7 +110,7 @@ export class DeviceMigration {
     return 0;
   }
 
-  #deviceState(view: DataView, flags: number): number {
+  #deviceState(view: DataView, flags: number, caller: HostProcess): number {
     if ((flags & PROBE) !== 0) return 0;
     const room = this.#room(view, VfioDeviceFeatureMigState.size);
     if (room !== 0) return room;
@@ -126,7 +124,7 @@ export class DeviceMigration {
     const file = this.#turnTo(device_state.get(view, at));
     if (typeof file === 'number') return file;
     if (file === undefined) return 0;
-    const fd = this.#process.addFile(file);
+    const fd = caller.addFile(file);
     if (fd < 0) return fd;
     data_fd.set(view, fd, at);
     return 0;

@@ -54,7 +54,7 @@ export class VfioCdevFile implements HostFile {
     if (this.#bound === undefined) return -Errno.EINVAL;
     const { device, file } = this.#bound;
     if (request === VFIO_DEVICE_ATTACH_IOMMUFD_PT) return attach(device, argument, caller);
-    return request === VFIO_DEVICE_DETACH_IOMMUFD_PT ? detach(device, argument) : file.ioctl(request, argument);
+    return request === VFIO_DEVICE_DETACH_IOMMUFD_PT ? detach(device, argument) : file.ioctl(request, argument, caller);
   }
 
   pread(buffer: Uint8Array, offset: number): number {
@@ -112,7 +112,7 @@ export class VfioCdevFile implements HostFile {
         this.#group.deviceUnbound();
       },
     };
-    return { device, file: new VfioDeviceFile(this.#kernel, caller, holder, this.#physical) };
+    return { device, file: new VfioDeviceFile(this.#kernel, holder, this.#physical) };
   }
 }
 

@@ -54,7 +54,6 @@ export interface DeviceHolder {
 
 export class VfioDeviceFile implements HostFile {
   readonly kind = 'vfio-device';
-  readonly #process: HostProcess;
   readonly #holder: DeviceHolder;
   readonly #device: PhysicalDevice;
   readonly #config: VirtualConfig;
@@ -65,8 +64,7 @@ export class VfioDeviceFile implements HostFile {
   /** By BAR index; made at the first access. */
   readonly #bars: (AddressSpace | undefined)[] = [];
 
-  constructor(kernel: Kernel, process: HostProcess, holder: DeviceHolder, device: PhysicalDevice) {
-    this.#process = process;
+  constructor(kernel: Kernel, holder: DeviceHolder, device: PhysicalDevice) {
     this.#holder = holder;
     this.#knobs = kernel.knobs;
     this.#device = device;
@@ -74,11 +72,11 @@ export class VfioDeviceFile implements HostFile {
     device.opened();
     this.#config = new VirtualConfig(device.fn, () => this.#reset(), kernel.knobs.release === '7.2');
     this.#interrupts = new DeviceInterrupts(device.fn, kernel.interrupts);
-    this.#dmaBufs = new DmaBufExport(process, device);
-    this.#migration = new DeviceMigration(process, device.device, () => device.dropTranslations());
+    this.#dmaBufs = new DmaBufExport(device);
+    this.#migration = new DeviceMigration(device.device, () => device.dropTranslations());
   }
 
-  ioctl(request: number, argument: IoctlArgument): number {
+  ioctl(request: number, argument: IoctlArgument, caller: HostProcess): number {
     switch (request) {
       case VFIO_DEVICE_GET_INFO:
         return this.#getInfo(argument);
@@ -87,11 +85,11 @@ export class VfioDeviceFile implements HostFile {
       case VFIO_DEVICE_GET_IRQ_INFO:
         return this.#getIrqInfo(argument);
       case VFIO_DEVICE_SET_IRQS:
-        return setIrqs(this.#process, this.#interrupts, argument);
+        return setIrqs(caller, this.#interrupts, argument);
       case VFIO_DEVICE_RESET:
         return this.#device.resettable ? this.#reset() : -Errno.EINVAL;
       case VFIO_DEVICE_FEATURE:
-        return this.#feature(argument);
+        return this.#feature(argument, caller);
       case VFIO_DEVICE_BIND_IOMMUFD:
         // Only what was opened by itself is bound.
         return -Errno.EINVAL;
@@ -120,13 +118,13 @@ export class VfioDeviceFile implements HostFile {
     return { device: this.#device.bdf, interrupts: this.#interrupts.state() };
   }
 
-  #feature(argument: IoctlArgument): number {
+  #feature(argument: IoctlArgument, caller: HostProcess): number {
     const view = userStruct(argument, VfioDeviceFeature.size);
     if (typeof view === 'number') return view;
     const feature = VfioDeviceFeature.fields.flags.get(view) & VFIO_DEVICE_FEATURE_MASK;
     return feature === VFIO_DEVICE_FEATURE_DMA_BUF
-      ? this.#dmaBufs.feature(argument)
-      : this.#migration.feature(argument);
+      ? this.#dmaBufs.feature(argument, caller)
+      : this.#migration.feature(argument, caller);
   }
 
   #reset(): number {

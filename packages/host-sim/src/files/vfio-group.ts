@@ -22,25 +22,23 @@ import { VfioDeviceFile } from './vfio-device.js';
 export class VfioGroupFile implements HostFile {
   readonly kind = 'vfio-group';
   readonly #kernel: Kernel;
-  readonly #process: HostProcess;
   readonly #group: IommuGroup;
 
-  constructor(kernel: Kernel, process: HostProcess, group: IommuGroup) {
+  constructor(kernel: Kernel, group: IommuGroup) {
     this.#kernel = kernel;
-    this.#process = process;
     this.#group = group;
   }
 
-  ioctl(request: number, argument: IoctlArgument): number {
+  ioctl(request: number, argument: IoctlArgument, caller: HostProcess): number {
     switch (request) {
       case VFIO_GROUP_GET_STATUS:
         return this.#getStatus(argument);
       case VFIO_GROUP_SET_CONTAINER:
-        return this.#setContainer(argument);
+        return this.#setContainer(argument, caller);
       case VFIO_GROUP_UNSET_CONTAINER:
         return this.#group.unsetContainer();
       case VFIO_GROUP_GET_DEVICE_FD:
-        return this.#getDevice(argument);
+        return this.#getDevice(argument, caller);
       default:
         return -Errno.ENOTTY;
     }
@@ -63,17 +61,17 @@ export class VfioGroupFile implements HostFile {
     return 0;
   }
 
-  #setContainer(argument: IoctlArgument): number {
+  #setContainer(argument: IoctlArgument, caller: HostProcess): number {
     const view = userBytes(argument, 4);
     if (typeof view === 'number') return view;
-    const file = this.#process.file(view.getInt32(0, true));
+    const file = caller.file(view.getInt32(0, true));
     if (file === undefined) return -Errno.EBADF;
     if (file instanceof IommufdFile) return this.#group.setContainer(new CompatContainer(file.context));
     if (file instanceof ContainerFile) return this.#group.setContainer(file.container);
     return this.#kernel.knobs.release === '7.2' ? -Errno.EBADFD : -Errno.EINVAL;
   }
 
-  #getDevice(argument: IoctlArgument): number {
+  #getDevice(argument: IoctlArgument, caller: HostProcess): number {
     const view = userBytes(argument, 1);
     if (typeof view === 'number') return view;
     const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -86,6 +84,6 @@ export class VfioGroupFile implements HostFile {
     if (device === undefined) return -Errno.ENODEV;
     const holder = container.lend(this.#group, device);
     if (typeof holder === 'number') return holder;
-    return this.#process.addFile(new VfioDeviceFile(this.#kernel, this.#process, holder, device));
+    return caller.addFile(new VfioDeviceFile(this.#kernel, holder, device));
   }
 }

@@ -27,7 +27,7 @@ export function openPath(kernel: Kernel, process: HostProcess, path: string): Ho
   const group = number === undefined ? undefined : kernel.groups.get(Number(number));
   if (group === undefined || !group.offered) return -Errno.ENOENT;
   const error = group.open();
-  return error === 0 ? new VfioGroupFile(kernel, process, group) : error;
+  return error === 0 ? new VfioGroupFile(kernel, group) : error;
 }
 
 function openCdev(kernel: Kernel, name: string): HostFile | number {

@@ -102,6 +102,20 @@ test('3.6/16: the owner exits while another holds the file: its memory cannot be
   t.deepEqual(bench.host.dump()['pinned'], []);
 });
 
+test('3.6/16: a device that was given away answers whoever asks: descriptors are the caller’s', t => {
+  const b = new IommufdBench(t);
+  const { bench, process } = b;
+  const heir = bench.host.process('heir');
+  const fd = process.send(b.bind(0).fd, heir);
+  process[Symbol.dispose]();
+  const flags = uapi.VfioIrqSetFlag.ACTION_TRIGGER | uapi.VfioIrqSetFlag.DATA_EVENTFD;
+  const set = uapi.VfioIrqSet.encode({ argsz: 24, flags, index: uapi.VfioPciIrq.MSI, start: 0, count: 1 });
+  const connect = (eventfd: number): number =>
+    heir.ioctl(fd, uapi.VFIO_DEVICE_SET_IRQS, Uint8Array.of(...set, eventfd, 0, 0, 0));
+  t.is(connect(99), -Errno.EBADF);
+  t.is(connect(heir.eventfd()), 0);
+});
+
 test('3.6/16: IOAS_CHANGE_PROCESS moves what is mapped from files, and who pays; ENOMEM leaves it where it was', t => {
   const b = new IommufdBench(t, { kernel: { memlock: 3 * PAGE } });
   const { user, bench, process } = b;
