@@ -140,13 +140,15 @@ export class HostProcess implements HostSyscalls, Disposable {
     return typeof frames === 'number' ? frames : this.addFile(new MemFd(this.#kernel.frames, frames));
   }
 
-  /** mmap(2), shared, of a file of memfd: from byte `offset` on, a multiple of 4096. -EBADF, -ENODEV for other files, -EINVAL beyond its end. */
+  /** mmap(2), shared, of a file of memfd: whole pages from byte `offset` on. -EBADF, -ENODEV for other files, -EINVAL for what it does not have. */
   mmapFile(fd: number, offset: number, length: number): MappedMemory | number {
     const file = this.#files.get(fd);
     if (file === undefined) return -Errno.EBADF;
     if (!(file instanceof MemFd)) return -Errno.ENODEV;
-    const frames = offset % PAGE_BYTES === 0 ? file.framesAt(offset / PAGE_BYTES, length / PAGE_BYTES) : undefined;
-    if (frames === undefined || frames.length === 0) return -Errno.EINVAL;
+    const [first, pages] = [offset / PAGE_BYTES, length / PAGE_BYTES];
+    if (!Number.isSafeInteger(first) || first < 0 || !Number.isSafeInteger(pages) || pages <= 0) return -Errno.EINVAL;
+    const frames = file.framesAt(first, pages);
+    if (frames === undefined) return -Errno.EINVAL;
     this.#kernel.frames.holdAll(frames);
     return this.memory.mapFrames(frames);
   }

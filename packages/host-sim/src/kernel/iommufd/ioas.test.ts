@@ -190,6 +190,17 @@ test('MAP_FILE: a file of memory, not beyond its end; other files when they are 
   const file = process.memfd(4 * PAGE);
   const memory = process.mmapFile(file, PAGE, 2 * PAGE);
   if (typeof memory === 'number') return t.fail();
+  for (const [offset, length] of [
+    [-2 * PAGE, PAGE],
+    [PAGE / 2, PAGE],
+    [0, PAGE / 2],
+    [0, PAGE + 1],
+    [0, -PAGE],
+    [0, 0],
+    [3 * PAGE, 2 * PAGE],
+  ] as const) {
+    t.is(process.mmapFile(file, offset, length), -Errno.EINVAL, `${offset}, ${length}`);
+  }
   t.is(b.mapFile(ioas, { fd: 99, start: 0, length: PAGE }), -Errno.EBADF);
   t.deepEqual(b.mapFile(ioas, { fd: user.fd, start: 0, length: PAGE, iova: 0x9000 }), { iova: 0x9000 });
   const device = b.bind(0);
