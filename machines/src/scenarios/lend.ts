@@ -3,10 +3,9 @@
  * unplugged, plugged again, and the VM ends. Where the host nests, the guest's mappings are a PASID's first stage; elsewhere a second stage.
  */
 import { Access, Region } from '@remora/core';
-import type { Machine } from '@remora/machine';
 import { Guest } from '../guest/guest.js';
 import type { GuestEngine } from '../guest/guest-engine.js';
-import { type BackEnd, backEnds, type LendingHost, LENT, LENT_AT, lentBy, machineOf } from './back-ends.js';
+import { backEnds, LENT, LENT_AT, lentBy } from './back-ends.js';
 import {
   copyPage,
   type DeviceSpace,
@@ -16,7 +15,8 @@ import {
   plainEntries,
   sharedSpace,
 } from './lent-device.js';
-import type { Observation, Scenario, ScenarioLife, ScenarioOptions, ScenarioStep } from './scenario.js';
+import { MachineLife } from './machine-life.js';
+import type { Observation, Scenario, ScenarioStep } from './scenario.js';
 
 const BDF = `00:${LENT_AT}`;
 /** Of memory that is added while the machine runs: beyond its 16 MiB. */
@@ -27,7 +27,7 @@ const AT = 0x1_2340;
 const PAGES = 8;
 const VENDOR = 0;
 
-class Lend implements ScenarioLife {
+class Lend extends MachineLife {
   readonly steps: readonly ScenarioStep[] = [
     { name: 'start', creates: true, run: () => this.#start() },
     { name: 'guest-physical', run: () => this.#guestPhysical() },
@@ -45,10 +45,6 @@ class Lend implements ScenarioLife {
     { name: 'attach again', run: () => this.#attachAgain() },
     { name: 'exit', run: () => this.#exit() },
   ];
-  readonly #host: LendingHost;
-  readonly #backEnd: BackEnd;
-  readonly #options: ScenarioOptions;
-  #machine: Machine | undefined;
   #guest: Guest | undefined;
   #engine: GuestEngine | undefined;
   #space: DeviceSpace | undefined;
@@ -56,26 +52,9 @@ class Lend implements ScenarioLife {
   /** Guest frames behind the mapped ones. */
   readonly #frames: number[] = [];
 
-  constructor(host: LendingHost, backEnd: BackEnd, options: ScenarioOptions) {
-    this.#host = host;
-    this.#backEnd = backEnd;
-    this.#options = options;
-  }
-
-  get machine(): Machine | undefined {
-    return this.#machine;
-  }
-
-  [Symbol.dispose](): void {
-    this.#machine?.[Symbol.dispose]();
-    this.#machine = undefined;
-  }
-
   #start(): Observation {
-    const machine = machineOf(this.#host, this.#backEnd, this.#options);
-    machine.start();
-    this.#machine = machine;
-    this.#guest = new Guest(machine, { mode: this.#backEnd.nests ? 'scalable' : 'legacy' });
+    const machine = this.startMachine();
+    this.#guest = new Guest(machine, { mode: this.backEnd.nests ? 'scalable' : 'legacy' });
     this.#engine = this.#guest.engine(BDF);
     return { devices: machine.ids };
   }
@@ -88,7 +67,7 @@ class Lend implements ScenarioLife {
   }
 
   #addMemory(): Observation {
-    const { process, board } = this.#machine!;
+    const { process, board } = this.machine!;
     const ram = process!.allocate(ADDED_BYTES);
     if (typeof ram === 'number') return { allocated: ram };
     this.#added = Region.ram('added', ram);
@@ -98,7 +77,7 @@ class Lend implements ScenarioLife {
   }
 
   #removeMemory(): Observation {
-    if (this.#added !== undefined) this.#machine!.board.memory.remove(this.#added);
+    if (this.#added !== undefined) this.machine!.board.memory.remove(this.#added);
     this.#added = undefined;
     return { reached: this.#reaches(ADDED_FRAME), still: this.#reaches(this.#page()) };
   }
@@ -107,7 +86,7 @@ class Lend implements ScenarioLife {
     const { iommu } = this.#guest!;
     let entries = 0;
     iommu.start(undefined, () => {
-      if (this.#backEnd.nests) entries = plainEntries(this.#guest!);
+      if (this.backEnd.nests) entries = plainEntries(this.#guest!);
     });
     return { entries, attached: this.#attach(), mapped: this.#maps(AT) };
   }
@@ -160,14 +139,14 @@ class Lend implements ScenarioLife {
   }
 
   #unplug(): Observation {
-    this.#machine!.unplug(LENT);
-    return { vendor: this.#machine!.config.read(BDF, VENDOR, 4), devices: this.#machine!.ids };
+    this.machine!.unplug(LENT);
+    return { vendor: this.machine!.config.read(BDF, VENDOR, 4), devices: this.machine!.ids };
   }
 
   #plug(): Observation {
-    const id = this.#machine!.plug(lentBy(this.#backEnd));
+    const id = this.machine!.plug(lentBy(this.backEnd));
     this.#engine = this.#guest!.engine(BDF);
-    return { id, vendor: this.#machine!.config.read(BDF, VENDOR, 4) };
+    return { id, vendor: this.machine!.config.read(BDF, VENDOR, 4) };
   }
 
   #attachAgain(): Observation {
@@ -186,9 +165,9 @@ class Lend implements ScenarioLife {
   /** A new address space for the engine. */
   #attach(): number {
     const guest = this.#guest!;
-    const pasid = this.#backEnd.nests ? guest.iommu.allocPasid() : 0;
+    const pasid = this.backEnd.nests ? guest.iommu.allocPasid() : 0;
     if (pasid < 0) return pasid;
-    this.#space = this.#backEnd.nests ? sharedSpace(guest, pasid) : legacySpace(guest);
+    this.#space = this.backEnd.nests ? sharedSpace(guest, pasid) : legacySpace(guest);
     return this.#space.attach();
   }
 

@@ -3,14 +3,14 @@
  * in the place of one, and the end of each.
  */
 import { PageResponse } from '@remora/iommu';
-import type { Machine } from '@remora/machine';
 import type { PageTable, VtdPageRequest } from '@hw/intel-iommu/driver';
 import { Guest } from '../guest/guest.js';
 import { GuestAts } from '../guest/guest-ats.js';
 import type { GuestEngine } from '../guest/guest-engine.js';
-import { type BackEnd, backEnds, type LendingHost, LENT_AT, machineOf } from './back-ends.js';
+import { type BackEnd, backEnds, type LendingHost, LENT_AT } from './back-ends.js';
 import { copyPage, fillPage, outcomeOf, plainEntries, type SharedDeviceSpace, sharedSpace } from './lent-device.js';
-import type { Observation, Scenario, ScenarioLife, ScenarioOptions, ScenarioStep } from './scenario.js';
+import { MachineLife } from './machine-life.js';
+import type { Observation, Scenario, ScenarioOptions, ScenarioStep } from './scenario.js';
 
 const BDF = `00:${LENT_AT}`;
 const AT = 0x5_4321_0000;
@@ -18,12 +18,8 @@ const PAGES = 8;
 /** Domain ids of the two spaces. */
 const DOMAINS = [7, 8] as const;
 
-class Share implements ScenarioLife {
+class Share extends MachineLife {
   readonly steps: readonly ScenarioStep[];
-  readonly #host: LendingHost;
-  readonly #backEnd: BackEnd;
-  readonly #options: ScenarioOptions;
-  #machine: Machine | undefined;
   #guest: Guest | undefined;
   #engine: GuestEngine | undefined;
   readonly #pasids: number[] = [];
@@ -35,9 +31,7 @@ class Share implements ScenarioLife {
   #behindThird = 0;
 
   constructor(host: LendingHost, backEnd: BackEnd, options: ScenarioOptions) {
-    this.#host = host;
-    this.#backEnd = backEnd;
-    this.#options = options;
+    super(host, backEnd, options);
     const whenPagesAreMissing = { name: 'page fault', run: () => this.#pageFault() };
     this.steps = [
       { name: 'start', creates: true, run: () => this.#start() },
@@ -55,22 +49,11 @@ class Share implements ScenarioLife {
     ];
   }
 
-  get machine(): Machine | undefined {
-    return this.#machine;
-  }
-
-  [Symbol.dispose](): void {
-    this.#machine?.[Symbol.dispose]();
-    this.#machine = undefined;
-  }
-
   #start(): Observation {
-    const machine = machineOf(this.#host, this.#backEnd, this.#options);
-    machine.start();
-    this.#machine = machine;
+    const machine = this.startMachine();
     const guest = (this.#guest = new Guest(machine));
     this.#engine = guest.engine(BDF);
-    const { pageRequests } = this.#backEnd;
+    const { pageRequests } = this.backEnd;
     let entries = 0;
     guest.iommu.start(undefined, () => {
       if (pageRequests) this.#takePageRequests();
@@ -81,7 +64,7 @@ class Share implements ScenarioLife {
 
   /** As a guest does with a function that has PRI. */
   #takePageRequests(): void {
-    const ats = new GuestAts(this.#machine!, BDF);
+    const ats = new GuestAts(this.machine!, BDF);
     ats.enablePasid();
     ats.enable();
     ats.enablePageRequests();
