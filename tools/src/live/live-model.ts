@@ -7,15 +7,13 @@ import type { UnitFactory } from '@hw/intel-iommu';
 import { intelIommuWith } from '@hw/intel-iommu/plugin';
 import { Reg } from '@hw/intel-iommu/spec';
 import nvmePlugin from '@hw/nvme/plugin';
-import { dmarTable } from '@hw/q35';
 import q35Plugin from '@hw/q35/plugin';
 import { Command, Config, formatBdf } from '@remora/pci';
-import { listen } from '@remora/vfio-user';
 import { ServedMachine } from '../serve/index.js';
 import type { LiveMode } from './modes.js';
 import { ObservedUnit, type UnitAccount } from './observed-unit.js';
 import { DISK_BYTES } from './live-disk.js';
-import { placeOfBar } from './place-of-bar.js';
+import { ServedUnit } from './served-unit.js';
 import type { LiveAddresses } from './verdict.js';
 
 /** Where QEMU plugs what is served, as device numbers of its root bus. */
@@ -30,15 +28,13 @@ const SECONDARY_BUS = 1;
 /** Puts something around the units that are made. */
 export type UnitsAround = (make: UnitFactory) => UnitFactory;
 
-export class LiveModel implements Disposable {
+export class LiveModel extends ServedUnit {
   readonly served: ServedMachine;
-  /** Socket by device. */
   readonly sockets: Readonly<Record<keyof typeof SLOTS, string>>;
   /** The file of the disk's contents. */
   readonly disk: string;
   readonly addresses: LiveAddresses;
   readonly #units: ObservedUnit[] = [];
-  readonly #listening: Disposable[] = [];
 
   /**
    * Files are made in `folder`; the guest's memory will be in the file `memory`. `around` makes another maker of units of the one that it
@@ -51,6 +47,7 @@ export class LiveModel implements Disposable {
     report: (text: string) => void,
     around: UnitsAround = make => make,
   ) {
+    super();
     this.disk = join(folder, 'disk');
     this.sockets = { unit: join(folder, 'unit'), disk: join(folder, 'nvme'), edu: join(folder, 'edu-socket') };
     writeFileSync(this.disk, randomFillSync(new Uint8Array(DISK_BYTES)));
@@ -84,32 +81,9 @@ export class LiveModel implements Disposable {
     };
   }
 
-  async listen(): Promise<void> {
-    for (const [id, path] of Object.entries(this.sockets)) {
-      const server = this.served.server(id);
-      this.#listening.push(await listen(path, stream => server.accept(stream)));
-    }
-  }
-
   /** What the guests of each boot did to the unit. */
   get accounts(): readonly UnitAccount[] {
     return this.#units.flatMap(unit => unit.accounts.filter(({ used }) => used));
-  }
-
-  /** Where the guest's firmware has placed the unit's registers; undefined before. */
-  get registerBase(): number | undefined {
-    return placeOfBar(this.served.server('unit').device);
-  }
-
-  /** The ACPI table that tells of a unit at `base`. */
-  dmar(base: number): Uint8Array {
-    const { rootBus } = this.served.machine.board;
-    return dmarTable({ ...rootBus.iommu!.facts!, registerBase: base }, rootBus);
-  }
-
-  [Symbol.dispose](): void {
-    for (const each of this.#listening) each[Symbol.dispose]();
-    this.served[Symbol.dispose]();
   }
 
   readonly #observed: UnitFactory = (...parameters) => {

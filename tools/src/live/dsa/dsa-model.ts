@@ -3,14 +3,13 @@ import { join } from 'node:path';
 import dsaPlugin from '@hw/dsa/plugin';
 import type { VtdUnit } from '@hw/intel-iommu';
 import { intelIommuWith } from '@hw/intel-iommu/plugin';
-import { dmarTable } from '@hw/q35';
 import q35Plugin from '@hw/q35/plugin';
 import vfioPciPlugin from '@hw/vfio-pci/plugin';
 import type { Ram } from '@remora/core';
 import { formatBdf } from '@remora/pci';
 import { ServedMachine } from '../../serve/index.js';
 import { ObservedUnit, type UnitAccount } from '../observed-unit.js';
-import { placeOfBar } from '../place-of-bar.js';
+import { ServedUnit } from '../served-unit.js';
 import type { DsaHost } from './dsa-host.js';
 
 /** Device numbers on QEMU's root bus. */
@@ -26,14 +25,14 @@ const PAGE = 0x1000;
  */
 const UNIT = { 'x-scalable-mode': 'on', nesting: true, 'device-iotlb': true, svm: true, 'x-smpwcs': true };
 
-export class DsaModel implements Disposable {
+export class DsaModel extends ServedUnit {
   readonly sockets: Readonly<Record<keyof typeof DSA_SLOTS, string>>;
-  readonly #served: ServedMachine;
+  readonly served: ServedMachine;
   readonly #units: ObservedUnit[] = [];
-  readonly #listening: Disposable[] = [];
 
   /** Sockets are made in `folder`; the guest's memory will be in the file `memory`. With `host`, the accelerator is that one's. */
   constructor(folder: string, memory: string, report: (text: string) => void, host?: DsaHost) {
+    super();
     this.sockets = { unit: join(folder, 'unit'), dsa: join(folder, 'dsa') };
     const observed = (...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit => {
       const unit = new ObservedUnit(...parameters);
@@ -41,7 +40,7 @@ export class DsaModel implements Disposable {
       return unit;
     };
     const dsa = host?.device ?? { driver: 'dsa', options: { ats: true, pri: true } };
-    this.#served = new ServedMachine({
+    this.served = new ServedMachine({
       plugins: [intelIommuWith(observed), host === undefined ? dsaPlugin : vfioPciPlugin, q35Plugin],
       devices: [
         { driver: 'intel-iommu', options: { id: 'unit', ...UNIT, ...host?.unit } },
@@ -56,31 +55,11 @@ export class DsaModel implements Disposable {
 
   /** The guest's memory. */
   get ram(): Ram {
-    return this.#served.machine.board.ram;
-  }
-
-  async listen(): Promise<void> {
-    for (const [id, path] of Object.entries(this.sockets)) this.#listening.push(await this.#served.listen(id, path));
+    return this.served.machine.board.ram;
   }
 
   /** What the guest did to the unit. */
   get accounts(): readonly UnitAccount[] {
     return this.#units.flatMap(unit => unit.accounts.filter(({ used }) => used));
-  }
-
-  /** Where the guest's firmware has placed the unit's registers; undefined before. */
-  get registerBase(): number | undefined {
-    return placeOfBar(this.#served.server('unit').device);
-  }
-
-  /** The ACPI table that tells of a unit at `base`. */
-  dmar(base: number): Uint8Array {
-    const { rootBus } = this.#served.machine.board;
-    return dmarTable({ ...rootBus.iommu!.facts!, registerBase: base }, rootBus);
-  }
-
-  [Symbol.dispose](): void {
-    for (const each of this.#listening) each[Symbol.dispose]();
-    this.#served[Symbol.dispose]();
   }
 }

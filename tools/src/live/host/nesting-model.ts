@@ -3,10 +3,9 @@ import { join } from 'node:path';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
-import { dmarTable } from '@hw/q35';
 import q35Plugin from '@hw/q35/plugin';
 import { ServedMachine } from '../../serve/index.js';
-import { placeOfBar } from '../place-of-bar.js';
+import { ServedUnit } from '../served-unit.js';
 import { served } from '../qemu-process.js';
 
 /** Device numbers on QEMU's root bus. Those of the devices are the ones that QEMU's have. */
@@ -24,20 +23,20 @@ export const NESTING_UNIT = {
   'x-ssads': true,
 } as const;
 
-export class NestingModel implements Disposable {
-  readonly #sockets: Readonly<Record<keyof typeof SLOTS, string>>;
-  readonly #served: ServedMachine;
-  readonly #listening: Disposable[] = [];
+export class NestingModel extends ServedUnit {
+  readonly sockets: Readonly<Record<keyof typeof SLOTS, string>>;
+  readonly served: ServedMachine;
 
   /** Sockets are made in `folder`; the guest's memory will be in the file `memory`. */
   constructor(folder: string, memory: string, report: (text: string) => void) {
-    this.#sockets = {
+    super();
+    this.sockets = {
       unit: join(folder, 'unit'),
       edu: join(folder, 'edu'),
       second: join(folder, 'second'),
       engine: join(folder, 'engine'),
     };
-    this.#served = new ServedMachine({
+    this.served = new ServedMachine({
       plugins: [intelIommuPlugin, eduPlugin, dmaEnginePlugin, q35Plugin],
       devices: [
         { driver: 'intel-iommu', options: { id: 'unit', ...NESTING_UNIT } },
@@ -51,28 +50,8 @@ export class NestingModel implements Disposable {
     });
   }
 
-  async listen(): Promise<void> {
-    for (const [id, path] of Object.entries(this.#sockets)) this.#listening.push(await this.#served.listen(id, path));
-  }
-
   /** Arguments of QEMU's. */
   get devices(): string[] {
-    return Object.entries(SLOTS).flatMap(([id, slot]) => served(this.#sockets[id as keyof typeof SLOTS], slot));
-  }
-
-  /** Where the guest's firmware has placed the unit's registers; undefined before. */
-  get registerBase(): number | undefined {
-    return placeOfBar(this.#served.server('unit').device);
-  }
-
-  /** The ACPI table that tells of a unit at `base`. */
-  dmar(base: number): Uint8Array {
-    const { rootBus } = this.#served.machine.board;
-    return dmarTable({ ...rootBus.iommu!.facts!, registerBase: base }, rootBus);
-  }
-
-  [Symbol.dispose](): void {
-    for (const each of this.#listening) each[Symbol.dispose]();
-    this.#served[Symbol.dispose]();
+    return Object.entries(SLOTS).flatMap(([id, slot]) => served(this.sockets[id as keyof typeof SLOTS], slot));
   }
 }

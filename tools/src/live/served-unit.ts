@@ -1,0 +1,32 @@
+/** What Remora's half of every live machine is: a unit and the devices behind it, each served at a socket of its own. */
+import { dmarTable } from '@hw/q35';
+import type { ServedMachine } from '../serve/index.js';
+import { placeOfBar } from './place-of-bar.js';
+
+export abstract class ServedUnit implements Disposable {
+  /** The unit is its part `unit`. */
+  abstract readonly served: ServedMachine;
+  /** Socket by device. */
+  abstract readonly sockets: Readonly<Record<string, string>>;
+  readonly #listening: Disposable[] = [];
+
+  async listen(): Promise<void> {
+    for (const [id, path] of Object.entries(this.sockets)) this.#listening.push(await this.served.listen(id, path));
+  }
+
+  /** Where the guest's firmware has placed the unit's registers; undefined before. */
+  get registerBase(): number | undefined {
+    return placeOfBar(this.served.server('unit').device);
+  }
+
+  /** The ACPI table that tells of a unit at `base`. */
+  dmar(base: number): Uint8Array {
+    const { rootBus } = this.served.machine.board;
+    return dmarTable({ ...rootBus.iommu!.facts!, registerBase: base }, rootBus);
+  }
+
+  [Symbol.dispose](): void {
+    for (const each of this.#listening) each[Symbol.dispose]();
+    this.served[Symbol.dispose]();
+  }
+}
