@@ -85,9 +85,11 @@ export class ServedFunctions {
     for (const { requesterId, pasid } of [...domain.uses]) {
       if (this.block(requesterId, pasid) === 0) continue;
       driver.clearPasidEntry(requesterId, pasid);
-      this.#functions.get(requesterId)?.delete(pasid);
+      const served = this.#functions.get(requesterId)!;
+      served.delete(pasid);
+      this.#choosePri(requesterId, served);
       this.#unit.programmed(requesterId, pasid, undefined);
-      if (this.#functions.get(requesterId)?.size === 0) this.#cutOff(requesterId);
+      if (served.size === 0) this.#cutOff(requesterId);
     }
   }
 

@@ -295,6 +295,24 @@ test('a table that the unit would not let go of when it should have been blocked
   t.is(driver.describe().user, undefined);
 });
 
+test('when nobody takes a function’s page requests any more it makes none, even if the unit would not let go', t => {
+  let refuse = false;
+  const pri: boolean[] = [];
+  const { paging, set } = user(
+    { 'device-iotlb': true, svm: true },
+    { ...ats(DEVICE), hasPri: () => true, enablePri: (_, on) => pri.push(on), pageRequests: MESSAGE },
+    { pasidCacheInvalidate: () => (refuse ? -Errno.EIO : 0) },
+  );
+  const [taken, other] = [paging({ pageRequests: true }), paging()];
+  succeed(t, set(DEVICE, 1, taken), set(DEVICE, 2, other));
+  t.true(pri.at(-1));
+  refuse = true;
+  taken[Symbol.dispose]();
+  t.false(pri.at(-1));
+  refuse = false;
+  succeed(t, set(DEVICE, 2, undefined));
+});
+
 test('no tag, no page: nothing is left over', t => {
   const { rig, driver, ration, set, paging } = user();
   const { user: ops } = driver;
