@@ -149,8 +149,13 @@ test('--help lists the scenarios', async t => {
 const mistakes: readonly (readonly [string[], RegExp])[] = [
   [['lend/vfio'], /there is no scenario "lend\/vfio".*lend/],
   [['lend', '--point', '3'], /--point is one of one scenario: lend\/vfio-nesting/],
-  [['share/vfio-nesting', '--point', '99999'], /has \d+ points of failure, from 0 on; there is no 99999/],
+  [['share/vfio-nesting', '--point', '99999'], /has \d+ points of failure, from 0 to \d+; there is no 99999/],
   [['share/vfio-nesting', '--only', 'mremap'], /no point of failure "mremap"/],
+  [
+    ['share/vfio-nesting', '--only', 'VFIO_IOMMU_BIN'],
+    /point of failure "VFIO_IOMMU_BIN"; did you mean "VFIO_IOMMU_BIND"/,
+  ],
+  [['share/vfio-nesting', '--only', 'open', '--point', '1'], /--point and --only both choose points/],
   [['share/vfio-nesting', '--errno', 'EIOO'], /--errno: there is no "EIOO"; did you mean "EIO"/],
   [['share/vfio-nesting', '--samples', 'some'], /--samples: "some" is neither a number nor all/],
   [['share/vfio-nesting', '--registers', '-1'], /--registers: "-1" is neither a number nor all/],
@@ -168,9 +173,18 @@ for (const [args, message] of mistakes) {
 test('a file without a scenario, and one that does not work undisturbed', async t => {
   const empty = scenarioFile(t, 'export const machine = {};');
   await t.throwsAsync(failNth([empty]), { instanceOf: UsageError, message: /exports no scenario/ });
+  const parts: readonly (readonly [string, string])[] = [
+    ['{ begin() {} }', 'name'],
+    ["{ name: 'x' }", 'begin(), and no createWorld()'],
+    ["{ name: 'x', begin() {}, minimum: 'ten' }", 'number as its minimum'],
+  ];
+  for (const [scenario, what] of parts) {
+    const file = scenarioFile(t, `export const scenario = ${scenario};`);
+    await t.throwsAsync(failNth([file]), { instanceOf: UsageError, message: `${file}: its scenario has no ${what}` });
+  }
   const broken = OWN.replace('LEAK', '0').replace('MINIMUM', '0').replace("'all is well') : (", "'bad luck') : (");
   await t.throwsAsync(failNth([scenarioFile(t, broken)]), {
     instanceOf: UsageError,
-    message: 'own, allocate: bad luck',
+    message: 'own, allocate: nothing failed, and it answers "bad luck", expected "all is well"',
   });
 });

@@ -91,9 +91,9 @@ export async function program(args: readonly string[], streams: Streams): Promis
     )
     .argument('<scenario>', 'a name, all, or a TypeScript file that exports a scenario')
     .option('--seed <n>', 'chooses the memory accesses that fail, and the registers', parseSeed, 1)
-    .option('--errno <name>', 'this one only, as EIO')
+    .option('--errno <name>', 'this one only, as EIO; memory accesses have none')
     .option('--point <n>', 'this point of failure only; say what was told', parseCount('--point'))
-    .option('--only <name>', 'points of this name only, as VFIO_IOMMU_BIND')
+    .option('--only <name>', 'points of this name only, as VFIO_IOMMU_BIND or open')
     .option('--samples <n>', 'so many memory accesses, or all; default: 16', parseSamples('--samples'))
     .option(
       '--registers <n>',

@@ -33,6 +33,9 @@ export async function runFailNth(named: string, options: FailNthCommandOptions, 
   if (options.point !== undefined && scenarios.length > 1) {
     throw new UsageError(`--point is one of one scenario: ${scenarios.map(({ name }) => name).join(', ')}`);
   }
+  if (options.point !== undefined && options.only !== undefined) {
+    throw new UsageError('--point and --only both choose points: give one of them');
+  }
   const errno = options.errno === undefined ? undefined : errnoOf(options.errno);
   const width = Math.max(...scenarios.map(({ name }) => name.length));
   let exitCode = 0;

@@ -27,14 +27,15 @@ export function scenarioList(): string {
 
 function scenarioOf(file: string, exported: Record<string, unknown>): AnyScenario {
   const scenario = exported['scenario'] ?? exported['default'];
-  if (isScenario(scenario)) return scenario;
-  throw new UsageError(
-    `${file}: it exports no scenario; "export const scenario: FailNthScenario = { name, begin }" is one`,
-  );
-}
-
-function isScenario(value: unknown): value is AnyScenario {
-  if (typeof value !== 'object' || value === null) return false;
-  const { name, begin, createWorld } = value as Record<string, unknown>;
-  return typeof name === 'string' && (typeof begin === 'function' || typeof createWorld === 'function');
+  if (typeof scenario !== 'object' || scenario === null) {
+    throw new UsageError(
+      `${file}: it exports no scenario; "export const scenario: FailNthScenario = { name, begin }" is one`,
+    );
+  }
+  const { name, begin, createWorld, minimum } = scenario as Record<string, unknown>;
+  const problem = (what: string): UsageError => new UsageError(`${file}: its scenario has no ${what}`);
+  if (typeof name !== 'string') throw problem('name');
+  if (typeof begin !== 'function' && typeof createWorld !== 'function') throw problem('begin(), and no createWorld()');
+  if (minimum !== undefined && typeof minimum !== 'number') throw problem('number as its minimum');
+  return scenario as AnyScenario;
 }

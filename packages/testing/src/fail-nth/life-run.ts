@@ -4,6 +4,7 @@ import { firstDifference } from './difference.js';
 import { FailurePoints, type PlannedFailure } from './failure-points.js';
 import { describe, mayBeThrown, type Outcome, REFUSED, ScenarioError } from './outcome.js';
 import { ALL_IS_WELL, type FailNthLife, type FailNthScenario, type FailNthStep, GOES_WITHOUT } from './scenario.js';
+import { wellFormed, wellFormedSteps, working } from './undisturbed.js';
 
 interface State {
   readonly dump: unknown;
@@ -29,13 +30,17 @@ const FOLLOWING = 1;
 export function liveUndisturbed(scenario: FailNthScenario): ModelLife {
   const points = new FailurePoints();
   return Leaks.check(() => {
-    using life = points.uncounted(() => scenario.begin(points));
+    using life = points.uncounted(() => wellFormed(scenario.name, 'begin', scenario.begin(points), ['dump', 'look']));
     const before = stateOf(life, points);
     const leftovers = leftoversOf(life, points);
     const after: State[] = [];
-    for (const step of life.steps) {
-      const answer = step.run();
-      if (answer !== ALL_IS_WELL) throw new ScenarioError(`${scenario.name}, ${step.name}: ${answer}`);
+    for (const step of wellFormedSteps(scenario.name, life.steps)) {
+      const answer = working(`${scenario.name}, ${step.name}`, () => step.run());
+      if (answer !== ALL_IS_WELL) {
+        throw new ScenarioError(
+          `${scenario.name}, ${step.name}: nothing failed, and it answers "${String(answer)}", expected "${ALL_IS_WELL}"`,
+        );
+      }
       after.push(stateOf(life, points));
     }
     const left = firstDifference(leftoversOf(life, points), leftovers);

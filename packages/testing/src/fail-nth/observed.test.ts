@@ -165,6 +165,20 @@ test('lives that differ undisturbed are no scenario', t => {
   t.throws(() => failNth(different), { instanceOf: ScenarioError, message: /different each time: \[0\]\.life/ });
 });
 
+test("a person's file: what is no world, and what sees nothing", t => {
+  const dispose = { [Symbol.dispose]: () => undefined };
+  const run = (world: object): string => {
+    const scenario = { name: 'own', createWorld: () => ({ ...dispose, ...world }) } as unknown as ObservedScenario;
+    return t.throws(() => failNth(scenario), { instanceOf: ScenarioError }).message;
+  };
+  const living = (life: object): object => ({ begin: () => life, dump: () => 0 });
+  t.is(run({ dump: () => 0 }), 'own: createWorld returns an object without begin()');
+  t.is(run(living({ steps: [] })), 'own: begin returns an object without [Symbol.dispose]()');
+  t.is(run(living(dispose)), 'own: its life has no steps');
+  const steps = [{ name: 'only', run: () => undefined }];
+  t.is(run(living({ steps, ...dispose })), 'own, only: it sees undefined, expected an object');
+});
+
 test('what explains a difference', t => {
   const told = (actual: unknown, expected: unknown): string => {
     const { told: answer, violation } = explain(actual, expected);

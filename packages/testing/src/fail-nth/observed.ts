@@ -9,6 +9,7 @@ import { type Kinds, kindsIn, outside } from './kinds.js';
 import { FailurePoints, type PlannedFailure } from './failure-points.js';
 import { describe, mayBeThrown, type Outcome, REFUSED, ScenarioError } from './outcome.js';
 import { ALL_IS_WELL, type FailurePorts } from './scenario.js';
+import { wellFormed, wellFormedSteps, working } from './undisturbed.js';
 
 /** What a step saw: plain data; results are 0 or more, or a negated errno, and `true` where something was reached. */
 export type SeenByStep = Readonly<Record<string, unknown>>;
@@ -64,20 +65,23 @@ const GIVES_UP = 'the guest gives up';
 export function observeUndisturbed(scenario: ObservedScenario): ObservedModel {
   const points = new FailurePoints();
   return Leaks.check(() => {
-    using world = points.uncounted(() => scenario.createWorld(points));
+    const { name } = scenario;
+    using world = points.uncounted(() =>
+      wellFormed(name, 'createWorld', scenario.createWorld(points), ['begin', 'dump']),
+    );
     const dump = points.uncounted(() => world.dump());
     const kinds = [kindsIn(dump)];
-    const seen = liveAll(world, () => points.uncounted(() => kinds.push(kindsIn(world.dump()))));
+    const seen = firstLife(name, world, () => points.uncounted(() => kinds.push(kindsIn(world.dump()))));
     const left = firstDifference(
       points.uncounted(() => world.dump()),
       dump,
     );
-    if (left !== undefined) throw new ScenarioError(`${scenario.name} leaves something: ${left}`);
+    if (left !== undefined) throw new ScenarioError(`${name} leaves something: ${left}`);
     const different = firstDifference(
       points.uncounted(() => liveAll(world)),
       seen,
     );
-    if (different !== undefined) throw new ScenarioError(`${scenario.name} is different each time: ${different}`);
+    if (different !== undefined) throw new ScenarioError(`${name} is different each time: ${different}`);
     return { points: points.names, accesses: points.accesses, dump, seen, kinds };
   });
 }
@@ -89,13 +93,22 @@ export function observeWith(scenario: ObservedScenario, model: ObservedModel, fa
   return observed;
 }
 
-function liveAll(world: ObservedWorld, after: () => void = () => undefined): SeenByStep[] {
-  using life = world.begin();
-  return life.steps.map(step => {
-    const seen = step.run();
+/** `after`: each step. */
+function firstLife(name: string, world: ObservedWorld, after: () => void): SeenByStep[] {
+  using life = wellFormed(name, 'begin', world.begin(), []);
+  return wellFormedSteps(name, life.steps).map(step => {
+    const seen: unknown = working(`${name}, ${step.name}`, () => step.run());
+    if (typeof seen !== 'object' || seen === null) {
+      throw new ScenarioError(`${name}, ${step.name}: it sees ${String(seen)}, expected an object`);
+    }
     after();
-    return seen;
+    return seen as SeenByStep;
   });
+}
+
+function liveAll(world: ObservedWorld): SeenByStep[] {
+  using life = world.begin();
+  return life.steps.map(step => step.run());
 }
 
 class Observed implements Outcome {

@@ -2,8 +2,9 @@
 import type { PlannedFailure } from './failure-points.js';
 import { liveUndisturbed, liveWith } from './life-run.js';
 import { observeUndisturbed, observeWith, type ObservedScenario } from './observed.js';
-import { type Outcome, ScenarioError } from './outcome.js';
+import type { Outcome } from './outcome.js';
 import type { FailNthScenario } from './scenario.js';
+import { sameAgain, working } from './undisturbed.js';
 
 /** Either kind: with steps that can be tried again, or with steps that tell what they saw. */
 export type AnyScenario = FailNthScenario | ObservedScenario;
@@ -15,25 +16,22 @@ export interface Subject {
   live(failure: PlannedFailure, whole: boolean): Outcome;
 }
 
-/** @throws ScenarioError if the scenario does not work undisturbed. */
+/** @throws ScenarioError if the scenario does not work undisturbed, or asks for something else each time. */
 export function subjectOf(scenario: AnyScenario): Subject {
   if ('begin' in scenario) {
-    const model = working(scenario, () => liveUndisturbed(scenario));
+    const model = twice(scenario, () => liveUndisturbed(scenario));
     const { points, accesses } = model;
     return { points, accesses, live: (failure, whole) => liveWith(scenario, model, failure, whole) };
   }
-  const model = working(scenario, () => observeUndisturbed(scenario));
+  const model = twice(scenario, () => observeUndisturbed(scenario));
   const { points, accesses } = model;
   return { points, accesses, live: failure => observeWith(scenario, model, failure) };
 }
 
-/** @throws ScenarioError for whatever goes wrong. */
-function working<T>({ name }: AnyScenario, live: () => T): T {
-  try {
-    return live();
-  } catch (cause) {
-    if (cause instanceof ScenarioError || !(cause instanceof Error)) throw cause;
-    const [what, which = ''] = cause.message.split('\n', 2);
-    throw new ScenarioError(`${name}: ${what}${which === '' ? '' : ` ${which.trim()}`}`, { cause });
-  }
+function twice<T extends Pick<Subject, 'points' | 'accesses'>>(scenario: AnyScenario, live: () => T): T {
+  return working(scenario.name, () => {
+    const model = live();
+    sameAgain(scenario, model, live());
+    return model;
+  });
 }

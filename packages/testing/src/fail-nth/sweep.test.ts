@@ -203,7 +203,20 @@ test('a planted mistake is found: an object that is not disposed of', t => {
 });
 
 test('lives that are not the same are no sweep', t => {
-  t.true(violated(small({ everDifferent: true })).some(each => each.includes('the point was')));
+  const message = /^small is different each time: point 0 is (allocate thing, then close|close, then allocate thing)$/;
+  t.throws(() => failNth(small({ everDifferent: true })), { instanceOf: ScenarioError, message });
+});
+
+test('lives that are not the same later on are found, too', t => {
+  let begun = 0;
+  const later: FailNthScenario = {
+    name: 'later',
+    begin: ports => {
+      lives = begun++ < 2 ? 0 : 1;
+      return new SmallLife(ports, { everDifferent: true });
+    },
+  };
+  t.true(violated(later).some(each => each.includes('the point was')));
 });
 
 test('an undisturbed life has to work', t => {
@@ -216,7 +229,56 @@ test('an undisturbed life has to work', t => {
       [Symbol.dispose]: () => undefined,
     }),
   };
-  t.throws(() => failNth(broken), { instanceOf: ScenarioError, message: 'broken, only: bad luck' });
+  t.throws(() => failNth(broken), {
+    instanceOf: ScenarioError,
+    message: 'broken, only: nothing failed, and it answers "bad luck", expected "all is well"',
+  });
+});
+
+const dispose = { [Symbol.dispose]: () => undefined };
+const well = { name: 'only', run: () => ALL_IS_WELL };
+const lifeless: readonly (readonly [unknown, string | RegExp])[] = [
+  [undefined, 'own: begin returns undefined, expected an object'],
+  [Promise.resolve(), 'own: begin returns a promise; lives are not asynchronous'],
+  [{ look: () => '', ...dispose }, 'own: begin returns an object without dump()'],
+  [{ dump: () => 0, ...dispose }, 'own: begin returns an object without look()'],
+  [{ dump: () => 0, look: () => '' }, 'own: begin returns an object without [Symbol.dispose]()'],
+  [{ dump: () => 0, look: () => '', ...dispose }, 'own: its life has no steps'],
+  [{ steps: [], dump: () => 0, look: () => '', ...dispose }, 'own: its life has no steps'],
+  [{ steps: [well, {}], dump: () => 0, look: () => '', ...dispose }, 'own: step 1 of its life is not { name, run }'],
+  [
+    { steps: [{ ...well, run: () => undefined }], dump: () => 0, look: () => '', ...dispose },
+    'own, only: nothing failed, and it answers "undefined", expected "all is well"',
+  ],
+  [
+    { steps: [{ ...well, run: () => [].at(0)!['x'] }], dump: () => 0, look: () => '', ...dispose },
+    /^own, only: throws TypeError: Cannot read .* \(at .*sweep\.test.*\)$/,
+  ],
+  [
+    { steps: [well], dump: () => 0, look: () => '', ...dispose },
+    'own asks nothing of its host; do its system calls go through ports.syscalls()?',
+  ],
+];
+
+for (const [index, [life, message]] of lifeless.entries()) {
+  test(`a person's file, not a life: ${index}`, t => {
+    const scenario = { name: 'own', begin: () => life } as unknown as FailNthScenario;
+    t.throws(() => failNth(scenario), { instanceOf: ScenarioError, message });
+  });
+}
+
+test("a person's file that throws, and what is no Error", t => {
+  const throwing = (thrown: unknown): FailNthScenario => ({
+    name: 'own',
+    begin: () => {
+      throw thrown;
+    },
+  });
+  const message = (thrown: unknown): string =>
+    t.throws(() => failNth(throwing(thrown)), { instanceOf: ScenarioError }).message;
+  t.is(message('a word'), 'own: throws a word');
+  t.is(message(new ConfigError('board', 'no such board')), 'own: board: no such board');
+  t.regex(message(new TypeError('not that')), /^own: throws TypeError: not that \(at .*\)$/);
 });
 
 test('one point, one errno; there are no others', t => {
@@ -229,6 +291,11 @@ test('one point, one errno; there are no others', t => {
     failNth(small(), { only: 'close' }).outcomes.map(({ point }) => point),
     [4, 4, 5, 5],
   );
+  t.deepEqual(
+    failNth(small(), { only: 'open' }).outcomes.map(({ name }) => name),
+    Array<string>(3).fill('open /dev/small'),
+  );
+  t.throws(() => failNth(small(), { only: 'eventfds' }), { message: /"eventfds"; did you mean "eventfd"\?/ });
   t.throws(() => failNth(small(), { only: 'mmap' }), { instanceOf: RangeError, message: /no point of failure "mmap"/ });
   t.throws(() => failNth(small(), { point: 6 }), { instanceOf: RangeError, message: /has 6 points of failure/ });
   t.true(failNth(small(), { errno: Errno.EIO }).outcomes.every(({ errno }) => errno === 'EIO'));

@@ -1,6 +1,6 @@
 /** fail-nth: a scenario is lived through once for each of its points of failure and each plausible errno. Linux: tools/testing, fail_nth. */
 import { Random } from '@remora/bits';
-import { errnoName, MemTx } from '@remora/core';
+import { didYouMean, errnoName, MemTx } from '@remora/core';
 import { plausibleErrnos } from './errnos.js';
 import { MEMORY_ACCESS, type PlannedFailure } from './failure-points.js';
 import { type AnyScenario, type Subject, subjectOf } from './subject.js';
@@ -17,7 +17,7 @@ export interface FailNthOptions {
   readonly registers?: number;
   /** This positive errno instead of the plausible ones; memory is left alone then. */
   readonly errno?: number;
-  /** Points of this name only, as `VFIO_IOMMU_BIND`; all of them then. */
+  /** Points of this name only, as `VFIO_IOMMU_BIND`, or that begin with this word, as `open`; all of them then. */
   readonly only?: string;
   /** This point only, by its number. */
   readonly point?: number;
@@ -127,10 +127,10 @@ function choose(scenario: AnyScenario, all: readonly Point[], options: FailNthOp
   const { point, only } = options;
   if (point !== undefined) return [pointOf(scenario, all, point)];
   if (only === undefined) return sampled(all, options);
-  const named = all.filter(({ name }) => name === only);
+  const named = all.filter(({ name }) => name === only || name.startsWith(`${only} `));
   if (named.length > 0) return named;
-  const names = [...new Set(all.map(({ name }) => name))].join(', ');
-  throw new RangeError(`${scenario.name} has no point of failure "${only}", but ${names}`);
+  const names = all.map(({ name }) => name);
+  throw new RangeError(`${scenario.name} has no point of failure "${only}"${didYouMean(only, names)}`);
 }
 
 /** Every point but those of which some are enough. Which memory accesses are chosen depends on the seed alone. */
@@ -151,5 +151,7 @@ function sampled(all: readonly Point[], options: FailNthOptions): readonly Point
 function pointOf(scenario: AnyScenario, all: readonly Point[], number: number): Point {
   const found = all[number];
   if (found !== undefined) return found;
-  throw new RangeError(`${scenario.name} has ${all.length} points of failure, from 0 on; there is no ${number}`);
+  throw new RangeError(
+    `${scenario.name} has ${all.length} points of failure, from 0 to ${all.length - 1}; there is no ${number}`,
+  );
 }
