@@ -144,7 +144,7 @@ export class PasidCache {
   }
 
   /**
-   * Binds what was bound. The root is that of the entry as the guest last invalidated it: nearly always what its table says now, and
+   * Binds what was bound; what was passed or refused is so again. The root is that of the entry as the guest last invalidated it: nearly always what its table says now, and
    * otherwise what the host still had. Calls `done` after each; `current` if its table says the same.
    * @throws StateError if a host refuses.
    */
@@ -153,17 +153,15 @@ export class PasidCache {
     this.#unbound = [];
     for (const { hosted, cached } of unbound) {
       const { pasid, entry } = cached;
-      const result = this.#bind(hosted, pasid, entry, 0);
-      if (result < 0) {
-        const problem = `${hosted.context.name} does not bind PASID ${pasid} of ${hosted.place} again`;
-        throw new StateError('bindings', `${problem}: ${errnoName(result)}`);
-      }
+      expectAgain('bind', hosted, pasid, this.#bind(hosted, pasid, entry, 0));
       cached.bound = true;
       done(hosted, pasid, this.#resolve(hosted, pasid) && cached.holds(this.#now, 0));
     }
     for (const hosted of this.#functions.inBusOrder()) {
-      for (const { pasid, entry, bound } of hosted.pasids.values()) if (!bound) this.#bind(hosted, pasid, entry, 0);
-      this.#settlePlain(hosted);
+      for (const { pasid, entry, bound } of hosted.pasids.values()) {
+        if (!bound) expectAgain('pass or refuse', hosted, pasid, this.#bind(hosted, pasid, entry, 0));
+      }
+      expectAgain('pass or refuse', hosted, 0, this.#settlePlain(hosted));
     }
   }
 
@@ -366,6 +364,15 @@ export class PasidCache {
     this.#reports.failed(action, hosted, pasid, result);
     return this.#config['quirk-failures-invisible'] ? 0 : result;
   }
+}
+
+/** @throws StateError if the host does not do for a loaded state what the one before did. */
+function expectAgain(action: string, { context, place }: HostedFunction, pasid: number, result: number): void {
+  if (result >= 0) return;
+  throw new StateError(
+    'bindings',
+    `${context.name} does not ${action} PASID ${pasid} of ${place} again: ${errnoName(result)}`,
+  );
 }
 
 /** Whether the host can do for requests with a PASID, and without one, what an entry says that it cannot bind, or that is absent. */

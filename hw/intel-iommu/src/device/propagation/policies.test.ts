@@ -1,6 +1,6 @@
 /** Hosts that know policies: PASID 0 stands for requests without PASID, and what no first stage translates is said to the host. */
 import test from 'ava';
-import { Errno } from '@remora/core';
+import { Errno, StateError, StateReader, StateWriter } from '@remora/core';
 import { HostIommuFlag, type HostPolicy } from '@remora/iommu';
 import { Fsts, PasidCacheDescriptor, PasidEntry, PasidIotlbDescriptor, Pgtt, Reg } from '../../spec/index.js';
 import { DID, RID } from '../bench.test.helper.js';
@@ -103,6 +103,29 @@ test('a reset: what was bound ends, and requests without PASID use guest-physica
   at.bench.unit.reset();
   t.deepEqual(at.take().toSorted(), [`abort ${PASID}`, 'pass-through 0']);
 });
+
+for (const [policy, pasid, type] of [
+  ['pass-through', PASID, Pgtt.PASS_THROUGH],
+  ['abort', 0, Pgtt.SECOND_STAGE],
+] as const) {
+  test(`a loaded state: ${policy} again, and nothing goes on with a host that does not`, t => {
+    const from = lent();
+    from.enter(pasid, type);
+    const into = new StateWriter();
+    from.propagation.save(into);
+    const resume = (answer: number): string[] => {
+      const at = lent();
+      at.take();
+      at.policies.answer = answer;
+      at.propagation.load(new StateReader(into.section));
+      at.propagation.resume();
+      return at.take();
+    };
+    t.true(resume(0).includes(`${policy} ${pasid}`));
+    const message = new RegExp(`policies does not pass or refuse PASID ${pasid} of .* again: EIO`);
+    t.throws(() => resume(-Errno.EIO), { instanceOf: StateError, message });
+  });
+}
 
 test('a host that knows no policies is asked for none', t => {
   const at = lent();
