@@ -8,6 +8,8 @@ import { viewOf } from '@remora/uapi';
 export const PollEvent = { IN: 1, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
 
 const POLLFD_BYTES = 8;
+/** A descriptor that poll() passes over. */
+const NOTHING = -1;
 /** Then the thread is free for a moment: Node has four for all that asks for one, the pollers of its worker threads included. */
 const AT_ONCE_MS = 50;
 const ONE = new Uint8Array(BigUint64Array.of(1n).buffer);
@@ -16,7 +18,7 @@ const ONE = new Uint8Array(BigUint64Array.of(1n).buffer);
 export interface PollingCalls {
   /** Calls `done` when one of the `count` pollfd structures has something to say, or after `milliseconds` unless they are -1. */
   poll(pollfds: Uint8Array, count: number, milliseconds: number, done: () => void): void;
-  /** An event descriptor that never waits. */
+  /** An event descriptor that never waits; or a negated errno. */
   eventfd(): number;
   close(fd: number): unknown;
 }
@@ -66,7 +68,7 @@ interface Asked {
 export class Poller {
   readonly #libc: PollingCalls;
   readonly #watches = new Set<Watch>();
-  /** Interrupts the poll; there while there is something to wait for. */
+  /** Interrupts the poll; there while there is something to wait for, unless the process has too many descriptors. */
   #waker: number | undefined;
   /** 'watchers': they are told of what happened. */
   #state: 'idle' | 'polling' | 'watchers' = 'idle';
@@ -97,9 +99,9 @@ export class Poller {
   }
 
   #wake(): void {
-    if (this.#state !== 'polling' || this.#woken) return;
+    if (this.#state !== 'polling' || this.#woken || this.#waker === undefined) return;
     this.#woken = true;
-    writeSync(this.#waker!, ONE);
+    writeSync(this.#waker, ONE);
   }
 
   #poll(): void {
@@ -118,9 +120,13 @@ export class Poller {
     const watched = [...this.#watches].filter(({ events }) => events !== 0);
     if (watched.length === 0) return undefined;
     if (this.#waker === undefined) {
-      this.#waker = this.#libc.eventfd();
-      // A process that ends waits for its threads.
-      process.on('exit', this.#atExit);
+      const waker = this.#libc.eventfd();
+      // Without one, what changes is seen when the time of a poll is up.
+      if (waker >= 0) {
+        this.#waker = waker;
+        // A process that ends waits for its threads.
+        process.on('exit', this.#atExit);
+      }
     }
     const pollfds = new Uint8Array(new ArrayBuffer((watched.length + 1) * POLLFD_BYTES));
     const view = viewOf(pollfds);
@@ -128,7 +134,7 @@ export class Poller {
       view.setInt32(index * POLLFD_BYTES, fd, true);
       view.setInt16(index * POLLFD_BYTES + 4, events, true);
     };
-    ask(0, this.#waker, PollEvent.IN);
+    ask(0, this.#waker ?? NOTHING, PollEvent.IN);
     for (const [index, { fd, events }] of watched.entries()) ask(index + 1, fd, events);
     return { watched, pollfds, view };
   }
