@@ -34,15 +34,15 @@ export const PAGE_TABLE_MUTANTS: readonly Mutant[] = [
   mutant(
     'an invalidation of a guest’s table reaches one function only',
     `${DRIVER}user-domains.js`,
-    'if (!flushed.has(pasid))',
-    'if (flushed.size === 0)',
+    'if (this.#flushed.has(pasid))',
+    'if (this.#flushed.size > 0)',
     room('invalidations reach every function*'),
   ),
   mutant(
     'an invalidation of a guest’s table leaves device TLBs alone',
     `${DRIVER}user-domains.js`,
-    'if (driver.hasDeviceTlb(requesterId))',
-    'if (false)',
+    'if (!driver.hasDeviceTlb(requesterId))',
+    'if (true)',
     room('invalidations reach every function*'),
   ),
   mutant(

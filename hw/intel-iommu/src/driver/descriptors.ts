@@ -13,14 +13,14 @@ import {
   WaitDescriptor,
 } from '../spec/index.js';
 
-const WORDS = 8;
+export const DESCRIPTOR_WORDS = 8;
 /** A page's offset bits in the low word of an address. */
 const OFFSET_MASK = 0xfff;
 
 type Named<F> = { readonly [K in keyof F]?: number | undefined };
 
 function build<F extends Record<string, Field>>(type: number, fields: F, values: Named<F>): Int32Array {
-  const words = new Int32Array(WORDS);
+  const words = new Int32Array(DESCRIPTOR_WORDS);
   words[0] = type;
   for (const name in values) {
     const value = values[name];
@@ -73,7 +73,7 @@ export function pasidIotlbDescriptor(
   did: number,
   pasid: number,
   range?: PageRange,
-  words = new Int32Array(WORDS),
+  words: Int32Array = new Int32Array(DESCRIPTOR_WORDS),
 ): Int32Array {
   const { fields } = PasidIotlbDescriptor;
   words.fill(0);

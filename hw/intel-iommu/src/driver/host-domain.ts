@@ -3,7 +3,13 @@ import { isAligned } from '@remora/bits';
 import { Errno } from '@remora/core';
 import type { HostIommuDomain, Stage1Config, Stage1Flush } from '@remora/iommu';
 import { PasidEntry, PasidIotlbGranularity } from '../spec/index.js';
-import { EVERYTHING_SHIFT, type PageRange, pasidDeviceTlbDescriptor, pasidIotlbDescriptor } from './descriptors.js';
+import {
+  DESCRIPTOR_WORDS,
+  EVERYTHING_SHIFT,
+  type PageRange,
+  pasidDeviceTlbDescriptor,
+  pasidIotlbDescriptor,
+} from './descriptors.js';
 import { secondStagePasid } from './entry-values.js';
 import type { PageTable } from './page-table.js';
 import { SecondStage } from './second-stage.js';
@@ -34,7 +40,7 @@ export class VtdHostDomain extends SecondStage implements HostIommuDomain {
   /** PASIDs bound on each attached function. */
   readonly #bound = new Map<number, Set<number>>();
   /** The descriptor of a first-stage flush. */
-  readonly #flush = new Int32Array(8);
+  readonly #flush = new Int32Array(DESCRIPTOR_WORDS);
   #id: number;
   /** A function was attached: from then on the unit may have cached something under the id. */
   #finalised = false;

@@ -64,6 +64,7 @@ export class VtdInvalidations {
 
   /** Any number of descriptors, in as few batches as the queue needs. The first error ends it. */
   invalidateAll(descriptors: readonly Int32Array[]): number {
+    if (descriptors.length > 0 && descriptors.length <= BATCH) return this.invalidate(...descriptors);
     for (let at = 0; at < descriptors.length; at += BATCH) {
       const status = this.invalidate(...descriptors.slice(at, at + BATCH));
       if (status !== 0) return status;

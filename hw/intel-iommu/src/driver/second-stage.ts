@@ -78,10 +78,21 @@ export abstract class SecondStage implements HostMappings {
   }
 }
 
-/** The smallest aligned range that holds all of these pages. */
-export function rangeOf(iovaFrame: number, pages: number, leaf: boolean): PageRange {
+/** A range that is used again for another. */
+export type OwnRange = { -readonly [K in keyof PageRange]-?: PageRange[K] };
+
+export function emptyRange(): OwnRange {
+  return { hi: 0, lo: 0, addressMask: 0, leaf: false };
+}
+
+/** The smallest aligned range that holds all of these pages: written to `range`, which is returned. */
+export function rangeOf(iovaFrame: number, pages: number, leaf: boolean, range = emptyRange()): OwnRange {
   const last = iovaFrame + pages - 1;
   let addressMask = 0;
   while (Math.floor(iovaFrame / 2 ** addressMask) !== Math.floor(last / 2 ** addressMask)) addressMask++;
-  return { hi: Math.floor(iovaFrame / 0x10_0000), lo: (iovaFrame % 0x10_0000) << 12, addressMask, leaf };
+  range.hi = Math.floor(iovaFrame / 0x10_0000);
+  range.lo = (iovaFrame % 0x10_0000) << 12;
+  range.addressMask = addressMask;
+  range.leaf = leaf;
+  return range;
 }

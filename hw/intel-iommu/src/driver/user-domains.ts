@@ -8,11 +8,11 @@ import {
 } from '@remora/iommu';
 import { IommuHwptVtdS1Invalidate, IommuInvalidateDataType, IommuVtdInvFlag, viewOf } from '@remora/uapi';
 import { PasidIotlbGranularity } from '../spec/index.js';
-import { deviceTlbOf, pasidIotlbDescriptor } from './descriptors.js';
+import { DESCRIPTOR_WORDS, deviceTlbOf, pasidIotlbDescriptor } from './descriptors.js';
 import { readDirtyPages } from './dirty-pages.js';
 import { type PasidValues, secondStagePasid } from './entry-values.js';
 import type { PageTable } from './page-table.js';
-import { rangeOf, SecondStage } from './second-stage.js';
+import { emptyRange, rangeOf, SecondStage } from './second-stage.js';
 import { type FirstStage, nestedValues } from './stage1-entry.js';
 import type { VtdDriver } from './vtd-driver.js';
 
@@ -157,6 +157,12 @@ export class VtdNestedDomain implements HostNestedDomain {
   readonly #unit: UserUnit;
   readonly #first: FirstStage;
   readonly #done: HostInvalidation = { processed: 0, result: 0 };
+  /** Of the flush that is made: used again for the next, since a guest's entries come by the hundred. */
+  readonly #range = emptyRange();
+  readonly #flushes: Int32Array[] = [];
+  readonly #flushed = new Set<number>();
+  /** A PASID's descriptor each. */
+  readonly #words: Int32Array[] = [];
 
   /** Takes `id` over. */
   constructor(unit: UserUnit, parent: VtdPagingDomain, id: number, first: FirstStage, pageRequests: boolean) {
@@ -208,27 +214,32 @@ export class VtdNestedDomain implements HostNestedDomain {
     const pages = npages.number(view, at);
     if (pages === 0) return 0;
     return everything || first + pages > ALL_FRAMES
-      ? this.#flush(undefined)
-      : this.#flush({ first, pages, leaf: flag !== 0 });
+      ? this.#flush(0, ALL_FRAMES, false)
+      : this.#flush(first, pages, flag !== 0);
   }
 
   /** The unit's translations of each PASID, then the functions' own. */
-  #flush(pages: { readonly first: number; readonly pages: number; readonly leaf: boolean } | undefined): number {
+  #flush(first: number, pages: number, leaf: boolean): number {
     const { driver } = this.#unit;
-    const range = pages === undefined ? undefined : rangeOf(pages.first, pages.pages, pages.leaf);
+    const range = rangeOf(first, pages, leaf, this.#range);
     // The whole space has no address mask; it is the PASID.
-    const narrow = range !== undefined && range.addressMask < 52 ? range : undefined;
+    const narrow = range.addressMask < 52 ? range : undefined;
     const granularity = narrow === undefined ? PasidIotlbGranularity.PASID : PasidIotlbGranularity.PAGE;
     const shift = narrow === undefined ? undefined : narrow.addressMask + 12;
-    const flushes: Int32Array[] = [];
-    const tlbs: Int32Array[] = [];
-    const flushed = new Set<number>();
-    for (const { requesterId, pasid } of this.uses) {
-      if (!flushed.has(pasid)) flushes.push(pasidIotlbDescriptor(granularity, this.id, pasid, narrow));
-      flushed.add(pasid);
-      if (driver.hasDeviceTlb(requesterId)) tlbs.push(deviceTlbOf(requesterId, pasid, narrow?.hi, narrow?.lo, shift));
+    const flushes = this.#flushes;
+    flushes.length = 0;
+    this.#flushed.clear();
+    for (const { pasid } of this.uses) {
+      if (this.#flushed.has(pasid)) continue;
+      this.#flushed.add(pasid);
+      const words = (this.#words[flushes.length] ??= new Int32Array(DESCRIPTOR_WORDS));
+      flushes.push(pasidIotlbDescriptor(granularity, this.id, pasid, narrow, words));
     }
-    return driver.invalidateAll([...flushes, ...tlbs]);
+    for (const { requesterId, pasid } of this.uses) {
+      if (!driver.hasDeviceTlb(requesterId)) continue;
+      flushes.push(deviceTlbOf(requesterId, pasid, narrow?.hi, narrow?.lo, shift));
+    }
+    return driver.invalidateAll(flushes);
   }
 }
 
