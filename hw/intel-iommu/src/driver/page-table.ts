@@ -62,8 +62,8 @@ export interface PageWalk {
 export interface UnmapSink {
   /** A leaf was cleared. */
   removed?(iovaFrame: number, frame: number, pages: number, access: number): void;
-  /** A table became empty and is unlinked; it may be reused once hardware forgot it. */
-  retire(frame: number): void;
+  /** A table became empty and is unlinked from entry `index` of the one at frame `table`; it may be reused once hardware forgot it. */
+  retire(frame: number, table: number, index: number): void;
 }
 
 /** A large leaf that was replaced by the table `child`, and the entry that it was. */
@@ -178,6 +178,11 @@ export class PageTable {
     }
     this.#clear(this.rootFrame, this.levels, iovaFrame, pages, sink);
     return 0;
+  }
+
+  /** Puts an empty table that unmap retired back where it was: entry `index` of `table`. */
+  relink(frame: number, table: number, index: number): void {
+    this.#write(table, index, frameHi(frame), frameLo(frame) | this.#format.table);
   }
 
   /** Reads what a translation of `iovaFrame` reads, down to the leaf or the first entry that is not present. */
@@ -397,7 +402,7 @@ export class PageTable {
       this.#clear(child, level - 1, at, Math.min(end - at, size - (at % size)), sink);
       if (this.#isEmpty(child)) {
         this.#write(table, index, 0, 0);
-        sink.retire(child);
+        sink.retire(child, table, index);
       }
     }
   }

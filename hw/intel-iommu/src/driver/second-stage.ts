@@ -43,16 +43,21 @@ export abstract class SecondStage implements HostMappings {
 
   unmap(iovaFrame: number, pages: number): number {
     const removed: Mapping[] = [];
-    const retired: number[] = [];
+    const retired: (readonly [frame: number, table: number, index: number])[] = [];
     const status = this.table.unmap(iovaFrame, pages, {
       removed: (iova, frame, count, access) => removed.push({ iovaFrame: iova, frame, pages: count, access }),
-      retire: frame => retired.push(frame),
+      retire: (...place) => retired.push(place),
     });
     if (status !== 0 || removed.length === 0) return status;
     const flushed = this.flushPages(iovaFrame, pages, retired.length === 0);
-    // Only now has the unit forgotten the tables.
-    for (const frame of retired) this.driver.pages.free(frame, 1);
-    if (flushed !== 0) for (const run of removed) this.table.map(run.iovaFrame, run.frame, run.pages, run.access);
+    if (flushed === 0) {
+      // Only now has the unit forgotten the tables.
+      for (const [frame] of retired) this.driver.pages.free(frame, 1);
+      return 0;
+    }
+    // It may know them still: each is put back where it was.
+    for (const place of retired) this.table.relink(...place);
+    for (const run of removed) this.table.map(run.iovaFrame, run.frame, run.pages, run.access);
     return flushed;
   }
 

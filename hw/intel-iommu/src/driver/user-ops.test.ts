@@ -279,6 +279,32 @@ test('when the unit refuses a flush, what was there is there still', t => {
   succeed(t, set(DEVICE, PASID, undefined));
 });
 
+test('an unmapping that the unit refuses needs no page to be undone: what it may have read of the tables is true still', t => {
+  let refuse = false;
+  const { rig, ration, paging, set } = user({}, {}, { iotlbInvalidate: () => (refuse ? -Errno.EIO : 0) });
+  const domain = paging();
+  // The last page of one table, and the first of the next.
+  succeed(t, domain.mapFrames(0x1ff, Int32Array.of(0x3010, 0x3020), Access.READ_WRITE), set(DEVICE, PASID, domain));
+  const reads = (page: number): unknown => rig.request(DEVICE, page * 0x1000, Access.READ, PASID);
+  t.like([reads(0x1ff), reads(0x200)], [{ to: 0x301_0000n }, { to: 0x302_0000n }]);
+  const idle = rig.pages.inUse;
+  refuse = true;
+  ration.left = 0;
+  t.is(domain.unmap(0x1ff, 2), -Errno.EINVAL);
+  refuse = false;
+  t.is(rig.pages.inUse, idle);
+  t.deepEqual(
+    [...domain.mappings()].map(({ iovaFrame, frame }) => [iovaFrame, frame]),
+    [
+      [0x1ff, 0x3010],
+      [0x200, 0x3020],
+    ],
+  );
+  t.like([reads(0x1ff), reads(0x200)], [{ to: 0x301_0000n }, { to: 0x302_0000n }]);
+  succeed(t, domain.unmap(0x1ff, 2));
+  t.true(rig.pages.inUse < idle);
+});
+
 test('a table that the unit would not let go of when it should have been blocked is taken away before its pages are', t => {
   let refuse = false;
   const answer = (): number => (refuse ? -Errno.EIO : 0);
