@@ -4,7 +4,7 @@ import { firstDifference } from './difference.js';
 import { FailurePoints, type PlannedFailure } from './failure-points.js';
 import { describe, mayBeThrown, type Outcome, REFUSED, ScenarioError } from './outcome.js';
 import { ALL_IS_WELL, type FailNthLife, type FailNthScenario, type FailNthStep, GOES_WITHOUT } from './scenario.js';
-import { wellFormed, wellFormedSteps, working } from './undisturbed.js';
+import { steady, wellFormed, wellFormedSteps, working } from './undisturbed.js';
 
 interface State {
   readonly dump: unknown;
@@ -32,6 +32,7 @@ export function liveUndisturbed(scenario: FailNthScenario): ModelLife {
   return Leaks.check(() => {
     using life = points.uncounted(() => wellFormed(scenario.name, 'begin', scenario.begin(points), ['dump', 'look']));
     const before = stateOf(life, points);
+    steady(scenario.name, before, stateOf(life, points));
     const leftovers = leftoversOf(life, points);
     const after: State[] = [];
     for (const step of wellFormedSteps(scenario.name, life.steps)) {

@@ -9,7 +9,7 @@ import { type Kinds, kindsIn, outside } from './kinds.js';
 import { FailurePoints, type PlannedFailure } from './failure-points.js';
 import { describe, mayBeThrown, type Outcome, REFUSED, ScenarioError } from './outcome.js';
 import { ALL_IS_WELL, type FailurePorts } from './scenario.js';
-import { wellFormed, wellFormedSteps, working } from './undisturbed.js';
+import { steady, wellFormed, wellFormedSteps, working } from './undisturbed.js';
 
 /** What a step saw: plain data; results are 0 or more, or a negated errno, and `true` where something was reached. */
 export type SeenByStep = Readonly<Record<string, unknown>>;
@@ -70,6 +70,7 @@ export function observeUndisturbed(scenario: ObservedScenario): ObservedModel {
       wellFormed(name, 'createWorld', scenario.createWorld(points), ['begin', 'dump']),
     );
     const dump = points.uncounted(() => world.dump());
+    steady(name, { dump }, { dump: points.uncounted(() => world.dump()) });
     const kinds = [kindsIn(dump)];
     const seen = firstLife(name, world, () => points.uncounted(() => kinds.push(kindsIn(world.dump()))));
     const left = firstDifference(

@@ -207,6 +207,24 @@ test('lives that are not the same are no sweep', t => {
   t.throws(() => failNth(small({ everDifferent: true })), { instanceOf: ScenarioError, message });
 });
 
+test('what is seen has to be the same, too', t => {
+  let count = 0;
+  const different = (dump: () => unknown): string => {
+    const begin = (ports: FailurePorts): FailNthLife =>
+      Object.assign(new SmallLife(ports, {}), { dump }) satisfies FailNthLife;
+    return t.throws(() => failNth({ name: 'own', begin }), { instanceOf: ScenarioError }).message;
+  };
+  t.is(
+    different(() => ({ at: count++ })),
+    'own is different each time: .dump.at: 1, expected 0',
+  );
+  const begun = lives;
+  t.is(
+    different(() => ({ life: lives - begun })),
+    'own is different each time: .before.dump.life: 2, expected 1',
+  );
+});
+
 test('lives that are not the same later on are found, too', t => {
   let begun = 0;
   const later: FailNthScenario = {

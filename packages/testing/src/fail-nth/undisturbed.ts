@@ -1,4 +1,5 @@
 /** An undisturbed life has to work, and to be what its type says: JavaScript lets anything through. Every message is one line. */
+import { firstDifference } from './difference.js';
 import { describe, mayBeThrown, ScenarioError } from './outcome.js';
 import type { AnyScenario } from './subject.js';
 
@@ -43,7 +44,7 @@ export function working<T>(what: string, act: () => T): T {
   }
 }
 
-/** @throws ScenarioError unless there is something to fail, and a second undisturbed life asks for the same in the same order. */
+/** @throws ScenarioError unless there is something to fail, and a second undisturbed life is the same: it asks for the same in the same order. */
 export function sameAgain(scenario: AnyScenario, first: Asked, second: Asked): void {
   const { name } = scenario;
   if (first.points.length + first.accesses === 0) {
@@ -58,6 +59,13 @@ export function sameAgain(scenario: AnyScenario, first: Asked, second: Asked): v
   if (first.accesses !== second.accesses) {
     throw different(`${first.accesses} memory accesses, then ${second.accesses}`);
   }
+  steady(name, first, second);
+}
+
+/** @throws ScenarioError if two things differ that a scenario said of the same, or of two lives in which nothing failed. */
+export function steady(name: string, first: unknown, second: unknown): void {
+  const difference = firstDifference(second, first);
+  if (difference !== undefined) throw new ScenarioError(`${name} is different each time: ${difference}`);
 }
 
 /** What a life asked of its host. */
