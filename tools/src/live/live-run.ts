@@ -6,7 +6,7 @@ import { type BootReport, bootReports } from './console.js';
 import { buildInitramfs } from './initramfs.js';
 import { DISK_BYTES, type DiskReport, diskReport } from './live-disk.js';
 import { LiveModel, type UnitsAround } from './live-model.js';
-import { type LiveFiles, LiveQemu, MEMORY_BYTES } from './live-qemu.js';
+import { LiveQemu, MEMORY_BYTES } from './live-qemu.js';
 import { memoryFolder } from './memory-folder.js';
 import type { LiveMode } from './modes.js';
 import type { UnitAccount, UnitCounts } from './observed-unit.js';
@@ -38,7 +38,6 @@ export interface HostAccount {
   readonly calls: ReadonlyMap<string, { readonly made: number; readonly refused: number }>;
 }
 
-const FIRMWARE_MS = 30_000;
 /** The longest that a guest which gets on says nothing, on a busy computer. */
 const SILENT_MS = 30_000;
 
@@ -67,7 +66,7 @@ export async function liveRun(
   await model.listen();
   const boot = { dmar: join(folder, 'dmar'), initramfs: join(folder, 'initramfs') };
   stage('firmware');
-  writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, mode, model, files)));
+  writeFileSync(boot.dmar, model.dmar(await model.placedBy(new LiveQemu(peers, mode, model, files, undefined))));
   rmSync(files.console, { force: true });
   writeFileSync(boot.initramfs, buildInitramfs(peers.busybox));
   const before = diskReport(model.disk);
@@ -96,13 +95,4 @@ export async function liveRun(
     return { report: found, account, checks: verdict(mode, model.addresses, found, account, disk, silent) };
   });
   return { mode, seconds: (performance.now() - start) / 1000, boots, console };
-}
-
-/** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */
-async function placeOfRegisters(peers: Peers, mode: LiveMode, model: LiveModel, files: LiveFiles): Promise<number> {
-  await using qemu = new LiveQemu(peers, mode, model, files, undefined);
-  const waited = await qemu.until(() => model.registerBase !== undefined, FIRMWARE_MS);
-  if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
-  if (waited === 'came') return model.registerBase!;
-  throw new LiveError("the guest's firmware gave the unit's registers no place");
 }

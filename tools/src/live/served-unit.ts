@@ -1,7 +1,11 @@
 /** What Remora's half of every live machine is: a unit and the devices behind it, each served at a socket of its own. */
 import { dmarTable } from '@hw/q35';
 import type { ServedMachine } from '../serve/index.js';
+import { LiveError } from './peers/live-error.js';
 import { placeOfBar } from './place-of-bar.js';
+import type { QemuProcess } from './qemu-process.js';
+
+const FIRMWARE_MS = 30_000;
 
 export abstract class ServedUnit implements Disposable {
   /** The unit is its part `unit`. */
@@ -14,9 +18,16 @@ export abstract class ServedUnit implements Disposable {
     for (const [id, path] of Object.entries(this.sockets)) this.#listening.push(await this.served.listen(id, path));
   }
 
-  /** Where the guest's firmware has placed the unit's registers; undefined before. */
-  get registerBase(): number | undefined {
-    return placeOfBar(this.served.server('unit').device);
+  /**
+   * Where the guest's firmware places the unit's registers: the same place at each start. `starting` has no kernel, and ends with this.
+   * @throws LiveError if it comes to no place.
+   */
+  async placedBy(starting: QemuProcess): Promise<number> {
+    await using qemu = starting;
+    const waited = await qemu.until(() => this.#registerBase !== undefined, FIRMWARE_MS);
+    if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
+    if (waited === 'came') return this.#registerBase!;
+    throw new LiveError("the guest's firmware gave the unit's registers no place");
   }
 
   /** The ACPI table that tells of a unit at `base`. */
@@ -28,5 +39,9 @@ export abstract class ServedUnit implements Disposable {
   [Symbol.dispose](): void {
     for (const each of this.#listening) each[Symbol.dispose]();
     this.served[Symbol.dispose]();
+  }
+
+  get #registerBase(): number | undefined {
+    return placeOfBar(this.served.server('unit').device);
   }
 }

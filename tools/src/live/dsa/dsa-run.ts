@@ -13,13 +13,12 @@ import { guestFiles } from './dsa-guest.js';
 import { DsaHost, HOST_BYTES } from './dsa-host.js';
 import { DsaModel } from './dsa-model.js';
 import { type DsaMode, fits } from './dsa-modes.js';
-import { type DsaFiles, dsaQemu } from './dsa-qemu.js';
+import { dsaQemu } from './dsa-qemu.js';
 import { dsaVerdict } from './dsa-verdict.js';
 import { faultsVerdict } from './faults-verdict.js';
 import { pasidsVerdict } from './pasids-verdict.js';
 
 const PAGE = 0x1000;
-const FIRMWARE_MS = 30_000;
 const SILENT_MS = 30_000;
 /** What it needs: other flavours have no idxd, and modules of our own are compiled. */
 export const DSA_PEERS = { flavour: 'generic', headers: true } as const;
@@ -44,7 +43,8 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
   await model.listen();
   stage('firmware');
   const boot = { dmar: join(work.path, 'dmar'), initramfs: join(work.path, 'initramfs') };
-  writeFileSync(boot.dmar, model.dmar(await placeOfRegisters(peers, model, files)));
+  const firmware = new QemuProcess(peers.qemu, dsaQemu(peers, model, files), files.console);
+  writeFileSync(boot.dmar, model.dmar(await model.placedBy(firmware)));
   rmSync(files.console, { force: true });
   writeFileSync(boot.initramfs, buildInitramfs(peers.busybox, guestFiles(mode, peers.kernel, work.path)));
   stage('Linux');
@@ -69,13 +69,4 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
   const seconds = (performance.now() - start) / 1000;
   const boots = [{ checks, report: first, account, ...(lent === undefined ? {} : { host: lent }) }];
   return { mode, seconds, boots, console };
-}
-
-/** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */
-async function placeOfRegisters(peers: Peers, model: DsaModel, files: DsaFiles): Promise<number> {
-  await using qemu = new QemuProcess(peers.qemu, dsaQemu(peers, model, files), files.console);
-  const waited = await qemu.until(() => model.registerBase !== undefined, FIRMWARE_MS);
-  if (waited === 'came') return model.registerBase!;
-  if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
-  throw new LiveError("the guest's firmware gave the unit's registers no place");
 }

@@ -24,7 +24,6 @@ const INIT = fileURLToPath(new URL('../../../live/host.sh', import.meta.url));
 /** Of QEMU's intel-iommu. */
 const QEMU_UNIT = 'scalable-mode=on';
 const SHARED_MEMORY = '/dev/shm';
-const FIRMWARE_MS = 30_000;
 const SILENT_MS = 60_000;
 /** Of those that a kernel may have built in. */
 const MODULES = [
@@ -67,7 +66,8 @@ export async function nestingRun(peers: Peers, stage: Stage, complain: Stage): P
   };
   stage('firmware');
   const dmar = join(work.path, 'dmar');
-  writeFileSync(dmar, model.dmar(await placeOfRegisters(peers, files, hardware, model)));
+  const firmware = new QemuProcess(peers.qemu, hostQemu(peers, files, hardware), files.console);
+  writeFileSync(dmar, model.dmar(await model.placedBy(firmware)));
   rmSync(files.console, { force: true });
   const result = await booted(peers, stage, work.path, files, hardware, dmar);
   going = false;
@@ -128,18 +128,4 @@ function modules({ kernel }: Peers): Record<string, string> {
     }
   }
   return files;
-}
-
-/** A start without a kernel: the firmware gives the unit's BAR the place that it will have again. */
-async function placeOfRegisters(
-  peers: Peers,
-  files: HostFiles,
-  hardware: HostHardware,
-  model: NestingModel,
-): Promise<number> {
-  await using qemu = new QemuProcess(peers.qemu, hostQemu(peers, files, hardware), files.console);
-  const waited = await qemu.until(() => model.registerBase !== undefined, FIRMWARE_MS);
-  if (waited === 'came') return model.registerBase!;
-  if (waited === 'ended') throw new LiveError(`QEMU ended: ${qemu.complaint}`);
-  throw new LiveError("the guest's firmware gave the unit's registers no place");
 }
