@@ -188,3 +188,17 @@ test('a file without a scenario, and one that does not work undisturbed', async 
     message: 'own, allocate: nothing failed, and it answers "bad luck", expected "all is well"',
   });
 });
+
+test("an exception of a person's TypeScript file: the line that they wrote", async t => {
+  const text = `interface Nothing {
+  readonly no: number;
+}
+export const scenario = {
+  name: 'own',
+  begin(): Nothing {
+    throw new TypeError('no host today');
+  },
+};`;
+  const message = /^own: throws TypeError: no host today \(at begin \(.*own\.mts:7:11\)\)$/;
+  await t.throwsAsync(failNth([scenarioFile(t, text, 'own.mts')]), { instanceOf: UsageError, message });
+});

@@ -43,6 +43,8 @@ async function load(named: string, file: string): Promise<Record<string, unknown
 function registerTypeScript(): void {
   process.env['TS_NODE_PROJECT'] ??= fileURLToPath(new URL('../../user-machine.tsconfig.json', import.meta.url));
   register('./typescript-hooks.js', import.meta.url);
+  // The lines of exceptions are then those that the person wrote.
+  process.setSourceMapsEnabled(true);
 }
 
 /** One line. What ts-node throws comes from another thread and has no class or fields of its own, only its text. */
