@@ -1,10 +1,11 @@
 // A real QEMU passes descriptors of its guest's memory and of interrupts: what the device does with them, its guest sees.
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Plugin } from '@remora/core';
 import { Capability, Config } from '@remora/pci';
 import { ServedMachine } from '@remora/tools/serve';
+import { PassedDescriptor } from '@remora/vfio-user';
 import { BUFFER_BASE, Reg as Edu } from '@hw/edu';
 import eduPlugin from '@hw/edu/plugin';
 import nvmePlugin from '@hw/nvme/plugin';
@@ -15,7 +16,8 @@ import { findVfioUserQemu, QemuVm } from './real-qemu.js';
 
 const qemu = findVfioUserQemu();
 const missing = 'missing' in qemu ? qemu.missing : koffiMissing();
-const withQemu = missing === undefined ? test : test.skip;
+/** One after the other: the descriptors that are open are counted. */
+const withQemu = missing === undefined ? test.serial : test.serial.skip;
 const because = missing === undefined ? '' : ` (skipped: ${missing})`;
 
 const SLOT = 4;
@@ -26,38 +28,43 @@ const APIC = 0xfee0_0000;
 const PIN = 20;
 const LEVEL = 0x8000;
 
-async function start(t: ExecutionContext, plugins: Plugin[], device: string) {
-  const folder = mkdtempSync(join(tmpdir(), 'remora-qemu-'));
-  const reports: string[] = [];
-  const served = new ServedMachine({
-    plugins,
-    devices: [device],
-    descriptors: true,
-    report: text => reports.push(text),
-  });
-  const socket = join(folder, 'socket');
-  const listening = await served.listen(served.parts[0]!.id, socket);
-  t.teardown(() => {
-    listening[Symbol.dispose]();
-    served[Symbol.dispose]();
-    rmSync(folder, { recursive: true });
-  });
-  const vm = await QemuVm.start((qemu as { command: readonly string[] }).command, folder, [{ socket, slot: SLOT }]);
-  t.teardown(() => vm[Symbol.asyncDispose]());
-  await vm.writeConfig(SLOT, Config.BAR0, BAR);
-  await vm.writeConfig(SLOT, Config.COMMAND, 6, 2);
-  return { vm, served, reports };
+interface Running {
+  readonly vm: QemuVm;
+  readonly reports: readonly string[];
 }
 
-/** Event descriptors that this process has open. */
-function eventfds(): number {
-  return readdirSync('/proc/self/fd').filter(fd => {
+/** Serves `device` to a QEMU. In the end nothing of what that passed is open. */
+async function served(
+  t: ExecutionContext,
+  plugins: Plugin[],
+  device: string,
+  body: (running: Running) => Promise<void>,
+): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'remora-qemu-'));
+  const before = PassedDescriptor.open;
+  try {
+    const reports: string[] = [];
+    using machine = new ServedMachine({
+      plugins,
+      devices: [device],
+      descriptors: true,
+      report: text => reports.push(text),
+    });
+    const socket = join(folder, 'socket');
+    const listening = await machine.listen(machine.parts[0]!.id, socket);
     try {
-      return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]';
-    } catch {
-      return false;
+      const { command } = qemu as { command: readonly string[] };
+      await using vm = await QemuVm.start(command, folder, [{ socket, slot: SLOT }]);
+      await vm.writeConfig(SLOT, Config.BAR0, BAR);
+      await vm.writeConfig(SLOT, Config.COMMAND, 6, 2);
+      await body({ vm, reports });
+    } finally {
+      listening[Symbol.dispose]();
     }
-  }).length;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  t.is(PassedDescriptor.open, before);
 }
 
 /** The pin's vector is 0x41, and it has a level. */
@@ -87,7 +94,14 @@ async function capability(vm: QemuVm, id: number): Promise<number> {
 }
 
 withQemu(`edu: DMA by the memory that QEMU passes, and its interrupt pin, a level${because}`, async t => {
-  const { vm, reports } = await start(t, [eduPlugin], 'edu,addr=4');
+  await served(t, [eduPlugin], 'edu,addr=4', running => memoryAndPin(t, running));
+});
+
+withQemu(`nvme: MSI-X, whose table QEMU keeps${because}`, async t => {
+  await served(t, [nvmePlugin], 'nvme,addr=4,msi=false', running => messages(t, running));
+});
+
+async function memoryAndPin(t: ExecutionContext, { vm, reports }: Running): Promise<void> {
   t.is(((await vm.readConfig(SLOT, Config.INTERRUPT_LINE)) >>> 8) & 0xff, 1, 'INTA');
   await vm.setMemory(0x1000, '0x0102030405060708');
   const move = async (source: number, target: number, command: number): Promise<void> => {
@@ -102,7 +116,8 @@ withQemu(`edu: DMA by the memory that QEMU passes, and its interrupt pin, a leve
   t.is(await vm.memory(0x20_1ffc, 8), '0x0102030405060708');
 
   await routePin(vm);
-  const before = eventfds();
+  const before = PassedDescriptor.open;
+  t.true(before > 0);
   t.is(await vm.read32(BAR + Edu.IRQ_STATUS), 0);
   t.deepEqual(await pinsAsserted(vm), []);
   await vm.write32(BAR + Edu.IRQ_RAISE, 0x10);
@@ -114,17 +129,16 @@ withQemu(`edu: DMA by the memory that QEMU passes, and its interrupt pin, a leve
   await vm.write32(BAR + Edu.IRQ_ACK, 0x10);
   while ((await pinsAsserted(vm)).length > 0) await vm.read32(BAR + Edu.IRQ_STATUS);
   t.is(await vm.read32(BAR + Edu.IRQ_STATUS), 0);
-  t.is(eventfds(), before);
+  t.is(PassedDescriptor.open, before);
   t.deepEqual(reports, []);
-});
+}
 
-withQemu(`nvme: MSI-X, whose table QEMU keeps${because}`, async t => {
-  const { vm, reports } = await start(t, [nvmePlugin], 'nvme,addr=4,msi=false');
+async function messages(t: ExecutionContext, { vm, reports }: Running): Promise<void> {
   const msix = await capability(vm, Capability.MSIX);
   const table = (await vm.readConfig(SLOT, msix + 4)) & 7;
   const TABLE = BAR + 0x1_0000;
   await vm.writeConfig(SLOT, Config.BAR0 + 4 * table, TABLE);
-  const before = eventfds();
+  const before = PassedDescriptor.open;
   const entry = async (vector: number, data: number, masked: number): Promise<void> => {
     await vm.write32(TABLE + 16 * vector, APIC);
     await vm.write32(TABLE + 16 * vector + 4, 0);
@@ -150,6 +164,7 @@ withQemu(`nvme: MSI-X, whose table QEMU keeps${because}`, async t => {
   };
   await identify(1);
   await vm.interrupted(0x71);
+  t.true(PassedDescriptor.open > 0);
   t.is(await vm.memory(data, 2), '0x361b', 'the identity of the controller is in memory: its vendor');
   t.is(Number((await vm.memory(completion + 12, 4)) as string) !== 0, true);
   t.deepEqual(await vm.waiting(), [0x71]);
@@ -163,6 +178,6 @@ withQemu(`nvme: MSI-X, whose table QEMU keeps${because}`, async t => {
   await vm.interrupted(0x72);
 
   await vm.writeConfig(SLOT, msix + 2, 0, 2);
-  t.is(eventfds(), before, 'the pin has its event descriptor again, the vectors have none');
+  t.is(PassedDescriptor.open, before, 'the pin has its event descriptor again, the vectors have none');
   t.deepEqual(reports, []);
-});
+}

@@ -1,2 +1,3 @@
 export * from './descriptors.js';
-export type { DescriptorSystem, PassedDescriptor } from './passed.js';
+export type { DescriptorSystem } from './passed.js';
+export { PassedDescriptor } from './passed.js';

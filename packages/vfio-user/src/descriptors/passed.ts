@@ -5,6 +5,8 @@ import type { Libc } from './libc.js';
 
 /** One descriptor, until somebody keeps it. */
 export class PassedDescriptor implements Disposable {
+  static #open = 0;
+
   readonly fd: number;
   readonly #libc: Libc;
   #kept = false;
@@ -12,6 +14,12 @@ export class PassedDescriptor implements Disposable {
   constructor(libc: Libc, fd: number) {
     this.#libc = libc;
     this.fd = fd;
+    PassedDescriptor.#open++;
+  }
+
+  /** How many are open in this thread: of all clients, kept or not. */
+  static get open(): number {
+    return PassedDescriptor.#open;
   }
 
   /** The caller closes it from now on. */
@@ -22,6 +30,7 @@ export class PassedDescriptor implements Disposable {
 
   /** Once, by whoever keeps it. */
   close(): void {
+    PassedDescriptor.#open--;
     this.#libc.close(this.fd);
   }
 
