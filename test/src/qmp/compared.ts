@@ -1,4 +1,7 @@
 /** remora-system-x86_64 and a real QEMU with the same command line. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import type { QmpClient, QmpMessage } from './qmp-client.js';
 import { findQemu, REMORA, SystemProcess } from './real-qemu.js';
@@ -20,19 +23,27 @@ export interface Pair {
   readonly theirs: QmpClient;
 }
 
-/** Starts both with `args`. Returns their exit statuses, if `body` made them end. */
+/** The reset vector of a processor that finds nothing but zeros there: it touches no device, however long it runs. */
+const FIRMWARE_BYTES = 0x1_0000;
+
+/** Starts both with `args`, QEMU without a firmware that would set devices up. Returns their exit statuses, if `body` made them end. */
 export async function compared(
   body: (pair: Pair) => Promise<void>,
   { ends = false, args = ARGUMENTS }: { readonly ends?: boolean; readonly args?: readonly string[] } = {},
 ): Promise<(number | null)[]> {
   if (!('program' in found)) throw new Error(found.missing);
   const programs: SystemProcess[] = [];
+  const folder = mkdtempSync(join(tmpdir(), 'remora-qmp-'));
+  const firmware = join(folder, 'firmware');
+  writeFileSync(firmware, new Uint8Array(FIRMWARE_BYTES));
   try {
-    for (const program of [REMORA, [found.program]]) programs.push(await SystemProcess.start(program, args));
+    for (const program of [REMORA, [found.program, '-bios', firmware]])
+      programs.push(await SystemProcess.start(program, args));
     await body({ ours: programs[0]!.client, theirs: programs[1]!.client });
     return ends ? await Promise.all(programs.map(program => program.ended())) : [];
   } finally {
     for (const program of programs) await program.close();
+    rmSync(folder, { recursive: true });
   }
 }
 
