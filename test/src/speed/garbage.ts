@@ -16,8 +16,13 @@ export function bytesEach(operation: (index: number) => void): number {
   return grown.sort()[CHUNKS >> 1]!;
 }
 
-/** `operation` leaves nothing. The smallest object takes 16 bytes; the measurement itself leaves a few hundred. */
+/**
+ * `operation` leaves nothing. The smallest object takes 16 bytes; the measurement itself leaves a few hundred. Code that is not optimised
+ * yet boxes numbers, and when the optimising compiler's thread gets its turn is a question of load: so what is not clean is measured again,
+ * while garbage that is real never goes away.
+ */
 export function isClean(t: ExecutionContext, operation: (index: number) => void): void {
-  const bytes = bytesEach(operation);
+  let bytes = bytesEach(operation);
+  for (let again = 0; again < 20 && bytes >= 1; again++) bytes = bytesEach(operation);
   t.true(bytes < 1, `${bytes} bytes for each`);
 }
