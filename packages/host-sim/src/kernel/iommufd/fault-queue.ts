@@ -88,20 +88,22 @@ export class FaultQueue extends EventQueue {
   override read(buffer: Uint8Array): number {
     if (buffer.length % IommuHwptPgfault.size !== 0) return -Errno.ESPIPE;
     const view = viewOf(buffer);
+    const queued = this.#queued;
     let done = 0;
-    while (this.#queued.length > 0 && done < buffer.length) {
-      const group = this.#queued[0]!;
-      const bytes = group.requests.length * IommuHwptPgfault.size;
-      if (bytes > buffer.length - done) return done === 0 ? -Errno.EINVAL : done;
-      this.#queued.shift();
-      const cookie = this.#freeCookie();
+    let groups = 0;
+    let cookie = 0;
+    for (; groups < queued.length && done < buffer.length; groups++) {
+      const group = queued[groups]!;
+      if (group.requests.length * IommuHwptPgfault.size > buffer.length - done) break;
+      cookie = this.#freeCookie(cookie + 1);
       this.#waiting.set(cookie, group);
       for (const request of group.requests) {
         writeFault(view, done, group.source.device.id, request, cookie);
         done += IommuHwptPgfault.size;
       }
     }
-    return done;
+    queued.splice(0, groups);
+    return groups === 0 && queued.length > 0 && buffer.length > 0 ? -Errno.EINVAL : done;
   }
 
   override write(buffer: Uint8Array): number {
@@ -133,9 +135,9 @@ export class FaultQueue extends EventQueue {
     };
   }
 
-  /** The lowest that no waiting group has, from 1 on. */
-  #freeCookie(): number {
-    let cookie = 1;
+  /** The lowest that no waiting group has, from `first` on. */
+  #freeCookie(first: number): number {
+    let cookie = first;
     while (this.#waiting.has(cookie)) cookie++;
     return cookie;
   }

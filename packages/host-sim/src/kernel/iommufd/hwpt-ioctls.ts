@@ -209,8 +209,9 @@ function readEntries(context: IommufdContext, address: number, entryLength: numb
   const entries = new Uint8Array(entryLength * count);
   if (memory.read(address, entries) === 0) return entries;
   let there = 0;
-  while (there < count && memory.read(address, entries.subarray(0, (there + 1) * entryLength)) === 0) there++;
-  return entries.subarray(0, there * entryLength);
+  while (there < entries.length && memory.read(address + there, entries.subarray(there, there + entryLength)) === 0)
+    there += entryLength;
+  return entries.subarray(0, there);
 }
 
 export const hwptIoctls = [allocate, invalidate];

@@ -56,16 +56,18 @@ export class VirtualEventQueue extends EventQueue {
     if (buffer.length < header.size) return -Errno.EINVAL;
     const view = viewOf(buffer);
     let done = 0;
-    for (let next = this.#events[0]; next !== undefined; next = this.#events[0]) {
+    let taken = 0;
+    for (const next of this.#events) {
       const bytes = header.size + (next.record?.length ?? 0);
-      if (bytes > buffer.length - done) return done === 0 ? -Errno.EINVAL : done;
+      if (bytes > buffer.length - done) break;
       header.fields.flags.set(view, next.record === undefined ? IommuVeventFlag.LOST_EVENTS : 0, done);
       header.fields.sequence.set(view, next.sequence, done);
       if (next.record !== undefined) buffer.set(next.record, done + header.size);
-      this.#events.shift();
       done += bytes;
+      taken++;
     }
-    return done;
+    this.#events.splice(0, taken);
+    return taken === 0 && this.readable ? -Errno.EINVAL : done;
   }
 
   override release(): void {
