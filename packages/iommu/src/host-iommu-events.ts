@@ -1,18 +1,12 @@
 /** What a host reports of a function that it lends: the way back up, from a physical IOMMU to the guest's. */
 
-/** A page request that the host queued for the function. A group arrives whole, its last request last. */
-export interface HostPageRequest {
-  /** The guest's PASID; NO_PASID for a request without one. */
-  readonly pasid: number;
-  /** Byte address, aligned to 4 KiB. */
-  readonly hi: number;
-  readonly lo: number;
-  /** READ, WRITE, EXECUTE and PRIVILEGED. */
-  readonly access: number;
-  /** Page request group index, 0 .. 511: with the PASID, it names the group until `respondToPage`. */
-  readonly group: number;
-  readonly last: boolean;
-}
+import type { PageRequest } from './ats.js';
+
+/**
+ * A page request that the host queued for the function, with the guest's PASID. A group arrives whole, its last request last; PASID and
+ * group index name it until `respondToPage`.
+ */
+export type HostPageRequest = Omit<PageRequest, 'requesterId'>;
 
 /** A request of the function that the host's unit refused. */
 export interface HostStage1Fault {
