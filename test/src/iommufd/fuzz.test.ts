@@ -3,10 +3,9 @@
  * many ioctls: REMORA_FUZZ_CALLS; which: REMORA_FUZZ_SEED.
  */
 import test from 'ava';
-import type { SimulatedHost } from '@remora/host-sim';
 import { createHost } from '@remora/machine';
 import { ENGINE, physicalVtd, SECOND_ENGINE } from '@remora/machines';
-import { fuzzHost } from '@remora/testing';
+import { fuzzHost, withoutBusMaster } from '@remora/testing';
 import { dmaEngine } from '@hw/dma-engine/config';
 import dmaEnginePlugin from '@hw/dma-engine/plugin';
 
@@ -14,16 +13,6 @@ const CALLS = Number(process.env['REMORA_FUZZ_CALLS'] ?? 30_000);
 const SEED = Number(process.env['REMORA_FUZZ_SEED'] ?? 1);
 const PAGE = 0x1000;
 const MIB = 0x10_0000;
-
-/** All that the host holds, without what a process wrote into a device's configuration space: that is the device's own, and stays. */
-function lentState(host: SimulatedHost): Record<string, unknown> {
-  const dump = host.dump();
-  const devices = Object.entries(dump['devices'] as Record<string, object>).map(([bdf, state]) => [
-    bdf,
-    { ...state, busMaster: false },
-  ]);
-  return { ...dump, devices: Object.fromEntries(devices) as unknown };
-}
 
 test('whatever processes ask for of a host with a VT-d unit, nothing throws, nothing is left, a fifth succeeds', t => {
   const level = createHost({
@@ -39,7 +28,7 @@ test('whatever processes ask for of a host with a VT-d unit, nothing throws, not
   const report = fuzzHost(
     {
       process: (name, privileged) => host.process(name, privileged ? undefined : 'alice'),
-      dump: () => lentState(host),
+      dump: () => withoutBusMaster(host.dump()),
       betweenRounds: (_round, random) => {
         host.takeFaults();
         host.knobs.memlock = random.below(3) === 0 ? random.below(40) * PAGE : undefined;

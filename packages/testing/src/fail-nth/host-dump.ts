@@ -15,3 +15,9 @@ export function withoutTables(dump: Record<string, unknown>): Record<string, unk
   const { frames, kernelPages, ...held } = withoutPlaces(dump);
   return { ...held, frames: Number(frames) - Number(kernelPages) };
 }
+
+/** Without what a process wrote into a device's configuration space: that is the device's own, and stays. For `fuzzHost`. */
+export function withoutBusMaster(dump: Record<string, unknown>): Record<string, unknown> {
+  const devices = Object.entries(dump['devices'] as Record<string, object>);
+  return { ...dump, devices: Object.fromEntries(devices.map(([bdf, state]) => [bdf, { ...state, busMaster: false }])) };
+}

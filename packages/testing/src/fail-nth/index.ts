@@ -1,7 +1,7 @@
 export { assertFailNth, type FailNthTest, toldHowOften } from './ava.js';
 export { plausibleErrnos } from './errnos.js';
 export { FailurePoints, MEMORY_ACCESS, type PlannedFailure } from './failure-points.js';
-export { withoutPlaces, withoutTables } from './host-dump.js';
+export { withoutBusMaster, withoutPlaces, withoutTables } from './host-dump.js';
 export type { ObservedLife, ObservedScenario, ObservedStep, ObservedWorld, SeenByStep } from './observed.js';
 export { REFUSED, ScenarioError } from './outcome.js';
 export * from './scenario.js';

@@ -5,9 +5,8 @@
 import test from 'ava';
 import { Random } from '@remora/bits';
 import { Errno } from '@remora/core';
-import { FakeIommuDriver, FakeSmmuDriver, fuzzHost, type FuzzReport } from '@remora/testing';
+import { FakeIommuDriver, FakeSmmuDriver, fuzzHost, type FuzzReport, withoutBusMaster } from '@remora/testing';
 import { bench, ENGINE, gadget, SECOND } from '../../bench.test.helper.js';
-import type { SimulatedHost } from '../../simulated-host.js';
 
 const CALLS = Number(process.env['REMORA_FUZZ_CALLS'] ?? 60_000);
 const SEED = Number(process.env['REMORA_FUZZ_SEED'] ?? 1);
@@ -80,16 +79,6 @@ const REFUSED = [
   'invalidate',
 ] as const;
 
-/** All that the host holds, without what a process wrote into a device's configuration space: that is the device's own, and stays. */
-function lentState(host: SimulatedHost): Record<string, unknown> {
-  const dump = host.dump();
-  const devices = Object.entries(dump['devices'] as Record<string, object>).map(([bdf, state]) => [
-    bdf,
-    { ...state, busMaster: false },
-  ]);
-  return { ...dump, devices: Object.fromEntries(devices) as unknown };
-}
-
 function fuzzed(driver: FakeIommuDriver, calls: number, fails?: () => number): FuzzReport {
   const refusals = fails !== undefined;
   const failures = fails ?? (() => 0);
@@ -103,7 +92,7 @@ function fuzzed(driver: FakeIommuDriver, calls: number, fails?: () => number): F
     return fuzzHost(
       {
         process: (name, privileged) => host.process(name, privileged ? undefined : 'alice'),
-        dump: () => ({ ...lentState(host), unit: driver.state() }),
+        dump: () => ({ ...withoutBusMaster(host.dump()), unit: driver.state() }),
         betweenRounds: (_round, random) => {
           driver.calls.length = 0;
           driver.forgive();
