@@ -11,18 +11,15 @@ import q35Plugin from '@hw/q35/plugin';
 import { Command, Config, formatBdf } from '@remora/pci';
 import { ServedMachine } from '../serve/index.js';
 import type { LiveMode } from './modes.js';
-import { ObservedUnit, type UnitAccount } from './observed-unit.js';
+import { ObservedUnits, type UnitAccount } from './observed-unit.js';
 import { DISK_BYTES } from './live-disk.js';
-import { ServedUnit } from './served-unit.js';
+import { REGISTER_FUNCTION, ServedUnit } from './served-unit.js';
 import type { LiveAddresses } from './verdict.js';
 
 /** Where QEMU plugs what is served, as device numbers of its root bus. */
 export const SLOTS = { unit: 3, disk: 4, edu: 5 } as const;
 /** An address of edu's 28 bits that Linux maps for nobody. */
 const UNMAPPED = 0x234_5000;
-const PAGE = 0x1000;
-/** A page of registers looks for a driver under an id that has none. */
-const IDENTITY = { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 };
 const SECONDARY_BUS = 1;
 
 /** Puts something around the units that are made. */
@@ -34,7 +31,7 @@ export class LiveModel extends ServedUnit {
   /** The file of the disk's contents. */
   readonly disk: string;
   readonly addresses: LiveAddresses;
-  readonly #units: ObservedUnit[] = [];
+  readonly #units = new ObservedUnits();
 
   /**
    * Files are made in `folder`; the guest's memory will be in the file `memory`. `around` makes another maker of units of the one that it
@@ -53,7 +50,7 @@ export class LiveModel extends ServedUnit {
     writeFileSync(this.disk, randomFillSync(new Uint8Array(DISK_BYTES)));
     const behindPort = mode.rootPort ? { bus: 'port' } : { addr: slot(SLOTS.disk) };
     this.served = new ServedMachine({
-      plugins: [intelIommuWith(around(this.#observed)), nvmePlugin, eduPlugin, q35Plugin],
+      plugins: [intelIommuWith(around(this.#units.make)), nvmePlugin, eduPlugin, q35Plugin],
       devices: [
         { driver: 'intel-iommu', options: { id: 'unit', ...mode.unit } },
         ...(mode.rootPort ? [{ driver: 'pcie-root-port', options: { id: 'port', addr: slot(SLOTS.disk) } }] : []),
@@ -65,8 +62,7 @@ export class LiveModel extends ServedUnit {
       ],
       memory,
       iommu: {
-        identity: IDENTITY,
-        bytes: PAGE,
+        ...REGISTER_FUNCTION,
         // With interrupt remapping Linux claims the registers before it looks at the bus, and would move the BAR.
         ...(mode.unit['intremap'] === true ? { hideAfter: { start: Reg.CAP, end: Reg.CAP + 8 } } : {}),
       },
@@ -83,14 +79,8 @@ export class LiveModel extends ServedUnit {
 
   /** What the guests of each boot did to the unit. */
   get accounts(): readonly UnitAccount[] {
-    return this.#units.flatMap(unit => unit.accounts.filter(({ used }) => used));
+    return this.#units.accounts;
   }
-
-  readonly #observed: UnitFactory = (...parameters) => {
-    const unit = new ObservedUnit(...parameters);
-    this.#units.push(unit);
-    return unit;
-  };
 
   /** The port that the guest sees is QEMU's: ours gets the numbers that firmware gives the only bridge there is. */
   #enumerate(): void {

@@ -1,5 +1,5 @@
 /** The unit of a live machine, and what a guest did to it: one account a boot. */
-import { Reg, VtdUnit } from '@hw/intel-iommu';
+import { Reg, type UnitFactory, VtdUnit } from '@hw/intel-iommu';
 import { FaultRecord, GlobalCommand, VCMD_3_3 } from '@hw/intel-iommu/spec';
 import type { Trace, Traced, Translation } from '@remora/core';
 import { AtsStatus, type RemappedInterrupt } from '@remora/iommu';
@@ -131,6 +131,28 @@ export class ObservedUnit extends VtdUnit {
     trace.watch(['vtd_inv_desc'], ({ values }) => count(this.#account.descriptors, String(values['type'])));
     trace.watch(['vtd_translate_pt'], () => this.#account.passed++);
     trace.watch(['vtd_frr_new'], event => this.#account.faults.push(faultOf(event)));
+  }
+}
+
+/** The units that a machine was given: one after the other, if it is made again. */
+export class ObservedUnits {
+  readonly #units: ObservedUnit[] = [];
+
+  /** Makes one. */
+  readonly make: UnitFactory = (...parameters) => {
+    const unit = new ObservedUnit(...parameters);
+    this.#units.push(unit);
+    return unit;
+  };
+
+  /** What the guests of each boot did. */
+  get accounts(): readonly UnitAccount[] {
+    return this.#units.flatMap(unit => unit.accounts.filter(({ used }) => used));
+  }
+
+  /** What the present boot's guest did, used or not. */
+  get present(): UnitAccount {
+    return this.#units.at(-1)!.accounts.at(-1)!;
   }
 }
 

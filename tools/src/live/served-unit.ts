@@ -5,6 +5,11 @@ import { LiveError } from './peers/live-error.js';
 import { placeOfBar } from './place-of-bar.js';
 import type { QemuProcess } from './qemu-process.js';
 
+/** The function that has the unit's registers, a page, in its BAR. Linux looks for a driver under its id, and has none. */
+export const REGISTER_FUNCTION = {
+  identity: { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 },
+  bytes: 0x1000,
+};
 const FIRMWARE_MS = 30_000;
 
 export abstract class ServedUnit implements Disposable {

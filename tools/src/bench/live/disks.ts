@@ -15,6 +15,7 @@ import { buildInitramfs } from '../../live/initramfs.js';
 import { cacheFolder } from '../../live/peers/cache-folder.js';
 import { cachedPeers, type Peers } from '../../live/peers/peers.js';
 import { placeOfBar } from '../../live/place-of-bar.js';
+import { REGISTER_FUNCTION } from '../../live/served-unit.js';
 import { ServedMachine } from '../../serve/index.js';
 import { type Comparison, DifferentResults, type Row } from '../compare.js';
 import { ratioRow, timesNote } from '../times.js';
@@ -33,8 +34,6 @@ const CHECKED_BYTES = 2 ** 22;
 const CHECKED_BLOCKS = 32;
 /** What Linux calls the IOMMU domain of a function whose transfers are translated. */
 const TRANSLATED = 'DMA-FQ';
-const PAGE = 0x1000;
-const IDENTITY = { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 };
 const MIB = 2 ** 20;
 
 /** Device numbers, in the guest that has a served unit. */
@@ -77,7 +76,7 @@ async function measure(peers: Peers, folder: string, rounds: number): Promise<Co
     plugins: [intelIommuPlugin, nvmePlugin, q35Plugin],
     devices: ['intel-iommu,id=unit', `nvme,id=behind,serial=behind,msix=off,addr=${SLOTS.behind},file=${file('disk')}`],
     memory: file('memory'),
-    iommu: { identity: IDENTITY, bytes: PAGE },
+    iommu: REGISTER_FUNCTION,
   });
   using plain = new ServedMachine({
     plugins: [nvmePlugin],

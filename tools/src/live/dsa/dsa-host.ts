@@ -4,12 +4,11 @@
  */
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import dsaPlugin from '@hw/dsa/plugin';
-import type { VtdUnit } from '@hw/intel-iommu';
 import { FileMemory } from '@remora/host-linux';
 import { createHost } from '@remora/machine';
 import { physicalVtd } from '@remora/machines';
 import type { ServedMachineOptions } from '../../serve/index.js';
-import { ObservedUnit } from '../observed-unit.js';
+import { ObservedUnits } from '../observed-unit.js';
 import { type CallCount, CountedCalls } from './counted-calls.js';
 import type { DsaMode, Lending } from './dsa-modes.js';
 import type { LentAccount } from './lent-verdict.js';
@@ -40,7 +39,7 @@ export class DsaHost implements Disposable {
   readonly device: { readonly driver: string; readonly options: Readonly<Record<string, boolean | string>> };
   readonly #memory: FileMemory;
   readonly #host: ReturnType<typeof createHost>['platform'];
-  readonly #units: ObservedUnit[] = [];
+  readonly #units = new ObservedUnits();
   #calls: CountedCalls | undefined;
 
   /** Makes the file `memory`. */
@@ -52,17 +51,12 @@ export class DsaHost implements Disposable {
     ftruncateSync(fd, HOST_BYTES);
     closeSync(fd);
     this.#memory = new FileMemory(memory, HOST_BYTES);
-    const observed = (...parameters: ConstructorParameters<typeof VtdUnit>): VtdUnit => {
-      const unit = new ObservedUnit(...parameters);
-      this.#units.push(unit);
-      return unit;
-    };
     // Page requests have no way through a container: there the device makes none. A device with ATS is refused a translation, which is no fault.
     const ats = guest !== 'faults';
     const dsa = { driver: 'dsa', options: { addr: FUNCTION, ats, pri: ats && iommufd } };
     const host = createHost({
       ram: this.#memory.ram,
-      iommu: physicalVtd(UNIT, observed),
+      iommu: physicalVtd(UNIT, this.#units.make),
       plugins: [dsaPlugin],
       devices: [dsa],
       ...(numbers ? { kernel: { pasidQuota: PASID_QUOTA }, seed: SMALL_PASIDS } : {}),
@@ -81,7 +75,7 @@ export class DsaHost implements Disposable {
 
   /** What has come down to the host so far: all is taken down again in the end. */
   get account(): LentAccount {
-    const unit = this.#units[0]!.accounts.at(-1)!;
+    const unit = this.#units.present;
     const calls = this.#calls?.counts ?? new Map<string, CallCount>();
     const { faults } = this.#host;
     const pasids = (this.#host.dump()['pasids'] as readonly { pasid: number }[]).map(({ pasid }) => pasid);

@@ -5,13 +5,11 @@ import eduPlugin from '@hw/edu/plugin';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import q35Plugin from '@hw/q35/plugin';
 import { ServedMachine } from '../../serve/index.js';
-import { ServedUnit } from '../served-unit.js';
+import { REGISTER_FUNCTION, ServedUnit } from '../served-unit.js';
 import { served } from '../qemu-process.js';
 
 /** Device numbers on QEMU's root bus. Those of the devices are the ones that QEMU's have. */
 const SLOTS = { unit: 3, edu: 4, second: 5, engine: 6 } as const;
-const IDENTITY = { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 };
-const PAGE = 0x1000;
 
 /** Both stages, one over the other; device TLBs, page requests, accessed and dirty bits. Options of intel-iommu. */
 export const NESTING_UNIT = {
@@ -45,7 +43,7 @@ export class NestingModel extends ServedUnit {
         { driver: 'dma-engine', options: { id: 'engine', addr: `0${SLOTS.engine}.0`, ats: true, pri: true } },
       ],
       memory,
-      iommu: { identity: IDENTITY, bytes: PAGE },
+      iommu: REGISTER_FUNCTION,
       report,
     });
   }
