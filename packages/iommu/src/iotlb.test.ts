@@ -399,7 +399,7 @@ test('random programs: never less is removed than asked, and no hit is invented'
         }
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 150, seed: 1 },
   );
   t.true(hits > 1000, `only ${hits} hits`);
 });

@@ -78,7 +78,7 @@ test('every order of the devices gives the same machine', t => {
     fc.property(fc.shuffledSubarray(devices, { minLength: devices.length }), shuffled => {
       t.deepEqual(portrait(shuffled), expected);
     }),
-    { numRuns: 60 },
+    { numRuns: 60, seed: 1 },
   );
 });
 

@@ -58,6 +58,7 @@ test('bits pass a write exactly by their masks, whatever is written with whateve
           return config.get32(0x40) === ((start & ~covered) | (written & covered)) >>> 0;
         },
       ),
+      { seed: 1 },
     ),
   );
 });

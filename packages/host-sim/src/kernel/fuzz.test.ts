@@ -182,7 +182,7 @@ test('whatever two processes do, nothing throws, and what they leave is nothing'
         return JSON.stringify(host.dump()) === JSON.stringify(before);
       },
     ),
-    { numRuns: 500 },
+    { numRuns: 500, seed: 1 },
   );
   t.deepEqual(driver.state(), programmed);
   const requests = new Set([...VALID.map(({ request }) => request), ...INTEGERS]);

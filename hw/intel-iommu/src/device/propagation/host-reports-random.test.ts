@@ -108,6 +108,6 @@ test('groups are answered once, and none is forgotten', t => {
     answered += host.answered;
     return host.waiting.size === 0;
   });
-  fc.assert(run, { numRuns: RUNS });
+  fc.assert(run, { numRuns: RUNS, seed: 1 });
   t.true(answered > 2 * RUNS, `${answered} groups were answered`);
 });
