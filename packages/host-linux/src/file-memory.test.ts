@@ -1,5 +1,14 @@
 // A file that is mapped: both sides see one copy of every byte.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemTx } from '@remora/core';
@@ -49,7 +58,23 @@ withKoffi(`what cannot be mapped is said${note}`, t => {
 });
 
 withKoffi(`a file that can be opened and not mapped does not stay open${note}`, t => {
-  const descriptors = readdirSync('/proc/self/fd').length;
-  t.throws(() => new FileMemory('/dev/null', PAGE), { message: 'mmap of /dev/null failed with errno 19' });
-  t.is(readdirSync('/proc/self/fd').length, descriptors);
+  t.throws(() => new FileMemory(UNMAPPABLE, PAGE), { message: `mmap of ${UNMAPPABLE} failed with errno 19` });
+  t.is(timesOpen(UNMAPPABLE), 0);
+  const fd = openSync(UNMAPPABLE, 'r');
+  t.is(timesOpen(UNMAPPABLE), 1);
+  closeSync(fd);
 });
+
+/** A file of this process that nobody else opens: other tests run in it, too. */
+const UNMAPPABLE = `/proc/${process.pid}/coredump_filter`;
+
+function timesOpen(path: string): number {
+  return readdirSync('/proc/self/fd').filter(fd => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === path;
+    } catch {
+      // Closed meanwhile.
+      return false;
+    }
+  }).length;
+}
