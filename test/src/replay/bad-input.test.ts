@@ -93,7 +93,76 @@ for (const [what, replacement, problem] of [
     ' W 018 4 0',
     /expected an indented line of kind MR, .*found "W 018 4 0"/,
   ],
-  ['a page request', 'P 00:03.0 - 1000 r 0 0 0 0 -> 0', /expected a line of kind /],
+  ['a kind of line that there is not', 'Q 00:03.0 - 1000 r', /expected a line of kind RESET, W, .*found "Q 00:03\.0 /],
+  [
+    'a page request of another form',
+    'P 00:03.0 - 1000 r 0 0 0 0 -> 0',
+    /expected "P bdf pasid addr rwxp group last\|more", found "P /,
+  ],
+  ['a page request group that there is not', 'P 00:03.0 1 1000 r 200 last', /expected "P bdf pasid addr /],
+  ['a refused page request with an answer', 'PF 00:03.0 1 1000 r 1 last -> 1', /expected "PF bdf pasid addr /],
+  [
+    'a translation request without an answer',
+    'A 00:03.0 1 1000 r',
+    /expected "A bdf pasid addr rwxp -> addr mask perm \[flags\]"/,
+  ],
+  ['a completion with an unknown flag', 'A 00:03.0 1 1000 r -> 2000 fff r q', /expected "A bdf pasid addr rwxp -> /],
+  ['a completion that grants twice', 'A 00:03.0 1 1000 r -> 2000 fff rr', /expected "A bdf pasid addr rwxp -> /],
+  [
+    'an address with leading zeros, in a word of our own',
+    'A 00:03.0 1 01000 r -> 2000 fff r',
+    /expected "A bdf pasid addr /,
+  ],
+  [
+    'a translation request refused for no reason',
+    'AF 00:03.0 1 1000 r -> 5',
+    /expected "AF bdf pasid addr rwxp -> ur\|ca"/,
+  ],
+  [
+    'a translated request with a PASID of 21 bits',
+    'D 00:03.0 100000 1000 r',
+    /expected "D bdf pasid addr rwxp", found "D 00:03\.0 100000 /,
+  ],
+  [
+    'a refused translated request without a status',
+    'DF 00:03.0 1 1000 r',
+    /expected "DF bdf pasid addr rwxp -> ur\|ca"/,
+  ],
+  ['a completion of nothing', 'C', /expected "C number", found "C"/],
+  ['a completion of something', 'C later', /expected "C number", found "C later"/],
+  [
+    'a fault of a host with an address type of 3',
+    'HF 00:03.0 1 1000 r 3 71 -> 71',
+    /expected "HF bdf pasid addr rwxp 0\|1\|2 reason -> reason"/,
+  ],
+  ['a page group response that stands alone', 'PR 00:03.0 1 0 0', /expected a line of kind RESET, .*found "PR /],
+  [
+    'a page group response with a code of two digits',
+    ' PR 00:03.0 1 0 10',
+    /expected "PR bdf pasid group code \[host errno\]"/,
+  ],
+  [
+    'a translation request within an operation',
+    ' A 00:03.0 1 1000 r -> 2000 fff r',
+    /expected an indented line of kind MR, .*found "A /,
+  ],
+  [
+    'an invalidation with an answer of neither kind',
+    ' N 00:03.0 1 0 fff devtlb soon',
+    /expected "N bdf pasid iova mask devtlb \[\[all\] done\|later number\]"/,
+  ],
+  [
+    'an invalidation that is done later, at no number',
+    ' N 00:03.0 1 0 fff devtlb later',
+    /expected "N bdf pasid iova mask devtlb /,
+  ],
+  [
+    'a virtual command without an answer',
+    ' VC 1 0',
+    /expected "VC opcode pasid -> ok\|undefined\|no-pasid pasid", found "VC 1 0"/,
+  ],
+  ['a virtual command with an unknown answer', ' VC 1 0 -> maybe 5', /expected "VC opcode pasid -> /],
+  ['a refused call without an errno', ' H settle', /expected "H call parameters\.\.\. -> number", found "H settle"/],
   ['a register value that does not fit', 'W 018 4 123456789', /expected "W off 4\|8 val", found "W 018 4 123456789"/],
   ['a bad size', 'R 018 2 0', /expected "R off 4\|8 val", found "R 018 2 0"/],
   ['a bad device', 'T 00:23.0 - 1000 r -> 1000 fff r', /expected "T bdf pasid iova rw/],
@@ -110,6 +179,17 @@ for (const [what, replacement, problem] of [
     await refused(t, await textFile(t, lines), new RegExp(`altered\\.trace:51: ${problem.source}`));
   });
 }
+
+test('what happens below a message to a device is an operation', async t => {
+  const lines = await linesOf('E61leg');
+  for (const [below, problem] of [
+    ['  MR 1000 8 0000000000000000', /:53: expected a line below PR of kind T, .*found "MR 1000 8 /],
+    ['  W 018 4 0', /:53: expected a line below PR of kind T, .*found "W 018 4 0"/],
+  ] as const) {
+    const altered = lines.toSpliced(50, 0, 'W 088 4 20', ' PR 00:03.0 1 0 0', below);
+    await refused(t, await textFile(t, altered), problem);
+  }
+});
 
 test('an indented line before any other', async t => {
   const [first, second] = await linesOf('E61leg');

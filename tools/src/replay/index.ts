@@ -17,5 +17,6 @@ export {
   type TraceLine,
   type TranslationLine,
 } from './trace-line.js';
-export { readTrace, type Progress, type TraceOperation } from './trace-reader.js';
+export type { TraceOperation } from './trace-operations.js';
+export { readTrace, type Progress } from './trace-reader.js';
 export type { Words } from './words.js';

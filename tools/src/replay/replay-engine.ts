@@ -1,6 +1,6 @@
 /**
  * Gives a model the inputs of a recording (register writes and reads, translation and interrupt requests, guest memory) and
- * compares what it answers and does with what was recorded.
+ * compares what it answers and does with what was recorded. Where a device or a host had an answer for the unit, the model gets the same.
  *
  * Memory that the recorded unit read is an input: it may have read more, or more often, than the model needs. Everything else that
  * happened during an operation is an expectation, in order: memory writes, messages, offered and suppressed faults, device-TLB
@@ -8,17 +8,21 @@
  */
 import { Reg, type UnitFactory, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
 import { Translation, TxAttrs } from '@remora/core';
-import { RemappedInterrupt } from '@remora/iommu';
-import { rangeMask, recordText, remappingText, translationText } from './model-text.js';
+import { AtsCompletion, RemappedInterrupt } from '@remora/iommu';
+import type { DeviceRequestLine, InvalidationDoneLine, PageRequestLine } from './ats-lines.js';
+import { completionText, pageRequestText, translatedRequestText } from './ats-text.js';
+import type { HostFaultLine } from './host-lines.js';
+import { hostFaultText } from './host-text.js';
+import { remappingText, translationText } from './model-text.js';
+import { replayEnvironment } from './replay-environment.js';
+import { ReplayFrame } from './replay-frame.js';
 import { ReplayMemory } from './replay-memory.js';
 import type { Difference, ReplayResult } from './replay-result.js';
-import type { InterruptLine, MemoryLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
-import type { TraceOperation } from './trace-reader.js';
-import { deviceTlbText, interruptText, memoryText, registerText, resetText, suppressedText } from './trace-text.js';
+import type { InterruptLine, RegisterLine, TraceLine, TranslationLine } from './trace-line.js';
+import type { TraceOperation } from './trace-operations.js';
+import { memoryText, registerText, resetText } from './trace-text.js';
 import type { Words } from './words.js';
 
-/** What the model does besides answering. */
-const EFFECTS: ReadonlySet<string> = new Set(['MW', 'IRQ', 'F', 'FPD', 'N']);
 const MAX_DIFFERENCES = 100;
 
 export class ReplayEngine {
@@ -27,14 +31,17 @@ export class ReplayEngine {
   readonly #memory: ReplayMemory;
   readonly #attrs = new TxAttrs();
   readonly #answer = new Translation();
+  readonly #completion = new AtsCompletion();
   readonly #interrupt = new RemappedInterrupt();
   readonly #words = new Int32Array(2);
   /** Requester ids of devices with a TLB: those that the recording has shown to be sent invalidations. */
   readonly #deviceTlbs = new Set<number>();
-  /** What the model did during the current operation. */
-  #effects: string[] = [];
-  /** Whether FPD suppressed a fault during the current operation. */
-  #suppressed = false;
+  /** Invalidations that devices are at, by their numbers. */
+  readonly #awaited = new Map<number, () => void>();
+  /** The operation under way; the innermost one, if a device does something while it is told of another. */
+  #frame: ReplayFrame | undefined;
+  /** Of the frame under way, by which lines others came during its messages. */
+  #within: TraceOperation['within'] = new Map();
 
   #operations = 0;
   #mismatches = 0;
@@ -44,36 +51,32 @@ export class ReplayEngine {
   /** `makeUnit`: another one than the model's own. */
   constructor(file: string, config: VtdConfig, makeUnit: UnitFactory = (...parameters) => new VtdUnit(...parameters)) {
     this.#file = file;
-    this.#memory = new ReplayMemory((hi, lo, bytes) => this.#effects.push(memoryText('MW', hi, lo, bytes)));
-    this.#unit = makeUnit(config, {
-      name: 'replay',
-      memory: this.#memory,
-      sendMsi: (hi, lo, data) => this.#effects.push(interruptText(hi, lo, data)),
-      faultOffered: record => this.#effects.push(recordText(record)),
-      faultSuppressed: reason => {
-        this.#suppressed = true;
-        this.#effects.push(suppressedText(reason));
-      },
-      propagation: {
-        deviceTlbInvalidate: (requesterId, pasid, hi, lo, shift) => {
-          if (!this.#deviceTlbs.has(requesterId)) return;
-          this.#effects.push(deviceTlbText(requesterId, pasid, { hi, lo }, rangeMask(shift)));
-        },
-      },
-    });
+    this.#memory = new ReplayMemory((hi, lo, bytes) => this.#underWay.got.push(memoryText('MW', hi, lo, bytes)));
+    this.#unit = makeUnit(
+      config,
+      replayEnvironment(this.#memory, {
+        frame: () => this.#underWay,
+        deviceTlbs: this.#deviceTlbs,
+        responded: text => this.#responded(text),
+        awaits: (later, completed) => this.#awaited.set(later, completed),
+      }),
+    );
   }
 
-  step({ line, nested }: TraceOperation): void {
-    this.#effects = [];
-    this.#suppressed = false;
-    const later = this.#provideMemory(nested);
+  step(operation: TraceOperation): void {
+    const { line, nested, within } = operation;
+    const outer = [this.#frame, this.#within] as const;
+    const frame = new ReplayFrame(operation, this.#memory);
+    [this.#frame, this.#within] = [frame, within];
+    frame.provideMemory();
     for (const each of nested) if (each.kind === 'N') this.#deviceTlbs.add(each.requesterId);
     this.#operations++;
     // The unit's own reads of its registers (a table pointer led there) see them as they were before.
     for (const each of nested) if (each.kind === 'R') this.#compare(each, this.#read(each));
     this.#perform(line);
-    this.#compareEffects(line, nested);
-    for (const each of later) this.#provide(each);
+    this.#compareEffects(line, frame);
+    frame.provideRest();
+    [this.#frame, this.#within] = outer;
   }
 
   result(): ReplayResult {
@@ -109,6 +112,22 @@ export class ReplayEngine {
       case 'IF':
         this.#compare(line, this.#remap(line));
         break;
+      case 'A':
+      case 'AF':
+      case 'D':
+      case 'DF':
+        this.#compare(line, this.#request(line));
+        break;
+      case 'P':
+      case 'PF':
+        this.#compare(line, this.#requestPage(line));
+        break;
+      case 'C':
+        this.#compare(line, this.#complete(line));
+        break;
+      case 'HF':
+        this.#compare(line, this.#reportFault(line));
+        break;
       case 'M':
         this.#memory.put(line.address.hi, line.address.lo, line.bytes!);
         break;
@@ -120,29 +139,20 @@ export class ReplayEngine {
     }
   }
 
-  /**
-   * Stores what the unit read: the first time only, since what it wrote itself during the operation comes from the model. Returns what it
-   * found changed later in the operation, which holds for the next one.
-   */
-  #provideMemory(nested: readonly TraceLine[]): MemoryLine[] {
-    const seen = new Set<string>();
-    const later: MemoryLine[] = [];
-    for (const line of nested) {
-      if (line.kind !== 'MR' && line.kind !== 'MW') continue;
-      const { hi, lo } = line.address;
-      const key = `${hi}:${lo}`;
-      if (line.kind === 'MR') {
-        if (seen.has(key)) later.push(line);
-        else this.#provide(line);
-      }
-      seen.add(key);
-    }
-    return later;
+  get #underWay(): ReplayFrame {
+    if (this.#frame === undefined) throw new Error('the model did something by itself');
+    return this.#frame;
   }
 
-  #provide({ address, length, bytes }: MemoryLine): void {
-    if (bytes === undefined) this.#memory.fail(address.hi, address.lo, length);
-    else this.#memory.put(address.hi, address.lo, bytes);
+  /** A device has a response to its page requests: what it did before it came back, it does again. */
+  #responded(text: string): void {
+    const frame = this.#underWay;
+    const { next } = frame;
+    frame.got.push(text);
+    const operations = next?.text === text ? this.#within.get(next) : undefined;
+    if (operations === undefined) return;
+    for (const operation of operations) this.step(operation);
+    frame.provideMemory();
   }
 
   #read({ offset, size }: RegisterLine): string {
@@ -173,15 +183,46 @@ export class ReplayEngine {
   #remap(line: InterruptLine): string {
     const { requesterId, address, data, report } = line;
     const out = this.#interrupt;
+    const frame = this.#underWay;
     const reason = this.#unit.remapInterrupt(requesterId, address.hi, address.lo, data, out, report);
-    if (this.#suppressed) this.#effects = [];
-    return remappingText(line, reason, out, this.#suppressed);
+    if (frame.suppressed) frame.got.length = 0;
+    return remappingText(line, reason, out, frame.suppressed);
+  }
+
+  #request(line: DeviceRequestLine): string {
+    const { requesterId, pasid, address, access } = line;
+    if (line.kind === 'D' || line.kind === 'DF') {
+      const status = this.#unit.translatedRequest(requesterId, pasid, address.hi, address.lo, access);
+      return translatedRequestText(line, status);
+    }
+    const out = this.#completion;
+    return completionText(
+      line,
+      this.#unit.translationRequest(requesterId, pasid, address.hi, address.lo, access, out),
+      out,
+    );
+  }
+
+  #requestPage({ requesterId, pasid, address, access, group, last }: PageRequestLine): string {
+    const request = { requesterId, pasid, ...address, access, group, last };
+    return pageRequestText(request, this.#unit.pageRequest(request));
+  }
+
+  #complete({ later, text }: InvalidationDoneLine): string {
+    const completed = this.#awaited.get(later);
+    if (completed === undefined) return 'nothing that a device has to do';
+    this.#awaited.delete(later);
+    completed();
+    return text;
+  }
+
+  #reportFault({ requesterId, pasid, address, access, addressType, reason }: HostFaultLine): string {
+    const fault = { pasid, ...address, access, addressType, reason };
+    return hostFaultText(requesterId, fault, this.#unit.hostFault(requesterId, fault));
   }
 
   /** The effects of an operation, in order. Only the first difference counts: those after it follow from it. */
-  #compareEffects(line: TraceLine, nested: readonly TraceLine[]): void {
-    const expected = nested.filter(each => EFFECTS.has(each.kind));
-    const got = this.#effects;
+  #compareEffects(line: TraceLine, { expected, got }: ReplayFrame): void {
     for (const [i, each] of expected.entries()) {
       if (!this.#compare(each, got[i] ?? 'nothing more')) return;
     }

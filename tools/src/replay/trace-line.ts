@@ -2,7 +2,22 @@
  * The lines of a recording, format `vtd-trace 1`. Numbers are hexadecimal, lengths of accesses decimal. A line that is indented
  * happened during the last line above it with less indentation.
  */
-import { Access, NO_PASID } from '@remora/core';
+import { ATS_FORMS, type AtsLine } from './ats-lines.js';
+import { deviceAnswerText } from './ats-text.js';
+import { HOST_FORMS, type HostLine } from './host-lines.js';
+import {
+  accessOf,
+  BDF,
+  COUNT,
+  type Form,
+  type Parts,
+  PASID,
+  pasidOf,
+  REQUEST,
+  requesterOf,
+  requestOf,
+  WIDE,
+} from './trace-parts.js';
 import {
   blockedText,
   deviceTlbText,
@@ -59,6 +74,8 @@ export interface DeviceTlbLine {
   readonly kind: 'N';
   readonly number: number;
   readonly requesterId: number;
+  /** What the device said: that it is done, or by which number it would say so. Absent in what QEMU recorded. */
+  readonly answer: { readonly later: number | undefined } | undefined;
   readonly text: string;
 }
 
@@ -69,6 +86,8 @@ export type TraceLine =
   | TranslationLine
   | InterruptLine
   | DeviceTlbLine
+  | AtsLine
+  | HostLine
   | {
       readonly kind: 'Z';
       readonly number: number;
@@ -78,23 +97,10 @@ export type TraceLine =
     }
   | { readonly kind: 'RESET' | 'IRQ' | 'F' | 'FPD'; readonly number: number; readonly text: string };
 
-type Parts = readonly string[];
-
-interface Form {
-  /** For messages. */
-  readonly form: string;
-  readonly pattern: RegExp;
-  /** Undefined if the parts do not go together. */
-  readonly build: (number: number, parts: Parts) => TraceLine | undefined;
-}
-
-const BDF = '([0-9a-f]{2}):([01][0-9a-f])\\.([0-7])';
-const REQUEST = `${BDF} (-|[0-9a-f]{1,5}) ([0-9a-f]{1,16}) (-|(?=[rwxp])r?w?x?p?)`;
-const WIDE = '([0-9a-f]{1,16})';
 const INTERRUPT = `([0-9a-f]{4}) ${WIDE} ([0-9a-f]{1,8}) ([fn])`;
 
 /** Every kind of line: what it looks like and what it means. */
-const FORMS: Readonly<Record<string, Form>> = {
+const FORMS: Readonly<Record<string, Form<TraceLine>>> = {
   RESET: {
     form: 'RESET cap=CAP ecap=ECAP',
     pattern: new RegExp(`^RESET cap=${WIDE} ecap=${WIDE}$`),
@@ -142,12 +148,15 @@ const FORMS: Readonly<Record<string, Form>> = {
     },
   },
   N: {
-    form: 'N bdf pasid iova mask devtlb',
-    pattern: new RegExp(`^N ${BDF} (-|[0-9a-f]{1,5}) ${WIDE} ${WIDE} devtlb$`),
-    build: (number, [bus, device, fn, pasid, address, mask]) => {
+    form: 'N bdf pasid iova mask devtlb [[all] done|later number]',
+    pattern: new RegExp(`^N ${BDF} ${PASID} ${WIDE} ${WIDE} devtlb(( all)? (?:done|later ${COUNT}))?$`),
+    build: (number, [bus, device, fn, pasid, address, mask, answer, all, later]) => {
       const requesterId = requesterOf(bus!, device!, fn!);
       const text = deviceTlbText(requesterId, pasidOf(pasid!), parseWords(address!), parseWords(mask!));
-      return { kind: 'N', number, requesterId, text };
+      if (answer === undefined) return { kind: 'N', number, requesterId, text, answer };
+      const when = later === undefined ? undefined : parseInt(later, 16);
+      const words = deviceAnswerText(all !== undefined, when);
+      return { kind: 'N', number, requesterId, text: `${text}${words}`, answer: { later: when } };
     },
   },
   M: memory('M', ''),
@@ -180,24 +189,38 @@ const FORMS: Readonly<Record<string, Form>> = {
     pattern: /^FPD ([0-9a-f]{1,2})$/,
     build: (number, [reason]) => ({ kind: 'FPD', number, text: suppressedText(parseInt(reason!, 16)) }),
   },
+  ...ATS_FORMS,
+  ...HOST_FORMS,
 };
 
+/** What others do to the unit. */
+const OPERATIONS = ['T', 'TF', 'I', 'IF', 'A', 'AF', 'D', 'DF', 'P', 'PF', 'C', 'HF'] as const;
 /** Kinds that stand on their own; what happens during them is nested. */
-const TOP_LEVEL: ReadonlySet<string> = new Set(['RESET', 'W', 'R', 'T', 'TF', 'I', 'IF', 'M', 'Z']);
-const NESTED: ReadonlySet<string> = new Set(['MR', 'MW', 'R', 'IRQ', 'F', 'FPD', 'N']);
+const TOP_LEVEL: ReadonlySet<string> = new Set(['RESET', 'W', 'R', 'M', 'Z', ...OPERATIONS]);
+/** Those of them that may come during what a unit's message to a device has it do. */
+const ANSWERING: ReadonlySet<string> = new Set(OPERATIONS);
+const NESTED: ReadonlySet<string> = new Set(['MR', 'MW', 'R', 'IRQ', 'F', 'FPD', 'N', 'PR', 'VC', 'H']);
+
+/** Where a line stands: on its own, in an operation, or in a message to a device (PR) during one. */
+export type Place = 'alone' | 'nested' | 'answering';
+
+const KINDS: Readonly<Record<Place, ReadonlySet<string>>> = { alone: TOP_LEVEL, nested: NESTED, answering: ANSWERING };
+const LINES: Readonly<Record<Place, string>> = {
+  alone: 'a line',
+  nested: 'an indented line',
+  answering: 'a line below PR',
+};
 
 /**
  * Parses line `number`, without its indentation. Returns a text that says what was expected if it is not a line of the format.
  */
-export function parseTraceLine(text: string, number: number, nested: boolean): TraceLine | string {
+export function parseTraceLine(text: string, number: number, place: Place): TraceLine | string {
   const kind = text.slice(0, text.search(/ |$/));
-  const form = (nested ? NESTED : TOP_LEVEL).has(kind) ? FORMS[kind] : undefined;
-  if (form === undefined) {
-    const known = [...(nested ? NESTED : TOP_LEVEL)].join(', ');
-    return `expected ${nested ? 'an indented line' : 'a line'} of kind ${known}, found ${excerpt(text)}`;
-  }
+  const kinds = KINDS[place];
+  const form = kinds.has(kind) ? FORMS[kind] : undefined;
+  if (form === undefined) return `expected ${LINES[place]} of kind ${[...kinds].join(', ')}, found ${excerpt(text)}`;
   const match = form.pattern.exec(text);
-  return (match && form.build(number, match.slice(1))) ?? `expected "${form.form}", found ${excerpt(text)}`;
+  return (match && form.build(number, match.slice(1), text)) ?? `expected "${form.form}", found ${excerpt(text)}`;
 }
 
 /** The beginning of `text` as it can be printed in one line. */
@@ -206,7 +229,7 @@ export function excerpt(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}...` : text);
 }
 
-function register(kind: 'W' | 'R'): Form {
+function register(kind: 'W' | 'R'): Form<TraceLine> {
   return {
     form: `${kind} off 4|8 val`,
     pattern: new RegExp(`^${kind} ([0-9a-f]{1,3}) ([48]) ${WIDE}$`),
@@ -220,7 +243,7 @@ function register(kind: 'W' | 'R'): Form {
   };
 }
 
-function memory(kind: 'M' | 'MR' | 'MW', orError: '' | '|ERR'): Form {
+function memory(kind: 'M' | 'MR' | 'MW', orError: '' | '|ERR'): Form<TraceLine> {
   return {
     form: `${kind} addr len ${orError === '' ? 'hex' : 'hex|ERR'}`,
     pattern: new RegExp(`^${kind} ${WIDE} ([1-9][0-9]{0,4}) ((?:[0-9a-f]{2})+${orError})$`),
@@ -235,15 +258,6 @@ function memory(kind: 'M' | 'MR' | 'MW', orError: '' | '|ERR'): Form {
   };
 }
 
-function requestOf([bus, device, fn, pasid, address, access]: Parts): TranslationRequest {
-  return {
-    requesterId: requesterOf(bus!, device!, fn!),
-    pasid: pasidOf(pasid!),
-    address: parseWords(address!),
-    access: accessOf(access!),
-  };
-}
-
 function interruptOf([source, address, data, report]: Parts): InterruptRequest {
   return {
     requesterId: parseInt(source!, 16),
@@ -251,18 +265,4 @@ function interruptOf([source, address, data, report]: Parts): InterruptRequest {
     data: parseInt(data!, 16),
     report: report === 'f',
   };
-}
-
-function requesterOf(bus: string, device: string, fn: string): number {
-  return (parseInt(bus, 16) << 8) | (parseInt(device, 16) << 3) | Number(fn);
-}
-
-function pasidOf(text: string): number {
-  return text === '-' ? NO_PASID : parseInt(text, 16);
-}
-
-const LETTERS = Object.entries({ r: Access.READ, w: Access.WRITE, x: Access.EXECUTE, p: Access.PRIVILEGED });
-
-function accessOf(text: string): number {
-  return LETTERS.reduce<number>((access, [letter, bit]) => access | (text.includes(letter) ? bit : 0), 0);
 }

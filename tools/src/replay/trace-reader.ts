@@ -7,13 +7,8 @@ import { open } from 'node:fs/promises';
 import { createGunzip } from 'node:zlib';
 import { TraceError } from './trace-error.js';
 import { COMMAND, END, HEADER_FORM, parseHeader, type TraceHeader, TRUNCATED } from './trace-header.js';
-import { excerpt, parseTraceLine, type TraceLine } from './trace-line.js';
-
-/** A top-level line and what happened during it. */
-export interface TraceOperation {
-  readonly line: TraceLine;
-  readonly nested: readonly TraceLine[];
-}
+import { excerpt } from './trace-line.js';
+import { type TraceOperation, TraceOperations } from './trace-operations.js';
 
 /** Hears how much of a file was read. */
 export type Progress = (bytes: number, total: number) => void;
@@ -30,8 +25,7 @@ export async function* readTrace(
   let first = '';
   let header: TraceHeader | undefined;
   let ended = false;
-  let line: TraceLine | undefined;
-  let nested: TraceLine[] = [];
+  const operations = new TraceOperations(file);
   for await (const text of readLines(file, onProgress)) {
     number++;
     if (ended) throw new TraceError(file, number, `expected nothing after "# end", found ${excerpt(text)}`);
@@ -49,22 +43,12 @@ export async function* readTrace(
     }
     if (text === TRUNCATED)
       throw new TraceError(file, number, `the recording was cut off: expected "${END}", found "${TRUNCATED}"`);
-    const depth = text.search(/[^ ]|$/);
-    const parsed = parseTraceLine(text.slice(depth), number, depth > 0);
-    if (typeof parsed === 'string') throw new TraceError(file, number, parsed);
-    if (depth === 0) {
-      if (line !== undefined) yield { line, nested };
-      line = parsed;
-      nested = [];
-    } else if (line === undefined) {
-      throw new TraceError(file, number, `expected a line that is not indented before ${excerpt(text)}`);
-    } else {
-      nested.push(parsed);
-    }
+    const complete = operations.add(text, number);
+    if (complete !== undefined) yield complete;
   }
   if (number === 0) throw new TraceError(file, 1, `expected ${HEADER_FORM}, found an empty file`);
   if (!ended) throw new TraceError(file, number, 'the recording is truncated: expected "# end" after this line');
-  if (line !== undefined) yield { line, nested };
+  if (operations.last !== undefined) yield operations.last;
 }
 
 /** The lines of a file. A last line without a line end is given as it is. */

@@ -89,7 +89,7 @@ export function suppressedText(reason: number): string {
   return `FPD ${reason.toString(16)}`;
 }
 
-function requestText({ requesterId, pasid, address, access }: TranslationRequest): string {
+export function requestText({ requesterId, pasid, address, access }: TranslationRequest): string {
   return `${deviceText(requesterId)} ${pasidText(pasid)} ${digitsOf(address.hi, address.lo)} ${requestedText(access)}`;
 }
 
@@ -98,11 +98,11 @@ function interruptRequestText({ requesterId, address, data, report }: InterruptR
   return `${source} ${digitsOf(address.hi, address.lo)} ${(data >>> 0).toString(16)} ${report ? 'f' : 'n'}`;
 }
 
-function deviceText(requesterId: number): string {
+export function deviceText(requesterId: number): string {
   return `${byteText(requesterId >>> 8)}:${byteText((requesterId >>> 3) & 31)}.${requesterId & 7}`;
 }
 
-function pasidText(pasid: number): string {
+export function pasidText(pasid: number): string {
   return pasid === NO_PASID ? '-' : pasid.toString(16);
 }
 
@@ -116,7 +116,7 @@ function requestedText(access: number): string {
 }
 
 /** What a mapping grants. */
-function accessText(access: number): string {
+export function accessText(access: number): string {
   return readWriteText(access) || '-';
 }
 
