@@ -1,13 +1,15 @@
 /** Which of the two the command in tools/bin starts: the bundle, or the modules that it was made of. */
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
+import { runSync } from '../rig/processes.js';
 import { ROOT } from './loaded.js';
 
 const COMMAND = 'remora-system-x86_64';
+/** When the modules were compiled; file systems keep time in steps, and what a test writes comes later in any of them. */
+const COMPILED = new Date('2001-01-01');
 
 /** A package of the command, modules and a bundle that say who they are. */
 function packageOf(t: ExecutionContext): { path: (name: string) => string; said: () => string } {
@@ -20,13 +22,14 @@ function packageOf(t: ExecutionContext): { path: (name: string) => string; said:
   writeFileSync(path('dist/system/main.js'), 'console.log("modules")');
   writeFileSync(path('dist/bundle/main.mjs'), 'console.log("bundle")');
   writeFileSync(path('dist/other.js'), '');
-  const inputs = ['../system/main.js', '../other.js'].map(name => [
-    name,
-    statSync(path(`dist/bundle/${name}`)).mtimeMs,
-  ]);
+  const inputs = ['../system/main.js', '../other.js'].map(name => {
+    const module = path(`dist/bundle/${name}`);
+    utimesSync(module, COMPILED, COMPILED);
+    return [name, statSync(module).mtimeMs];
+  });
   writeFileSync(path('dist/bundle/inputs.json'), JSON.stringify(inputs));
   const said = (): string => {
-    const { stdout, stderr } = spawnSync(process.execPath, [path(`bin/${COMMAND}`)], { encoding: 'utf8' });
+    const { stdout, stderr } = runSync(process.execPath, [path(`bin/${COMMAND}`)]);
     return (stdout + stderr).trim();
   };
   return { path, said };
