@@ -2,26 +2,29 @@
  * A QEMU that takes vfio-user devices: `QEMU_VFIO_USER` names the program, else it is that of remora live, or qemu-system-x86_64. It is held by qtest: its
  * processor stands still, the test plays the guest.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cachedQemu, cacheFolder } from '@remora/tools/live';
 import { QmpClient } from '../qmp/qmp-client.js';
+import { MORTAL, runSync } from '../rig/processes.js';
 
 const RAM_MIB = 64;
 const FIRMWARE_BYTES = 0x1_0000;
 const CONFIG_ADDRESS = 0xcf8;
 const CONFIG_DATA = 0xcfc;
 const POLL_MS = 10;
+/** So long QEMU waits for our answer, and takes none that comes later: its own 5 s are not much on a busy computer. */
+const ANSWER_MS = 240_000;
 
 /** Program and first arguments, or why there is none. */
 export function findVfioUserQemu(): { readonly command: readonly string[] } | { readonly missing: string } {
   const named = process.env['QEMU_VFIO_USER'];
   const command = named === undefined ? (cachedQemu(cacheFolder()) ?? ['qemu-system-x86_64']) : [named];
   const [program, ...first] = command;
-  const { error, stdout } = spawnSync(program!, [...first, '-device', 'vfio-user-pci,help'], { encoding: 'utf8' });
+  const { error, stdout } = runSync(program!, [...first, '-device', 'vfio-user-pci,help']);
   if (error === undefined && stdout.startsWith('vfio-user-pci options')) return { command };
   const problem = error === undefined ? 'has no vfio-user-pci' : 'cannot be run';
   return {
@@ -63,10 +66,13 @@ export class QemuVm implements AsyncDisposable {
       ...['-qmp', `unix:${monitor},server=on,wait=off`],
       ...devices.flatMap(({ socket, slot }) => [
         '-device',
-        JSON.stringify({ driver: 'vfio-user-pci', addr: slot.toString(16), socket: { type: 'unix', path: socket } }),
+        JSON.stringify({
+          ...{ driver: 'vfio-user-pci', addr: slot.toString(16), 'x-msg-timeout': ANSWER_MS },
+          socket: { type: 'unix', path: socket },
+        }),
       ]),
     ];
-    const child = spawn(program!, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(program!, args, { ...MORTAL, stdio: ['pipe', 'pipe', 'pipe'] });
     let said = '';
     child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
     child.stdin.on('error', () => undefined);
