@@ -1,36 +1,11 @@
 /** The `remora` command as a process: what a person types, with mistakes in it. */
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
+import { folderInRepository, remora } from './rig/processes.js';
 
-const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
-const MACHINE = join(REPOSITORY, 'test/fixtures/my-machine.ts');
-
-function remora(...args: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
-  return new Promise(resolve => {
-    const child = execFile(
-      process.execPath,
-      [join(REPOSITORY, 'tools/bin/remora.js'), ...args],
-      (_, stdout, stderr) => {
-        resolve({ exitCode: child.exitCode ?? -1, stdout, stderr });
-      },
-    );
-  });
-}
-
-/** Runs a machine file with this text, from a folder of its own inside the repository. */
-async function runText(text: string): Promise<{ exitCode: number; stdout: string; stderr: string }> {
-  const folder = await mkdtemp(join(REPOSITORY, 'test/dist/machine-'));
-  try {
-    const file = join(folder, 'machine.ts');
-    await writeFile(file, text);
-    return await remora('run', file);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
+const MACHINE = fileURLToPath(new URL('../fixtures/my-machine.ts', import.meta.url));
 
 test("a person's own machine file runs, and its guest's steps are shown", async t => {
   const { exitCode, stdout, stderr } = await remora('run', MACHINE);
@@ -52,7 +27,9 @@ for (const [name, text, message] of [
   ],
 ] as const) {
   test(`a machine file with ${name}: one line, exit code 2`, async t => {
-    const { exitCode, stdout, stderr } = await runText(text);
+    const file = join(folderInRepository(t, 'machine-'), 'machine.ts');
+    await writeFile(file, text);
+    const { exitCode, stdout, stderr } = await remora('run', file);
     t.is(exitCode, 2);
     t.is(stdout, '');
     t.regex(stderr, message);

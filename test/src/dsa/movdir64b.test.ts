@@ -1,11 +1,11 @@
 // The module that stands in for an instruction, as an ordinary program: the assembler's own encodings, and what is none.
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { missingCompiler } from '@remora/tools/live';
 import test from 'ava';
+import { runSync } from '../rig/processes.js';
 
 const SOURCE = fileURLToPath(new URL('../../../tools/live/modules/movdir64b.c', import.meta.url));
 const HEADERS = ['linux/io.h', 'linux/kdebug.h', 'linux/module.h', 'linux/ptrace.h', 'linux/uaccess.h', 'asm/trapnr.h'];
@@ -133,9 +133,9 @@ compiled(
     writeFileSync(source, PROGRAM);
     // Addresses that fit 31 bits.
     const flags = ['-no-pie', '-static', '-w', '-I', folder, '-include', kernel];
-    const { status, stderr } = spawnSync('gcc', [...flags, '-o', program, source], { encoding: 'utf8' });
+    const { status, stderr } = runSync('gcc', [...flags, '-o', program, source]);
     t.is(status, 0, stderr);
-    const said = spawnSync(program, { encoding: 'utf8' }).stdout.trim().split('\n');
+    const said = runSync(program, []).stdout.trim().split('\n');
     t.deepEqual(said, [
       ...CASES.map((_, at) => `case ${at} stop behind all`),
       ...OTHERS.map((_, at) => `case ${CASES.length + at} done there nothing`),

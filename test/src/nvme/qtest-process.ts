@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { CommandLayout, Reg } from '@hw/nvme';
 import type { CommandValues } from '@hw/nvme/driver';
+import { MORTAL } from '../rig/processes.js';
 
 const BAR = 0xe000_0000;
 const ASQ = 0x10_0000;
@@ -45,7 +46,7 @@ export class QtestNvme {
   static async start([file, ...before]: readonly string[], device: readonly string[]): Promise<QtestNvme> {
     const common = ['-M', 'q35', '-m', '64M', '-nodefaults', '-display', 'none', '-S', '-accel', 'tcg'];
     const args = [...before, ...common, '-qtest', 'stdio', '-qtest-log', 'none', ...device];
-    const self = new QtestNvme(spawn(file!, args, { stdio: ['pipe', 'pipe', 'ignore'] }));
+    const self = new QtestNvme(spawn(file!, args, { ...MORTAL, stdio: ['pipe', 'pipe', 'ignore'] }));
     for (const [register, value] of [
       [0x10, BAR],
       [0x14, 0],

@@ -1,7 +1,8 @@
 /** A real QEMU as the judge: `QEMU` names the program, or qemu-system-x86_64 is in the PATH. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { MORTAL, runSync } from '../rig/processes.js';
 import { QmpClient } from './qmp-client.js';
 
 /** Its schema must know what ours has. */
@@ -10,7 +11,7 @@ const OLDEST = 10;
 /** The program, or why there is none to compare with. */
 export function findQemu(): { readonly program: string } | { readonly missing: string } {
   const program = process.env['QEMU'] ?? 'qemu-system-x86_64';
-  const { error, stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' });
+  const { error, stdout } = runSync(program, ['--version']);
   if (error !== undefined) return { missing: `${program} cannot be run: set QEMU to a qemu-system-x86_64` };
   const version = /version (\d+)\./.exec(stdout)?.[1];
   if (version === undefined) return { missing: `${program} does not tell its version` };
@@ -49,7 +50,8 @@ export class SystemProcess {
       '-qmp',
       'stdio',
     ];
-    const child = spawn(program!, [...before, ...common, ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const all = [...before, ...common, ...args];
+    const child = spawn(program!, all, { ...MORTAL, stdio: ['pipe', 'pipe', 'ignore'] });
     const client = new QmpClient(child.stdout, child.stdin);
     client.greeting = await client.next();
     return new SystemProcess(child, client);

@@ -5,6 +5,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { MORTAL } from '../rig/processes.js';
 import type { Answering } from './transcripts.js';
 
 export const PROGRAM = fileURLToPath(new URL('../../../tools/bin/remora-system-x86_64', import.meta.url));
@@ -65,7 +66,8 @@ export class ProgramUnderTest implements Answering, AsyncDisposable {
     const folder = mkdtempSync(join(tmpdir(), 'qtest-'));
     const sockets = [join(folder, 'sock'), join(folder, 'qmp')] as const;
     const listening = sockets.map(path => listen(path));
-    const child = spawn(process.execPath, [PROGRAM, ...libqtestArguments(...sockets, args)], { stdio: 'inherit' });
+    const program = [PROGRAM, ...libqtestArguments(...sockets, args)];
+    const child = spawn(process.execPath, program, { ...MORTAL, stdio: 'inherit' });
     const [qtest, qmp] = await Promise.all(listening.map(each => each.accepted));
     for (const { server } of listening) server.close();
     const started = new ProgramUnderTest(child, new LineSocket(qtest!), new LineSocket(qmp!), folder);

@@ -1,8 +1,9 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
+import { MORTAL, runSync } from '../rig/processes.js';
 import { PROGRAM, ProgramUnderTest } from './program-under-test.js';
 import { isListed, replay, transcripts } from './transcripts.js';
 
@@ -46,12 +47,12 @@ test.serial('it ends when its parent has gone, if it was told to', async t => {
     const child = require('node:child_process').spawn(process.execPath, ${args}, { stdio: 'ignore' });
     const seen = () => require('node:fs').existsSync(${JSON.stringify(socket)});
     setInterval(() => { if (seen()) { console.log(child.pid); process.exit(0); } }, 20);`;
-  const shell = spawn(process.execPath, ['-e', parent], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const shell = spawn(process.execPath, ['-e', parent], { ...MORTAL, stdio: ['ignore', 'pipe', 'inherit'] });
   const pid = await new Promise<number>(resolve =>
     shell.stdout.on('data', (chunk: Buffer) => resolve(Number(chunk.toString()))),
   );
   let alive = true;
-  for (let round = 0; round < 600 && alive; round++) {
+  for (let round = 0; round < 4000 && alive; round++) {
     await new Promise(resolve => setTimeout(resolve, 50));
     alive = isAlive(pid);
   }
@@ -75,7 +76,7 @@ test.serial('mistakes on the command line: one line on standard error, status 1'
     [['-qtest', 'unix:/nonexistent/socket'], '/nonexistent/socket: connect ENOENT /nonexistent/socket'],
   ];
   for (const [args, message] of mistakes) {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, ...args], { encoding: 'utf8' });
+    const { status, stdout, stderr } = runSync(process.execPath, [PROGRAM, ...args]);
     t.deepEqual({ status, stdout, stderr }, { status: 1, stdout: '', stderr: `remora-system-x86_64: ${message}\n` });
   }
 });
@@ -83,7 +84,7 @@ test.serial('mistakes on the command line: one line on standard error, status 1'
 test.serial('on standard input and output', t => {
   const args = [PROGRAM, '-M', 'q35', '-net', 'none', '-device', 'edu', '-qtest', 'stdio', '-qtest-log', 'none'];
   const input = 'endianness\noutl 0xcf8 0x80001000\ninl 0xcfc\nreadb';
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { input, encoding: 'utf8' });
+  const { status, stdout, stderr } = runSync(process.execPath, args, input);
   t.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   t.is(stdout, 'OK little\nOK\nOK 0x11e81234\n');
 });

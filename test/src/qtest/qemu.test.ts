@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import test from 'ava';
 import { findQemu } from '../qmp/real-qemu.js';
+import { MORTAL } from '../rig/processes.js';
 import { PROGRAM } from './program-under-test.js';
 
 const qemu = findQemu();
@@ -15,7 +16,7 @@ async function answers(
 ): Promise<string[]> {
   const own = ['-display', 'none', '-S', '-accel', 'tcg', '-qtest', 'stdio', '-qtest-log', 'none', ...args];
   const [file, ...before] = program;
-  const child = spawn(file!, [...before, ...own], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const child = spawn(file!, [...before, ...own], { ...MORTAL, stdio: ['pipe', 'pipe', 'ignore'] });
   const exited = new Promise(resolve => child.once('exit', resolve));
   child.stdin.write(`${commands.join('\n')}\n`);
   const lines: string[] = [];

@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { MORTAL } from '../rig/processes.js';
 
 export const ROOT = new URL('../../../', import.meta.url);
 
@@ -19,8 +20,11 @@ export async function loadedAtFirstLine(
 ): Promise<{ line: string; modules: string[] }> {
   const folder = mkdtempSync(join(tmpdir(), 'remora-start-'));
   const file = join(folder, 'loaded');
-  const child = spawn(process.execPath, ['--import', recordInto(file), new URL(program, ROOT).pathname, ...args]);
+  const node = ['--import', recordInto(file), new URL(program, ROOT).pathname, ...args];
+  const child = spawn(process.execPath, node, MORTAL);
   const exited = once(child, 'exit');
+  // It may have ended already.
+  child.stdin.on('error', () => undefined);
   try {
     child.stdin.write(input);
     const { value: line } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();

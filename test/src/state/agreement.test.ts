@@ -1,13 +1,12 @@
 // A machine that was saved at a random point, and goes on after it from the file alone, ends as the one that was not.
-import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setImmediate } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { Random } from '@remora/bits';
 import test from 'ava';
+import { node } from '../rig/processes.js';
 import type { Outcome } from './outcome.js';
 import { goOn, runStraight, saveAt, type StraightRun } from './runs.js';
 import { SCENARIOS, type Scenario } from './scenarios.js';
@@ -78,9 +77,8 @@ test.serial('in a new process', async t => {
     for (const { at, file } of saveAt(named(name), 5, run, pointsOf(run, 5).slice(0, 3))) {
       const state = join(folder, `${processes}-${at}.rms`);
       await writeFile(state, file);
-      const { stdout } = await promisify(execFile)(process.execPath, [CONTINUE, state, trace, String(at)], {
-        maxBuffer: 2 ** 26,
-      });
+      const { exitCode, stdout, stderr } = await node(CONTINUE, state, trace, String(at));
+      t.is(exitCode, 0, stderr);
       const there = JSON.parse(stdout) as { differsAt: number; outcome: Outcome };
       t.is(there.differsAt, -1, `${name}, operation ${at}`);
       t.deepEqual(there.outcome, JSON.parse(JSON.stringify(run.outcome)), `${name}, operation ${at}`);

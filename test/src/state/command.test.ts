@@ -1,44 +1,17 @@
 /** `remora save` and `remora restore` as processes: what a person types, with mistakes in it. */
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
+import { type Ended, folderInRepository, remora } from '../rig/processes.js';
 
-const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
 /** Many processes, on a machine that may be busy. */
-const TIMEOUT_MS = 300_000;
-const MACHINE = join(REPOSITORY, 'test/fixtures/my-machine.ts');
-
-interface Ended {
-  readonly exitCode: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+const TIMEOUT_MS = 900_000;
+const MACHINE = fileURLToPath(new URL('../../fixtures/my-machine.ts', import.meta.url));
 
 interface Event {
   readonly kind: string;
   readonly data: Readonly<Record<string, unknown>>;
-}
-
-function remora(...args: string[]): Promise<Ended> {
-  return new Promise(resolve => {
-    const child = execFile(
-      process.execPath,
-      [join(REPOSITORY, 'tools/bin/remora.js'), ...args],
-      { maxBuffer: 2 ** 26 },
-      (_, stdout, stderr) => {
-        resolve({ exitCode: child.exitCode ?? -1, stdout, stderr });
-      },
-    );
-  });
-}
-
-/** A folder inside the repository, so that machine files in it find Remora. */
-async function folderFor(t: ExecutionContext): Promise<string> {
-  const folder = await mkdtemp(join(REPOSITORY, 'test/dist/state-'));
-  t.teardown(() => rm(folder, { recursive: true }));
-  return folder;
 }
 
 function fails(t: ExecutionContext, { exitCode, stdout, stderr }: Ended, message: RegExp): void {
@@ -62,7 +35,7 @@ function atTheHost(lines: string): unknown[] {
 
 test('vsva goes on after any of its steps: the host is asked the same, and DMA ends the same', async t => {
   t.timeout(TIMEOUT_MS);
-  const folder = await folderFor(t);
+  const folder = folderInRepository(t, 'state-');
   const whole = atTheHost((await remora('run', 'vsva', '--json', '--seed', '5')).stdout);
   for (const count of [0, 3, 6, 9]) {
     const file = join(folder, `${count}.rms`);
@@ -86,7 +59,7 @@ test('vsva goes on after any of its steps: the host is asked the same, and DMA e
 
 test('what was restored is told, aligned; on a host with another seed the guest still ends well', async t => {
   t.timeout(TIMEOUT_MS);
-  const file = join(await folderFor(t), 'vsva.rms');
+  const file = join(folderInRepository(t, 'state-'), 'vsva.rms');
   const saved = await remora('save', 'vsva', file, '--after', 'bind');
   t.regex(saved.stdout, /vsva, 3 of 9 steps done, \d+ bytes/);
   const { exitCode, stdout, stderr } = await remora('restore', file, '--run', '--seed', '99');
@@ -135,7 +108,7 @@ export default defineMachine({
 
 test("a person's own machine and guest go on, from their file", async t => {
   t.timeout(TIMEOUT_MS);
-  const folder = await folderFor(t);
+  const folder = folderInRepository(t, 'state-');
   const machine = join(folder, 'counter.ts');
   const file = join(folder, 'counter.rms');
   await writeFile(machine, GUEST);
@@ -159,7 +132,7 @@ test("a person's own machine and guest go on, from their file", async t => {
 
 test('a guest that was not made to be saved: the machine is saved, its guest cannot go on, and both are said', async t => {
   t.timeout(TIMEOUT_MS);
-  const file = join(await folderFor(t), 'my.rms');
+  const file = join(folderInRepository(t, 'state-'), 'my.rms');
   const saved = await remora('save', MACHINE, file);
   t.is(saved.exitCode, 0);
   t.regex(saved.stdout, /its guest cannot go on from there/);
@@ -173,7 +146,7 @@ test('a guest that was not made to be saved: the machine is saved, its guest can
 
 test('mistakes are told in one line', async t => {
   t.timeout(TIMEOUT_MS);
-  const folder = await folderFor(t);
+  const folder = folderInRepository(t, 'state-');
   const file = join(folder, 'x.rms');
   fails(t, await remora('save', 'vsva', file, '--after', 'bnid'), /vsva has no step "bnid"; expected start, allocate/);
   fails(t, await remora('save', 'vsva', file, '--steps', '10'), /vsva has 9 steps, not 10/);

@@ -1,9 +1,9 @@
 /** Trace events have the names that QEMU's have, and the documentation says which there are. */
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { findQemu } from '../qmp/real-qemu.js';
 import { PROGRAM } from '../qtest/program-under-test.js';
+import { runSync } from '../rig/processes.js';
 import { eventsOf, QEMU_EVENTS } from './qemu-names.js';
 
 const qemu = findQemu();
@@ -35,8 +35,7 @@ test('the documentation lists those that there are, and those of VT-d that there
   t.deepEqual(listed('### Events that are not there\n').sort(), absent.toSorted());
 });
 
-const isListed =
-  'program' in qemu && / 10\.0\./.test(spawnSync(qemu.program, ['--version'], { encoding: 'utf8' }).stdout);
+const isListed = 'program' in qemu && / 10\.0\./.test(runSync(qemu.program, ['--version']).stdout);
 (isListed ? test : test.skip)('the committed names are those of QEMU 10.0', t => {
   if ('missing' in qemu) throw new Error(qemu.missing);
   t.deepEqual(eventsOf(qemu.program).sort(), QEMU_EVENTS.toSorted());

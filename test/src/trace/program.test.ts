@@ -1,20 +1,17 @@
 /** `remora-system-x86_64 -trace`: which lines appear, where, and when none do. */
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { PROGRAM } from '../qtest/program-under-test.js';
 import { transcripts } from '../qtest/transcripts.js';
+import { runSync } from '../rig/processes.js';
 
 const MACHINE = ['-M', 'q35', '-nodefaults', '-device', 'intel-iommu', '-qtest', 'stdio', '-qtest-log', 'none'];
 
 function run(args: readonly string[], commands: readonly string[] = []): { stdout: string; stderr: string } {
   const input = commands.map(command => `${command}\n`).join('');
-  const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, ...MACHINE, ...args], {
-    input,
-    encoding: 'utf8',
-  });
+  const { status, stdout, stderr } = runSync(process.execPath, [PROGRAM, ...MACHINE, ...args], input);
   if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
   return { stdout, stderr };
 }

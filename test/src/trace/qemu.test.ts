@@ -4,7 +4,6 @@
  * QEMU carries a transfer that is refused out in pieces of four bytes and asks for each of them. Here one piece is asked for: of the events
  * of requests, QEMU may have more, at the end of a row of them.
  */
-import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +20,7 @@ import {
 } from '@remora/tools/diff';
 import { findQemu } from '../qmp/real-qemu.js';
 import { PROGRAM } from '../qtest/program-under-test.js';
+import { runSync } from '../rig/processes.js';
 
 interface Event {
   readonly name: string;
@@ -94,7 +94,7 @@ function inOnePiece({ text, ...line }: Line): Line {
 }
 
 const qemu = findQemu();
-const version = 'program' in qemu ? spawnSync(qemu.program, ['--version'], { encoding: 'utf8' }).stdout : '';
+const version = 'program' in qemu ? runSync(qemu.program, ['--version']).stdout : '';
 const ifPresent = / 10\.0\./.test(version) ? test.serial : test.serial.skip;
 
 for (const config of CONFIGS) {
@@ -131,7 +131,7 @@ for (const config of CONFIGS) {
         'none',
       ];
       const traced = [PROGRAM, ...args, '-trace', `vtd_*,file=${ours}`];
-      t.is(spawnSync(process.execPath, traced, { input: input.join(''), encoding: 'utf8' }).stderr, '');
+      t.is(runSync(process.execPath, traced, input.join('')).stderr, '');
       const result = compareEvents(eventsIn(theirs), eventsIn(ours));
       t.deepEqual(result.differ, undefined, `seed ${seed}, after ${result.agreed} events`);
       agreed += result.agreed;

@@ -1,7 +1,7 @@
 // `remora serve` as a person starts it: what it prints, whom it serves, how it ends, and what it says of mistakes.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,12 +9,11 @@ import { Descriptors } from '@remora/vfio-user';
 import { VfioUserClient } from '@remora/vfio-user/client';
 import { IDENTIFICATION, Reg } from '@hw/edu';
 import test, { type ExecutionContext } from 'ava';
+import { folderInRepository, MORTAL } from '../rig/processes.js';
 import { koffiMissing } from './koffi.js';
 
 const REMORA = fileURLToPath(new URL('../../../tools/bin/remora.js', import.meta.url));
 const TUTORIAL = fileURLToPath(new URL('../../../docs/tutorials/device-in-a-real-guest.md', import.meta.url));
-/** Where people work in a clone. */
-const MY_VMS = fileURLToPath(new URL('../../../my-vms/', import.meta.url));
 const CONFIG = 7;
 const MSIX = 2;
 
@@ -31,7 +30,8 @@ class Serving {
 
   /** `node`: options of Node's. */
   constructor(args: readonly string[], node: readonly string[] = []) {
-    this.#child = spawn(process.execPath, [...node, REMORA, 'serve', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const program = [...node, REMORA, 'serve', ...args];
+    this.#child = spawn(process.execPath, program, { ...MORTAL, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout!.on('data', (chunk: Buffer) => (this.stdout += chunk.toString()));
     this.#child.stderr!.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
   }
@@ -39,7 +39,7 @@ class Serving {
   /** Resolves when it has said what QEMU takes. */
   async ready(): Promise<void> {
     while (!this.stdout.includes('-device')) {
-      if (this.#child.exitCode !== null) throw new Error(this.stderr);
+      if (this.#child.exitCode !== null || this.#child.signalCode !== null) throw new Error(this.stderr);
       await Promise.race([once(this.#child.stdout!, 'data'), once(this.#child, 'exit')]);
     }
   }
@@ -205,9 +205,7 @@ test('without koffi: what needs it says so, and everything else is as it is', as
 });
 
 test("a person's own device, from a TypeScript file: that of the tutorial", async t => {
-  mkdirSync(MY_VMS, { recursive: true });
-  const own = mkdtempSync(join(MY_VMS, 'lamp-'));
-  t.teardown(() => rmSync(own, { recursive: true, force: true }));
+  const own = folderInRepository(t, 'lamp-');
   writeFileSync(join(own, 'package.json'), '{ "type": "module" }');
   writeFileSync(join(own, 'lamp.ts'), /```ts\n\/\/ lamp\.ts\n(.*?)```/s.exec(readFileSync(TUTORIAL, 'utf8'))![1]!);
   const socket = join(folder(t), 'lamp');
