@@ -133,12 +133,11 @@ test('a value has a largest size, in brackets, as a string and as a word', t => 
   }
 });
 
+// Whoever copies what there is for each packet copies 4 TiB, which takes longer than AVA waits.
 test('a large value in small packets does not take long', t => {
-  const text = `["${'x'.repeat(1 << 20)}"]`;
+  const text = `["${'x'.repeat(1 << 23)}"]`;
   const chunks = Array.from({ length: Math.ceil(text.length / 16) }, (_, index) =>
     text.slice(index * 16, index * 16 + 16),
   );
-  const start = performance.now();
   t.is(read(chunks)[0]?.length, text.length);
-  t.true(performance.now() - start < 5000);
 });
