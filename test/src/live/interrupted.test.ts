@@ -53,7 +53,9 @@ async function interrupted(act: (remora: ChildProcess, qemu: number) => void): P
 async function childOf(pid: number): Promise<number> {
   for (;;) {
     const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
-    if (child && /qemu-system/.test(contents(`/proc/${child}/cmdline`))) return Number(child);
+    const command = child ? contents(`/proc/${child}/cmdline`) : '';
+    // Setpriv is told what to become, too.
+    if (/^(?!setpriv\0).*qemu-system/s.test(command)) return Number(child);
     await soon();
   }
 }

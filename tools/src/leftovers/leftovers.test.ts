@@ -9,11 +9,13 @@ import { folderWithUs, spawnWithUs } from './index.js';
 const POLL_MS = 10;
 const LEFTOVERS = new URL('index.js', import.meta.url).href;
 
-/** A process with a child and a folder, which then does what `then` says. */
+/** A process with a child and a folder, which then does what `then` says. The kernel is asked to kill the child before that becomes `sleep`. */
 const script = (then: string): string => `
+  import { readFileSync } from 'node:fs';
   import { folderWithUs, spawnWithUs } from ${JSON.stringify(LEFTOVERS)};
   const folder = folderWithUs('remora-leftovers-');
   const child = spawnWithUs('sleep', ['1000'], { stdio: 'ignore' });
+  while (readFileSync(\`/proc/\${child.pid}/comm\`, 'utf8') !== 'sleep\\n') await new Promise(resolve => setTimeout(resolve, ${POLL_MS}));
   console.log(JSON.stringify({ child: child.pid, folder: folder.path }));
   ${then}`;
 
@@ -39,6 +41,7 @@ interface Left {
 /** Runs such a process, and waits until its child has ended. */
 async function run(then: string, signal: NodeJS.Signals | undefined): Promise<Left> {
   const parent = spawn(process.execPath, ['--input-type=module', '--eval', script(then)], {
+    ...{ timeout: 120_000, killSignal: 'SIGKILL' },
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   const exit = once(parent, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
@@ -74,7 +77,8 @@ test('children end with a process that is killed; it cannot remove its folders',
   t.deepEqual(await run(WAITS, 'SIGKILL'), { by: 'SIGKILL', folder: true });
 });
 
-test('signals have no listeners of ours when nothing can be left', async t => {
+// While no other test leaves anything.
+test.serial('signals have no listeners of ours when nothing can be left', async t => {
   const before = process.listenerCount('SIGTERM');
   {
     using folder = folderWithUs('remora-leftovers-');
