@@ -162,7 +162,11 @@ for (const [what, replacement, problem] of [
     /expected "VC opcode pasid -> ok\|undefined\|no-pasid pasid", found "VC 1 0"/,
   ],
   ['a virtual command with an unknown answer', ' VC 1 0 -> maybe 5', /expected "VC opcode pasid -> /],
-  ['a refused call without an errno', ' H settle', /expected "H call parameters\.\.\. -> number", found "H settle"/],
+  [
+    'a refused call without an errno',
+    ' H settle -> ',
+    /expected "H call parameters\.\.\. \[-> number\]", found "H settle -> "/,
+  ],
   ['a register value that does not fit', 'W 018 4 123456789', /expected "W off 4\|8 val", found "W 018 4 123456789"/],
   ['a bad size', 'R 018 2 0', /expected "R off 4\|8 val", found "R 018 2 0"/],
   ['a bad device', 'T 00:23.0 - 1000 r -> 1000 fff r', /expected "T bdf pasid iova rw/],

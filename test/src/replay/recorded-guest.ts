@@ -39,6 +39,8 @@ export interface RecordedGuestOptions {
   readonly driver?: VtdDriverOptions;
   readonly environment?: Partial<VtdEnvironment>;
   readonly makeUnit?: UnitFactory;
+  /** Hosts lend the functions below. */
+  readonly lent?: boolean;
   /** The name of the file; default: a gzipped one. */
   readonly name?: string;
 }
@@ -63,7 +65,10 @@ export class RecordedGuest {
     return new RecordedGuest(join(folder, options.name ?? 'guest.trace.gz'), options);
   }
 
-  private constructor(path: string, { unit = {}, driver, environment, makeUnit = ordinary }: RecordedGuestOptions) {
+  private constructor(
+    path: string,
+    { unit = {}, driver, environment, lent = false, makeUnit = ordinary }: RecordedGuestOptions,
+  ) {
     const root = Region.container('system', 2 ** 40);
     this.path = path;
     this.#root = root;
@@ -76,6 +81,7 @@ export class RecordedGuest {
       write: line => this.#file.write(line),
       version: '1.0',
       command: 'a test',
+      lent,
     });
     this.unit = this.recorder.units(makeUnit)(vtdConfig(unit), {
       name: 'vtd',

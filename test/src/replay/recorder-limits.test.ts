@@ -1,41 +1,30 @@
 // What the format has no words for ends a recording, and everybody says so.
 import test from 'ava';
-import { Fault, Granularity, Reg } from '@hw/intel-iommu/spec';
-import { Access, Errno, NO_PASID, TxAttrs } from '@remora/core';
+import { Fault, Reg } from '@hw/intel-iommu/spec';
+import { TxAttrs, VirtualClock } from '@remora/core';
 import { replayFile } from '@remora/tools';
 import { DEVICE, MESSAGE, ordinary, RecordedGuest, type RecordedGuestOptions } from './recorded-guest.js';
 
-const { READ } = Access;
+const clock = new VirtualClock();
 
 /** What cannot be replayed: the recording says where it ends, and the reader refuses it. */
 const UNKNOWN: Readonly<Record<string, { options?: RecordedGuestOptions; act: (guest: RecordedGuest) => void }>> = {
-  'a device sent a page request': {
-    act: ({ unit }) => unit.pageRequest({ requesterId: DEVICE } as never),
-  },
-  'a device sent a translated request': {
-    act: ({ unit }) => unit.translatedRequest(DEVICE, NO_PASID, 0, 0, READ),
-  },
-  'a device asked for a translation': {
-    act: ({ unit }) => unit.translationRequest(DEVICE, NO_PASID, 0, 0, READ, {} as never),
-  },
-  'a device took its time over an invalidation': {
+  'a device did not complete an invalidation in time': {
     options: {
       unit: { 'device-iotlb': true },
-      environment: { endpoint: () => ({ invalidate: () => false, pageResponse: () => undefined }) },
+      environment: { clock, endpoint: () => ({ invalidate: () => false, pageResponse: () => undefined }) },
     },
-    act: invalidateDeviceTlb,
+    act: guest => {
+      invalidateDeviceTlb(guest);
+      clock.step(60_000_000_000);
+    },
   },
-  'a device TLB was to be invalidated that is not there': {
+  'a state was loaded': {
+    act: ({ unit }) => unit.load({} as never),
+  },
+  'a function was to be told something that is not there': {
     options: { unit: { 'device-iotlb': true }, environment: { endpoint: () => undefined } },
     act: invalidateDeviceTlb,
-  },
-  'a host refused an invalidation': {
-    options: { environment: { propagation: { contextCacheInvalidate: () => -Errno.EIO } } },
-    act: guest => {
-      const driver = guest.drive();
-      driver.start();
-      driver.contextCacheInvalidate(Granularity.GLOBAL);
-    },
   },
 };
 

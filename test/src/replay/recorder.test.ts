@@ -187,7 +187,7 @@ test('device TLBs that have done at once what they are told', async t => {
   t.is(driver.deviceTlbInvalidate(DEVICE, 0, 0x5000, 12), 0);
   t.deepEqual(done, [DEVICE]);
   const lines = guest.finish();
-  t.true(lines.includes(' N 00:03.0 - 5000 fff devtlb'));
+  t.true(lines.includes(' N 00:03.0 - 5000 fff devtlb done'));
   t.is((await agrees(t, guest))['N'], 1);
 });
 

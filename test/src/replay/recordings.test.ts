@@ -26,11 +26,24 @@ const EXPECTED: Readonly<Record<string, Expected>> = {
 
 /** What remora live recorded of this project's own unit. */
 const LIVE: Readonly<Record<string, Expected>> = {
+  'dsa-7.2': {
+    operations: 18965,
+    compared: { RESET: 3, R: 372, A: 9067, D: 9138, N: 453, MW: 296, P: 33, IRQ: 33, PR: 33 },
+  },
+  'dsa-faults-7.2': {
+    operations: 469,
+    compared: { RESET: 3, H: 694, R: 207, MW: 233, HF: 1, F: 1, IRQ: 1 },
+  },
+  'dsa-iommufd-7.2': {
+    operations: 743,
+    compared: { RESET: 3, H: 924, R: 346, MW: 304, N: 453, P: 33, IRQ: 33, PR: 33 },
+  },
   'ir-6.1': {
     operations: 15462,
     compared: { RESET: 3, T: 13101, TF: 1, R: 133, I: 1992, F: 1, IRQ: 1, MW: 213 },
   },
   'scalable-7.2': { operations: 13395, compared: { RESET: 3, T: 13107, TF: 1, R: 105, F: 1, IRQ: 1, MW: 164 } },
+  'vcmd-6.1': { operations: 75, compared: { RESET: 3, H: 11, R: 32, MW: 4, VC: 12 } },
 };
 
 /** Programs of 350 random cases each. */

@@ -10,9 +10,10 @@ import { cacheFolder } from './peers/cache-folder.js';
 import { LiveError } from './peers/live-error.js';
 import { makeFolder } from './peers/make-folder.js';
 import { type FetchReport, findPeers } from './peers/peers.js';
-import { liveRecorder } from './recorder/live-recorder.js';
+import { liveRecorder, type RecordedMode } from './recorder/live-recorder.js';
 import { RecordingFile } from './recorder/recording-file.js';
 import { jsonReport, textReport } from './report.js';
+import type { UnitsAround } from './served-unit.js';
 
 export interface LiveOptions {
   /** A series, as `6.1`, or the path of a kernel image. */
@@ -54,7 +55,7 @@ async function run(options: LiveOptions, streams: CommandStreams): Promise<numbe
   const { kernel, update, mirror, record } = options;
   if (record !== undefined && modes.length > 1)
     throw new LiveError('--record: a recording is of one mode: --mode names it');
-  if (record !== undefined && own !== undefined)
+  if (record !== undefined && own?.records === false)
     throw new LiveError(`--record: what Linux does in mode ${own.name} is not recorded`);
   if (options.keep !== undefined) makeFolder(options.keep, '--keep');
   using file = record === undefined ? undefined : new RecordingFile(record);
@@ -75,16 +76,18 @@ async function run(options: LiveOptions, streams: CommandStreams): Promise<numbe
     if (options.keep !== undefined) keepConsole(options.keep, result);
     failed ||= result.boots.some(({ checks }) => checks.some(({ ok }) => !ok));
   };
-  if (own !== undefined) show(await own.run(peers, stageOn(streams, own), complain));
-  for (const mode of modes) {
+  const recorded = async (mode: RecordedMode, run: (around: UnitsAround) => Promise<LiveResult>): Promise<void> => {
     const recorder = file && liveRecorder(file, mode, peers);
-    const result = await liveRun(peers, mode, stageOn(streams, mode), complain, make => recorder?.units(make) ?? make);
-    show(result);
+    show(await run(make => recorder?.units(make) ?? make));
     const cutOff = recorder?.end();
     file?.finish();
     if (cutOff !== undefined) complain(`${file!.path}: the recording was cut off: ${cutOff}`);
     else if (file !== undefined) say(`  recorded: remora replay ${file.path}\n`);
     failed ||= cutOff !== undefined;
+  };
+  if (own !== undefined) await recorded(own, around => own.run(peers, stageOn(streams, own), complain, around));
+  for (const mode of modes) {
+    await recorded(mode, around => liveRun(peers, mode, stageOn(streams, mode), complain, around));
   }
   return failed ? 1 : 0;
 }

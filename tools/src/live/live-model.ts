@@ -3,7 +3,6 @@ import { randomFillSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import eduPlugin from '@hw/edu/plugin';
-import type { UnitFactory } from '@hw/intel-iommu';
 import { intelIommuWith } from '@hw/intel-iommu/plugin';
 import { Reg } from '@hw/intel-iommu/spec';
 import nvmePlugin from '@hw/nvme/plugin';
@@ -13,7 +12,7 @@ import { ServedMachine } from '../serve/index.js';
 import type { LiveMode } from './modes.js';
 import { ObservedUnits, type UnitAccount } from './observed-unit.js';
 import { DISK_BYTES } from './live-disk.js';
-import { REGISTER_FUNCTION, ServedUnit } from './served-unit.js';
+import { REGISTER_FUNCTION, ServedUnit, type UnitsAround } from './served-unit.js';
 import type { LiveAddresses } from './verdict.js';
 
 /** Where QEMU plugs what is served, as device numbers of its root bus. */
@@ -21,9 +20,6 @@ export const SLOTS = { unit: 3, disk: 4, edu: 5 } as const;
 /** An address of edu's 28 bits that Linux maps for nobody. */
 const UNMAPPED = 0x234_5000;
 const SECONDARY_BUS = 1;
-
-/** Puts something around the units that are made. */
-export type UnitsAround = (make: UnitFactory) => UnitFactory;
 
 export class LiveModel extends ServedUnit {
   readonly served: ServedMachine;
@@ -34,8 +30,7 @@ export class LiveModel extends ServedUnit {
   readonly #units = new ObservedUnits();
 
   /**
-   * Files are made in `folder`; the guest's memory will be in the file `memory`. `around` makes another maker of units of the one that it
-   * is given.
+   * Files are made in `folder`; the guest's memory will be in the file `memory`.
    */
   constructor(
     mode: LiveMode,

@@ -5,13 +5,14 @@ import { folderWithUs } from '../leftovers/index.js';
 import { type BootReport, bootReports } from './console.js';
 import { buildInitramfs } from './initramfs.js';
 import { DISK_BYTES, type DiskReport, diskReport } from './live-disk.js';
-import { LiveModel, type UnitsAround } from './live-model.js';
+import { LiveModel } from './live-model.js';
 import { LiveQemu, MEMORY_BYTES } from './live-qemu.js';
 import { memoryFolder } from './memory-folder.js';
 import type { LiveMode } from './modes.js';
 import type { UnitAccount, UnitCounts } from './observed-unit.js';
 import { LiveError } from './peers/live-error.js';
 import type { Peers } from './peers/peers.js';
+import type { UnitsAround } from './served-unit.js';
 import { type Check, verdict } from './verdict.js';
 
 export interface LiveResult {
@@ -44,7 +45,7 @@ const SILENT_MS = 30_000;
 /** Tells what is under way, in a few words. */
 export type Stage = (text: string) => void;
 
-/** `around`: as for LiveModel. @throws LiveError if it comes to no boot at all. */
+/** `around` is put around the machine's unit. @throws LiveError if it comes to no boot at all. */
 export async function liveRun(
   peers: Peers,
   mode: LiveMode,

@@ -1,4 +1,5 @@
 /** What Remora's half of every live machine is: a unit and the devices behind it, each served at a socket of its own. */
+import type { UnitFactory } from '@hw/intel-iommu';
 import { dmarTable } from '@hw/q35';
 import type { ServedMachine } from '../serve/index.js';
 import { LiveError } from './peers/live-error.js';
@@ -11,6 +12,9 @@ export const REGISTER_FUNCTION = {
   bytes: 0x1000,
 };
 const FIRMWARE_MS = 30_000;
+
+/** Puts something around the units that are made: makes another maker of the one that it is given. */
+export type UnitsAround = (make: UnitFactory) => UnitFactory;
 
 export abstract class ServedUnit implements Disposable {
   /** The unit is its part `unit`. */

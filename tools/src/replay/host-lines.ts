@@ -1,6 +1,6 @@
 /**
- * The lines of a recording that tell of a host below the unit: its answers to virtual commands (VC), calls that it refused (H), and faults
- * that it reported (HF). Only this project writes them, in canonical form.
+ * The lines of a recording that tell of a host below the unit: its answers to virtual commands (VC), what it is told (H), and faults that it
+ * reported (HF). Only this project writes them, in canonical form.
  */
 import type { VirtualCommandResult } from '@hw/intel-iommu';
 import { CANONICAL_REQUEST, COUNT, type Form, requestOf } from './trace-parts.js';
@@ -14,11 +14,13 @@ export interface VirtualCommandLine {
   readonly text: string;
 }
 
-/** A call that a host refused; others are not told of. */
+/** A call to a host. */
 export interface HostCallLine {
   readonly kind: 'H';
-  /** An errno, or which of the calls before a settlement it was. */
-  readonly refused: number;
+  /** The method of VtdPropagation. */
+  readonly call: string;
+  /** The errno with which the host refused, or which of the calls before a settlement it has refused. */
+  readonly refused: number | undefined;
   readonly number: number;
   readonly text: string;
 }
@@ -46,9 +48,17 @@ export const HOST_FORMS: Readonly<Record<HostLine['kind'], Form<HostLine>>> = {
     },
   },
   H: {
-    form: 'H call parameters... -> number',
-    pattern: new RegExp(`^H [a-zA-Z]+(?: ${COUNT}){0,8} -> ${COUNT}$`),
-    build: (number, parts, text) => ({ kind: 'H', refused: parseInt(parts.at(-1)!, 16), number, text }),
+    form: 'H call parameters... [-> number]',
+    pattern: new RegExp(`^H ([a-zA-Z]+)(?: ${COUNT}){0,8}(?: -> ${COUNT})?$`),
+    build: (number, [call, , refused], text) => {
+      return {
+        kind: 'H',
+        call: call!,
+        refused: refused === undefined ? undefined : parseInt(refused, 16),
+        number,
+        text,
+      };
+    },
   },
   HF: {
     form: 'HF bdf pasid addr rwxp 0|1|2 reason -> reason',

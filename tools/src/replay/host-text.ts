@@ -12,14 +12,10 @@ export function virtualCommandAnswerText({ status, result }: VirtualCommandResul
   return ` -> ${status} ${result.toString(16)}`;
 }
 
-/** A call to a host, `name` being that of a method of VtdPropagation, without its result. */
-export function hostCallText(name: string, parameters: readonly (number | boolean)[]): string {
-  return ['H', name, ...parameters.map(each => (Number(each) >>> 0).toString(16))].join(' ');
-}
-
-/** What a host answered to a call that it refused: an errno, or which of the calls before a settlement. */
-export function refusedCallText(number: number): string {
-  return ` -> ${number.toString(16)}`;
+/** A call to a host, `name` being that of a method of VtdPropagation. `refused`: see HostCallLine. */
+export function hostCallText(name: string, parameters: readonly (number | boolean)[], refused?: number): string {
+  const call = ['H', name, ...parameters.map(each => (Number(each) >>> 0).toString(16))].join(' ');
+  return refused === undefined ? call : `${call} -> ${refused.toString(16)}`;
 }
 
 /** What VtdUnit.hostFault told the guest: a reason, or 0. */

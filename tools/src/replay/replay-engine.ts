@@ -36,6 +36,8 @@ export class ReplayEngine {
   readonly #words = new Int32Array(2);
   /** Requester ids of devices with a TLB: those that the recording has shown to be sent invalidations. */
   readonly #deviceTlbs = new Set<number>();
+  /** Likewise, what hosts are told. */
+  readonly #hostCalls = new Set<string>();
   /** Invalidations that devices are at, by their numbers. */
   readonly #awaited = new Map<number, () => void>();
   /** The operation under way; the innermost one, if a device does something while it is told of another. */
@@ -57,6 +59,7 @@ export class ReplayEngine {
       replayEnvironment(this.#memory, {
         frame: () => this.#underWay,
         deviceTlbs: this.#deviceTlbs,
+        hostCalls: this.#hostCalls,
         responded: text => this.#responded(text),
         awaits: (later, completed) => this.#awaited.set(later, completed),
       }),
@@ -69,7 +72,10 @@ export class ReplayEngine {
     const frame = new ReplayFrame(operation, this.#memory);
     [this.#frame, this.#within] = [frame, within];
     frame.provideMemory();
-    for (const each of nested) if (each.kind === 'N') this.#deviceTlbs.add(each.requesterId);
+    for (const each of nested) {
+      if (each.kind === 'N') this.#deviceTlbs.add(each.requesterId);
+      else if (each.kind === 'H') this.#hostCalls.add(each.call);
+    }
     this.#operations++;
     // The unit's own reads of its registers (a table pointer led there) see them as they were before.
     for (const each of nested) if (each.kind === 'R') this.#compare(each, this.#read(each));

@@ -5,7 +5,7 @@
 import type { VirtualCommandResult, VtdEnvironment, VtdPropagation } from '@hw/intel-iommu';
 import type { MemoryPort } from '@remora/core';
 import { deviceAnswerText, pageResponseText } from './ats-text.js';
-import { hostCallText, refusedCallText, virtualCommandAnswerText, virtualCommandText } from './host-text.js';
+import { hostCallText, virtualCommandAnswerText, virtualCommandText } from './host-text.js';
 import { rangeMask, recordText } from './model-text.js';
 import type { ReplayFrame } from './replay-frame.js';
 import { deviceTlbText, interruptText, suppressedText } from './trace-text.js';
@@ -16,6 +16,8 @@ export interface ReplayListener {
   frame(): ReplayFrame;
   /** Requester ids of devices with a TLB. */
   readonly deviceTlbs: ReadonlySet<number>;
+  /** Of what hosts are told, what the recording tells of. */
+  readonly hostCalls: ReadonlySet<string>;
   /** A device, or a host, was answered its page requests: it may do something about that at once. */
   responded(text: string): void;
   /** The device will say when it has done the invalidation, by this number. */
@@ -59,25 +61,27 @@ function invalidated(listener: ReplayListener, global: boolean, completed: () =>
 
 function replayPropagation(listener: ReplayListener): VtdPropagation {
   /** Undefined if the host did not refuse. */
-  const refused = (name: string, parameters: readonly (number | boolean)[]): number | undefined => {
-    const frame = listener.frame();
-    const { next } = frame;
-    const call = hostCallText(name, parameters);
-    if (next?.kind !== 'H' || !next.text.startsWith(`${call} -> `)) return undefined;
-    frame.got.push(`${call}${refusedCallText(next.refused)}`);
-    return next.refused;
+  const told = (name: string, parameters: readonly (number | boolean)[] = []): number | undefined => {
+    if (!listener.hostCalls.has(name)) return undefined;
+    const { got, next } = listener.frame();
+    const refused = next?.kind === 'H' && next.call === name ? next.refused : undefined;
+    got.push(hostCallText(name, parameters, refused));
+    return refused;
   };
-  const result = (name: string, parameters: readonly (number | boolean)[]): number => -(refused(name, parameters) ?? 0);
+  const result = (name: string, parameters: readonly (number | boolean)[]): number => -(told(name, parameters) ?? 0);
   return {
     contextCacheInvalidate: (...parameters) => result('contextCacheInvalidate', parameters),
     pasidCacheInvalidate: (...parameters) => result('pasidCacheInvalidate', parameters),
     pasidIotlbInvalidate: (...parameters) => result('pasidIotlbInvalidate', parameters),
     iotlbInvalidate: (...parameters) => result('iotlbInvalidate', parameters),
-    settle: () => refused('settle', []) ?? -1,
+    settle: () => told('settle') ?? -1,
     deviceTlbInvalidate: (requesterId, pasid, hi, lo, shift) => {
       if (!listener.deviceTlbs.has(requesterId)) return;
       listener.frame().got.push(deviceTlbText(requesterId, pasid, { hi, lo }, rangeMask(shift)));
     },
+    rootTableSet: () => void told('rootTableSet'),
+    translationChanged: enabled => void told('translationChanged', [enabled]),
+    reset: () => void told('reset'),
     pageResponse: (requesterId, pasid, group, code) => {
       const { next } = listener.frame();
       if (next?.kind !== 'PR' || next.host === undefined) return undefined;

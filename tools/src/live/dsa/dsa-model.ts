@@ -8,7 +8,7 @@ import type { Ram } from '@remora/core';
 import { formatBdf } from '@remora/pci';
 import { ServedMachine } from '../../serve/index.js';
 import { ObservedUnits, type UnitAccount } from '../observed-unit.js';
-import { REGISTER_FUNCTION, ServedUnit } from '../served-unit.js';
+import { REGISTER_FUNCTION, ServedUnit, type UnitsAround } from '../served-unit.js';
 import type { DsaHost } from './dsa-host.js';
 
 /** Device numbers on QEMU's root bus. */
@@ -28,12 +28,18 @@ export class DsaModel extends ServedUnit {
   readonly #units = new ObservedUnits();
 
   /** Sockets are made in `folder`; the guest's memory will be in the file `memory`. With `host`, the accelerator is that one's. */
-  constructor(folder: string, memory: string, report: (text: string) => void, host?: DsaHost) {
+  constructor(
+    folder: string,
+    memory: string,
+    report: (text: string) => void,
+    host?: DsaHost,
+    around: UnitsAround = make => make,
+  ) {
     super();
     this.sockets = { unit: join(folder, 'unit'), dsa: join(folder, 'dsa') };
     const dsa = host?.device ?? { driver: 'dsa', options: { ats: true, pri: true } };
     this.served = new ServedMachine({
-      plugins: [intelIommuWith(this.#units.make), host === undefined ? dsaPlugin : vfioPciPlugin, q35Plugin],
+      plugins: [intelIommuWith(around(this.#units.make)), host === undefined ? dsaPlugin : vfioPciPlugin, q35Plugin],
       devices: [
         { driver: 'intel-iommu', options: { id: 'unit', ...UNIT, ...host?.unit } },
         { ...dsa, options: { id: 'dsa', addr: `0${DSA_SLOTS.dsa}.0`, ...dsa.options } },

@@ -9,6 +9,7 @@ import { memoryFolder } from '../memory-folder.js';
 import { LiveError } from '../peers/live-error.js';
 import type { Peers } from '../peers/peers.js';
 import { QemuProcess } from '../qemu-process.js';
+import type { UnitsAround } from '../served-unit.js';
 import { guestFiles } from './dsa-guest.js';
 import { DsaHost, HOST_BYTES } from './dsa-host.js';
 import { DsaModel } from './dsa-model.js';
@@ -23,8 +24,14 @@ const SILENT_MS = 30_000;
 /** What it needs: other flavours have no idxd, and modules of our own are compiled. */
 export const DSA_PEERS = { flavour: 'generic', headers: true } as const;
 
-/** `peers` are those of DSA_PEERS. @throws LiveError if it comes to no boot at all. */
-export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: Stage): Promise<LiveResult> {
+/** `peers` are those of DSA_PEERS; `around` is put around the machine's unit. @throws LiveError if it comes to no boot at all. */
+export async function dsaRun(
+  mode: DsaMode,
+  peers: Peers,
+  stage: Stage,
+  report: Stage,
+  around?: UnitsAround,
+): Promise<LiveResult> {
   const start = performance.now();
   const { version } = peers.kernel;
   if (!fits(mode, version)) throw new LiveError(`--mode ${mode.name} takes ${mode.kernels!.why} (--kernel)`);
@@ -37,7 +44,7 @@ export async function dsaRun(mode: DsaMode, peers: Peers, stage: Stage, report: 
   const heard = (text: string): void => {
     if (!going) report(text);
   };
-  using model = new DsaModel(work.path, memory, heard, host);
+  using model = new DsaModel(work.path, memory, heard, host, around);
   const offset = host === undefined ? 0 : model.ram.backing(0) * PAGE;
   const files = { memory, offset, console: join(work.path, 'console') };
   await model.listen();

@@ -5,7 +5,8 @@
 import { Reg, type UnitFactory, type VtdEnvironment, type VtdUnit } from '@hw/intel-iommu';
 import { GlobalCommand } from '@hw/intel-iommu/spec';
 import type { MmioOps } from '@remora/core';
-import type { AtsEndpoint } from '@remora/iommu';
+import { completionText, pageRequestText, pageResponseText, translatedRequestText } from '../../replay/ats-text.js';
+import { hostCallText, hostFaultText, virtualCommandAnswerText, virtualCommandText } from '../../replay/host-text.js';
 import { rangeMask, recordText, remappingText, translationText } from '../../replay/model-text.js';
 import { factsOf, optionsOf } from '../../replay/replay-config.js';
 import { END, headerLines, TRUNCATED } from '../../replay/trace-header.js';
@@ -18,7 +19,9 @@ import {
   resetText,
   suppressedText,
 } from '../../replay/trace-text.js';
+import { Journal } from './journal.js';
 import { KnownMemory } from './known-memory.js';
+import { RecordedEndpoints } from './recorded-endpoint.js';
 import { RecordedMemory } from './recorded-memory.js';
 import { recordedPropagation } from './recorded-propagation.js';
 
@@ -29,6 +32,8 @@ export interface RecorderOptions {
   readonly version: string;
   /** What ran: the beginning of the recording's command line. */
   readonly command: string;
+  /** Hosts lend functions below the unit: what they are told is written down. */
+  readonly lent: boolean;
 }
 
 /** What QEMU writes behind a refusal; readers pass over it. */
@@ -37,22 +42,19 @@ const NO_MASK = 'fff';
 export class UnitRecorder {
   readonly #options: RecorderOptions;
   readonly #known = new KnownMemory();
-  /** Of the operation under way: its own line, and those of what happens during it. */
-  #lines: string[] = [];
-  #depth = 0;
-  /** FPD suppressed a fault of the operation under way. */
+  readonly #journal: Journal;
+  /** FPD suppressed a fault since somebody has last asked. */
   #suppressed = false;
   #taken = false;
-  #ended = false;
-  #problem: string | undefined;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
+    this.#journal = new Journal(options.write);
   }
 
   /** Why the recording is not complete; undefined if it is, so far. */
   get problem(): string | undefined {
-    return this.#problem;
+    return this.#journal.problem;
   }
 
   /** Makes the unit that is recorded, with `make`. @throws Error for a second one: a recording has one. */
@@ -62,28 +64,38 @@ export class UnitRecorder {
       this.#taken = true;
       const { write, version, command } = this.#options;
       for (const line of headerLines(version, factsOf(config), command, optionsOf(config))) write(line);
-      return this.#recorded(make(config, this.#around(environment), ...rest));
+      const endpoints = new RecordedEndpoints(this.#journal, environment.clock);
+      return this.#recorded(make(config, this.#around(environment, endpoints), ...rest), endpoints);
     };
   }
 
   /** Nothing is recorded any more. Returns why the recording was cut off, if it was. */
   end(): string | undefined {
-    if (!this.#ended) this.#options.write(this.#problem === undefined ? END : TRUNCATED);
-    this.#ended = true;
-    return this.#problem;
+    this.#journal.end(problem => (problem === undefined ? END : TRUNCATED));
+    return this.#journal.problem;
   }
 
   /** Takes the unit's operations over: they are the same, but written down. Its class is its maker's business. */
-  #recorded(unit: VtdUnit): VtdUnit {
+  #recorded(unit: VtdUnit, endpoints: RecordedEndpoints): VtdUnit {
     const { mmio } = unit;
     const operations: Partial<VtdUnit> = {
       mmio: this.#registers(mmio),
       ...this.#requests(unit),
-      ...this.#unknown(unit),
+      ...this.#deviceRequests(unit),
     };
     const reset = unit.reset.bind(unit);
-    operations.reset = () =>
-      this.#during(reset, () => resetText({ hi: unit.capHi, lo: unit.capLo }, { hi: unit.ecapHi, lo: unit.ecapLo }));
+    operations.reset = () => {
+      endpoints.reset();
+      this.#journal.during(reset, () =>
+        resetText({ hi: unit.capHi, lo: unit.capLo }, { hi: unit.ecapHi, lo: unit.ecapLo }),
+      );
+    };
+    // What the format has no words for.
+    const load = unit.load.bind(unit);
+    operations.load = from => {
+      this.#journal.spoil('a state was loaded');
+      load(from);
+    };
     return Object.assign(unit, operations);
   }
 
@@ -91,24 +103,24 @@ export class UnitRecorder {
     return {
       ...mmio,
       read: (offset, size, attrs) =>
-        this.#during(
+        this.#journal.during(
           () => mmio.read(offset, size, attrs),
           value => registerText('R', offset, size, 0, value),
           true,
         ),
       read64: (offset, out, attrs) =>
-        this.#during(
+        this.#journal.during(
           () => mmio.read64!(offset, out, attrs),
           () => registerText('R', offset, 8, out[1]!, out[0]!),
           true,
         ),
       write: (offset, value, size, attrs) =>
-        this.#during(
+        this.#journal.during(
           () => mmio.write(offset, value, size, attrs),
           () => registerText('W', offset, size, 0, value),
         ),
       write64: (offset, hi, lo, attrs) =>
-        this.#during(
+        this.#journal.during(
           () => mmio.write64!(offset, hi, lo, attrs),
           () => registerText('W', offset, 8, hi, lo),
         ),
@@ -121,7 +133,7 @@ export class UnitRecorder {
     return {
       translate: (requesterId, pasid, hi, lo, access, out) => {
         const off = !unit.translationEnabled;
-        return this.#during(
+        return this.#journal.during(
           () => translate(requesterId, pasid, hi, lo, access, out),
           reason => {
             const request = { requesterId, pasid, address: wordsOf(hi, lo), access };
@@ -132,8 +144,9 @@ export class UnitRecorder {
       remapInterrupt: (requesterId, hi, lo, data, out, report = true) => {
         const remap = (): number => remapInterrupt(requesterId, hi, lo, data, out, report);
         if ((unit.registers.get(Reg.GSTS) & GlobalCommand.IRE) === 0) return remap();
-        return this.#during(remap, reason => {
-          if (this.#suppressed) this.#lines = this.#lines.filter(line => !line.startsWith(' FPD '));
+        this.#suppressed = false;
+        return this.#journal.during(remap, reason => {
+          if (this.#suppressed) this.#journal.withdraw('FPD ');
           const request = { requesterId, address: wordsOf(hi, lo), data, report };
           return remappingText(request, reason, out, this.#suppressed);
         });
@@ -141,33 +154,40 @@ export class UnitRecorder {
     };
   }
 
-  /** What the format has no words for. */
-  #unknown(unit: VtdUnit): Pick<VtdUnit, 'translationRequest' | 'translatedRequest' | 'pageRequest' | 'load'> {
+  /** Of devices with a TLB, and of hosts. */
+  #deviceRequests(
+    unit: VtdUnit,
+  ): Pick<VtdUnit, 'translationRequest' | 'translatedRequest' | 'pageRequest' | 'hostFault'> {
     const translationRequest = unit.translationRequest.bind(unit);
     const translatedRequest = unit.translatedRequest.bind(unit);
     const pageRequest = unit.pageRequest.bind(unit);
-    const load = unit.load.bind(unit);
+    const hostFault = unit.hostFault.bind(unit);
     return {
-      translationRequest: (...parameters) => {
-        this.#spoil('a device asked for a translation');
-        return translationRequest(...parameters);
-      },
-      translatedRequest: (...parameters) => {
-        this.#spoil('a device sent a translated request');
-        return translatedRequest(...parameters);
-      },
-      pageRequest: request => {
-        this.#spoil('a device sent a page request');
-        return pageRequest(request);
-      },
-      load: from => {
-        this.#spoil('a state was loaded');
-        load(from);
-      },
+      translationRequest: (requesterId, pasid, hi, lo, access, out) =>
+        this.#journal.during(
+          () => translationRequest(requesterId, pasid, hi, lo, access, out),
+          status => completionText({ requesterId, pasid, address: wordsOf(hi, lo), access }, status, out),
+        ),
+      translatedRequest: (requesterId, pasid, hi, lo, access) =>
+        this.#journal.during(
+          () => translatedRequest(requesterId, pasid, hi, lo, access),
+          status => translatedRequestText({ requesterId, pasid, address: wordsOf(hi, lo), access }, status),
+        ),
+      pageRequest: request =>
+        this.#journal.during(
+          () => pageRequest(request),
+          taken => pageRequestText(request, taken),
+        ),
+      hostFault: (requesterId, fault) =>
+        this.#journal.during(
+          () => hostFault(requesterId, fault),
+          told => hostFaultText(requesterId, fault, told),
+        ),
     };
   }
 
-  #around(environment: VtdEnvironment): VtdEnvironment {
+  #around(environment: VtdEnvironment, endpoints: RecordedEndpoints): VtdEnvironment {
+    const journal = this.#journal;
     const { memory, propagation, endpoint } = environment;
     return {
       ...environment,
@@ -176,49 +196,43 @@ export class UnitRecorder {
         wrote: (hi, lo, length, bytes) => this.#wrote(hi, lo, length, bytes),
       }),
       sendMsi: (hi, lo, data) => {
-        this.#effect(interruptText(hi, lo, data));
+        this.#journal.effect(interruptText(hi, lo, data));
         environment.sendMsi(hi, lo, data);
       },
       faultOffered: record => {
-        this.#effect(recordText(record));
+        this.#journal.effect(recordText(record));
         environment.faultOffered?.(record);
       },
       faultSuppressed: reason => {
         this.#suppressed = true;
-        this.#effect(suppressedText(reason));
+        this.#journal.effect(suppressedText(reason));
         environment.faultSuppressed?.(reason);
       },
       propagation: recordedPropagation(propagation ?? {}, {
         deviceTlb: (requesterId, pasid, hi, lo, shift) =>
-          this.#effect(deviceTlbText(requesterId, pasid, wordsOf(hi, lo), rangeMask(shift))),
-        decided: what => this.#spoil(what),
+          journal.effect(deviceTlbText(requesterId, pasid, wordsOf(hi, lo), rangeMask(shift))),
+        told: (name, parameters, refused) => {
+          if (this.#options.lent || refused !== undefined) journal.effect(hostCallText(name, parameters, refused));
+        },
+        commanded: (opcode, operand, answer) =>
+          journal.effect(`${virtualCommandText(opcode, operand)}${virtualCommandAnswerText(answer)}`),
+        response: (requesterId, pasid, group, code, respond) =>
+          propagation?.pageResponse === undefined
+            ? undefined
+            : journal.telling(respond, result =>
+                result === undefined ? undefined : pageResponseText(requesterId, pasid, group, code, -result),
+              ),
       }),
-      ...(endpoint === undefined ? {} : { endpoint: id => this.#endpoint(endpoint.call(environment, id)) }),
-    };
-  }
-
-  /** A device with a TLB: a replay takes it that it has done at once what it is told. */
-  #endpoint(below: AtsEndpoint | undefined): AtsEndpoint | undefined {
-    if (below === undefined) {
-      this.#spoil('a device TLB was to be invalidated that is not there');
-      return undefined;
-    }
-    return {
-      invalidate: (...parameters) => {
-        const done = below.invalidate(...parameters);
-        if (!done) this.#spoil('a device took its time over an invalidation');
-        return done;
-      },
-      pageResponse: (...parameters) => below.pageResponse(...parameters),
+      ...(endpoint === undefined ? {} : { endpoint: id => endpoints.recorded(id, endpoint.call(environment, id)) }),
     };
   }
 
   #read(hi: number, lo: number, length: number, bytes: Uint8Array | undefined): void {
     // Somebody looks at the unit's tables: no part of what the unit does.
-    if (this.#depth === 0) return;
+    if (this.#journal.idle) return;
     if (bytes === undefined) {
-      if (this.#known.fail(hi, lo, length)) this.#effect(memoryErrorText(hi, lo, length));
-    } else if (this.#known.learn(hi, lo, bytes)) this.#effect(memoryText('MR', hi, lo, bytes));
+      if (this.#known.fail(hi, lo, length)) this.#journal.effect(memoryErrorText(hi, lo, length));
+    } else if (this.#known.learn(hi, lo, bytes)) this.#journal.effect(memoryText('MR', hi, lo, bytes));
   }
 
   /** A write that failed, and one to a place that failed before, tell of the place as reads do. */
@@ -227,45 +241,9 @@ export class UnitRecorder {
       this.#read(hi, lo, length, bytes);
       return;
     }
-    if (this.#known.fails(hi, lo, length)) this.#effect(memoryText('MR', hi, lo, bytes));
+    if (this.#known.fails(hi, lo, length)) this.#journal.effect(memoryText('MR', hi, lo, bytes));
     this.#known.learn(hi, lo, bytes);
-    this.#effect(memoryText('MW', hi, lo, bytes));
-  }
-
-  /** Writes down an operation, whose line comes first although its result is known last. `nests`: it may be part of another one. */
-  #during<T>(perform: () => T, text: (result: T) => string, nests = false): T {
-    if (this.#depth > 0 && !nests) this.#spoil('an operation came during another one');
-    if (this.#problem !== undefined || this.#ended) return perform();
-    const indent = ' '.repeat(this.#depth++);
-    if (this.#depth === 1) this.#suppressed = false;
-    const at = this.#lines.push('') - 1;
-    try {
-      const result = perform();
-      const line = text(result);
-      this.#lines[at] = `${indent}${line}`;
-      return result;
-    } catch (failure) {
-      this.#spoil(`the unit failed: ${String(failure)}`);
-      throw failure;
-    } finally {
-      if (--this.#depth === 0) this.#flush();
-    }
-  }
-
-  #effect(text: string): void {
-    if (this.#problem !== undefined || this.#ended) return;
-    if (this.#depth === 0) this.#spoil('the unit did something by itself');
-    else this.#lines.push(`${' '.repeat(this.#depth)}${text}`);
-  }
-
-  #flush(): void {
-    if (this.#problem === undefined) for (const line of this.#lines) this.#options.write(line);
-    this.#lines = [];
-  }
-
-  /** What comes from here on could not be replayed. */
-  #spoil(problem: string): void {
-    this.#problem ??= problem;
+    this.#journal.effect(memoryText('MW', hi, lo, bytes));
   }
 }
 

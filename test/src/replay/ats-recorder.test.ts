@@ -1,0 +1,262 @@
+// What devices with a TLB and hosts say to a unit, and are told, is written down so that it can be replayed.
+import test, { type ExecutionContext } from 'ava';
+import { firstStagePasid, pasidDeviceTlbDescriptor, type VtdDriver } from '@hw/intel-iommu/driver';
+import { Fault, Granularity, VCMD_3_3 } from '@hw/intel-iommu/spec';
+import { Access, Errno, TxAttrs } from '@remora/core';
+import { AtsCompletion, type AtsEndpoint, AtsStatus, PageResponse } from '@remora/iommu';
+import { replayFile, type ReplayResult } from '@remora/tools';
+import { textFile } from './altered-recording.js';
+import { DEVICE, MESSAGE, RecordedGuest, type RecordedGuestOptions } from './recorded-guest.js';
+
+const PASID = 1;
+const DOMAIN = 7;
+/** 00:04.0, to which software gives nothing. */
+const STRANGER = 0x20;
+const { READ, WRITE, READ_WRITE } = Access;
+const UNIT = { nesting: true, 'x-smpwcs': true, 'device-iotlb': true, svm: true } as const;
+const MAPPED = 0x10_0000;
+const ABSENT = 0x20_0000;
+
+/** A device that goes on at once when it has its page, and says when it has done an invalidation when it is asked. */
+class Device implements AtsEndpoint {
+  at: 'once' | 'within' | 'later' = 'once';
+  unit: RecordedGuest['unit'] | undefined;
+  readonly owed: (() => void)[] = [];
+  readonly answers: number[] = [];
+  readonly #out = new AtsCompletion();
+
+  invalidate(_pasid: number, _global: boolean, _hi: number, _lo: number, _shift: number, completed: () => void) {
+    if (this.at === 'later') this.owed.push(completed);
+    if (this.at === 'within') completed();
+    return this.at === 'once';
+  }
+
+  pageResponse(_pasid: number, _group: number, code: number): void {
+    this.answers.push(code);
+    if (code === PageResponse.SUCCESS && this.ask(ABSENT, WRITE) === AtsStatus.OK) this.go(WRITE);
+  }
+
+  ask(address: number, access: number, requesterId = DEVICE): AtsStatus {
+    return this.unit!.translationRequest(requesterId, PASID, 0, address, access, this.#out);
+  }
+
+  /** To where the last answer leads. */
+  go(access: number, requesterId = DEVICE): AtsStatus {
+    return this.unit!.translatedRequest(requesterId, PASID, this.#out.hi, this.#out.lo, access);
+  }
+
+  want(address: number, requesterId = DEVICE): boolean {
+    return this.unit!.pageRequest({
+      requesterId,
+      pasid: PASID,
+      hi: 0,
+      lo: address,
+      access: WRITE,
+      group: 5,
+      last: true,
+    });
+  }
+}
+
+/** A guest whose device has a page, and can have another. */
+async function guestWith(
+  t: ExecutionContext,
+  device: Device,
+  more: RecordedGuestOptions = {},
+): Promise<{ guest: RecordedGuest; driver: VtdDriver }> {
+  const environment = { endpoint: () => device, ...more.environment };
+  const guest = await RecordedGuest.start(t, { unit: UNIT, driver: { mode: 'scalable' }, ...more, environment });
+  device.unit = guest.unit;
+  const read32 = guest.registers.read32.bind(guest.registers);
+  guest.registers.read32 = at => {
+    for (const completed of device.owed.splice(0)) completed();
+    return read32(at);
+  };
+  const driver = guest.drive();
+  const table = guest.table('first', false);
+  driver.start(MESSAGE, () => driver.attach(DEVICE, { dte: 1, paside: 1, pre: 1 }));
+  driver.enablePageRequests(
+    {
+      handler: ({ lo }) => {
+        table.map(lo >>> 12, 0x3020, 1, READ_WRITE);
+        return PageResponse.SUCCESS;
+      },
+    },
+    MESSAGE,
+  );
+  table.map(MAPPED / 0x1000, 0x3010, 1, READ_WRITE);
+  t.is(driver.addPasid(DEVICE, PASID, firstStagePasid(table, DOMAIN, { pwsnp: 1 })), 0);
+  return { guest, driver };
+}
+
+async function agrees(t: ExecutionContext, path: string): Promise<ReplayResult['comparedByKind']> {
+  const { differences, comparedByKind } = await replayFile(path);
+  t.deepEqual(differences, []);
+  return comparedByKind;
+}
+
+/** From the first line on that begins so. */
+function from(lines: readonly string[], start: string): readonly string[] {
+  return lines.slice(lines.findIndex(line => line.startsWith(start)));
+}
+
+test('a device asks for a translation, is refused a page, requests it, and has it before it comes back from the response', async t => {
+  const device = new Device();
+  const { guest, driver } = await guestWith(t, device);
+  t.is(device.ask(MAPPED, READ), AtsStatus.OK);
+  t.is(device.go(READ), AtsStatus.OK);
+  t.is(device.ask(ABSENT, WRITE), AtsStatus.OK);
+  t.true(device.want(ABSENT));
+  driver.pageRequests.handle();
+  t.deepEqual(device.answers, [PageResponse.SUCCESS]);
+  const lines = guest.finish();
+  const happened = from(lines, 'A ').filter(line => !/^ *(MR|MW|R|W) /.test(line));
+  t.deepEqual(happened, [
+    'A 00:03.0 1 100000 r -> 3010000 fff r',
+    'D 00:03.0 1 3010000 r',
+    'A 00:03.0 1 200000 w -> 200000 fff -',
+    'P 00:03.0 1 200000 w 5 last',
+    ' IRQ fee01000 4041',
+    ' PR 00:03.0 1 5 0',
+    '  A 00:03.0 1 200000 w -> 3020000 fff rw',
+    '  D 00:03.0 1 3020000 w',
+    '# end',
+  ]);
+  t.like(await agrees(t, guest.path), { A: 3, D: 2, P: 1, PR: 1, IRQ: 1 });
+});
+
+test('what a unit refuses a device: with the statuses, and the faults', async t => {
+  const device = new Device();
+  const { guest } = await guestWith(t, device);
+  t.not(device.ask(MAPPED, READ, STRANGER), AtsStatus.OK);
+  t.not(device.go(READ, STRANGER), AtsStatus.OK);
+  t.false(device.want(ABSENT, STRANGER));
+  const lines = guest.finish();
+  t.deepEqual(
+    lines.filter(line => /^(AF|DF|PF) /.test(line)),
+    ['AF 00:04.0 1 100000 r -> ca', 'DF 00:04.0 1 100000 r -> ca', 'PF 00:04.0 1 200000 w 5 last'],
+  );
+  t.like(await agrees(t, guest.path), { AF: 1, DF: 1, PF: 1, F: 3 });
+});
+
+for (const [at, answer] of [
+  ['once', 'done'],
+  ['within', 'done'],
+  ['later', 'later 1'],
+] as const) {
+  test(`a device that has done an invalidation at ${at}: ${answer}`, async t => {
+    const device = new Device();
+    device.at = at;
+    const { guest, driver } = await guestWith(t, device);
+    t.is(driver.queue.submit(pasidDeviceTlbDescriptor(DEVICE, PASID, 0, MAPPED, 12, true)), 0);
+    const lines = guest.finish();
+    t.true(lines.includes(` N 00:03.0 1 100000 fff devtlb all ${answer}`));
+    const completions = lines.filter(line => line.startsWith('C '));
+    t.deepEqual(completions, at === 'later' ? ['C 1'] : []);
+    // The wait after it is done only then.
+    if (at === 'later') t.regex(lines[lines.indexOf('C 1') + 1]!, /^ M[RW] /);
+    t.like(await agrees(t, guest.path), { N: 1, ...(at === 'later' ? { C: 1 } : {}) });
+  });
+}
+
+/** A recording in which a device does all of it. */
+async function everything(t: ExecutionContext): Promise<string[]> {
+  const device = new Device();
+  const { guest, driver } = await guestWith(t, device);
+  device.ask(MAPPED, READ);
+  device.go(READ);
+  device.ask(MAPPED, READ, STRANGER);
+  device.want(ABSENT);
+  driver.pageRequests.handle();
+  device.at = 'later';
+  driver.queue.submit(pasidDeviceTlbDescriptor(DEVICE, PASID, 0, MAPPED, 12, true));
+  return guest.finish();
+}
+
+const FALSIFICATIONS: Readonly<Record<string, { find: RegExp; by: (line: string) => string }>> = {
+  'a permission (A)': { find: /^A .* r$/, by: line => line.replace(/r$/, 'rw') },
+  'an address (A)': { find: /^A .* r$/, by: line => line.replace('-> 3', '-> 4') },
+  'a flag (A)': { find: /^A .* r$/, by: line => `${line} g` },
+  'a status (AF)': { find: /^AF /, by: line => line.replace('-> ca', '-> ur') },
+  'a translated request that was refused (D)': { find: /^D /, by: line => `${line.replace('D', 'DF')} -> ca` },
+  'a page request that was refused (P)': { find: /^P /, by: line => line.replace('P', 'PF') },
+  'the group of a response (PR)': { find: /^ PR /, by: line => line.replace(' 5 0', ' 6 0') },
+  'the code of a response (PR)': { find: /^ PR /, by: line => line.replace(' 5 0', ' 5 1') },
+  'what a device was granted within a response (A)': { find: /^ {2}A /, by: line => line.replace(/rw$/, 'w') },
+  'an invalidation of one PASID (N)': { find: /^ N .* all/, by: line => line.replace(' all', '') },
+  'an invalidation of another PASID (N)': { find: /^ N .* all/, by: line => line.replace(' 1 ', ' 2 ') },
+};
+
+for (const [what, { find, by }] of Object.entries(FALSIFICATIONS)) {
+  test(`${what}, falsified: found at that line`, async t => {
+    const lines = await everything(t);
+    t.deepEqual((await replayFile(await textFile(t, lines))).differences, []);
+    const at = lines.findIndex(line => find.test(line));
+    const falsified = by(lines[at]!);
+    t.not(falsified, lines[at]);
+    const { differences } = await replayFile(await textFile(t, lines.with(at, falsified)));
+    t.is(differences[0]?.line, at + 1);
+    t.is(differences[0]?.expected, falsified.trim());
+  });
+}
+
+test('a completion of what nobody was told is found at its line', async t => {
+  const lines = await everything(t);
+  const { differences } = await replayFile(await textFile(t, lines.toSpliced(-1, 0, 'C 9')));
+  t.like(differences, [{ line: lines.length, expected: 'C 9' }]);
+});
+
+test('a response that is missing from the recording is found', async t => {
+  const lines = await everything(t);
+  const at = lines.findIndex(line => line.startsWith(' PR '));
+  const end = lines.findIndex((line, index) => index > at && !line.startsWith('  '));
+  const { differences } = await replayFile(await textFile(t, lines.toSpliced(at, end - at)));
+  t.is(differences[0]?.got, lines[at]!.trim());
+});
+
+test('hosts: what they are told, what they refuse, their faults, and whom they answer', async t => {
+  const device = new Device();
+  let errno = 0;
+  const { guest, driver } = await guestWith(t, device, {
+    lent: true,
+    unit: { ...UNIT, 'caching-mode': true, 'x-scalable-mode': 'modern' },
+    environment: {
+      propagation: {
+        pasidCacheInvalidate: () => 0,
+        iotlbInvalidate: () => -errno,
+        settle: () => -1,
+        pageResponse: () => 0,
+        virtualCommand: opcode => (opcode === 1 ? { status: 'ok', result: 0x77 } : { status: 'no-pasid', result: 0 }),
+      },
+    },
+  });
+  errno = Errno.EIO;
+  t.true(driver.iotlbInvalidate(Granularity.GLOBAL) < 0);
+  errno = 0;
+  device.want(ABSENT);
+  driver.pageRequests.handle();
+  t.deepEqual(device.answers, [], 'the host has taken it');
+  const fault = { pasid: PASID, hi: 0, lo: ABSENT, access: WRITE, addressType: 0, reason: Fault.SFS_2 } as const;
+  t.is(guest.unit.hostFault(DEVICE, fault), Fault.SFS_2);
+  for (const command of [1, 2]) guest.unit.mmio.write64!(VCMD_3_3.VCMD, 0, command, new TxAttrs());
+  const lines = guest.finish();
+  for (const each of [
+    ' H reset',
+    ' H iotlbInvalidate 1 0 0 0 0 0 -> 5',
+    ' PR 00:03.0 1 5 0 host 0',
+    'HF 00:03.0 1 200000 w 0 71 -> 71',
+    ' VC 1 0 -> ok 77',
+    ' VC 2 0 -> no-pasid 0',
+  ])
+    t.true(lines.includes(each), each);
+  t.like(await agrees(t, guest.path), { HF: 1, VC: 2, PR: 1 });
+  for (const [find, falsified] of [
+    [' VC 1 0 -> ok 77', ' VC 2 0 -> ok 77'],
+    [' H iotlbInvalidate 1 0 0 0 0 0 -> 5', ' H iotlbInvalidate 2 0 0 0 0 0 -> 5'],
+    ['HF 00:03.0 1 200000 w 0 71 -> 71', 'HF 00:03.0 1 200000 w 0 71 -> 0'],
+  ] as const) {
+    const at = lines.indexOf(find);
+    const { differences } = await replayFile(await textFile(t, lines.with(at, falsified)));
+    t.is(differences[0]?.line, at + 1, falsified);
+  }
+});
