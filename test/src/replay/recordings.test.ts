@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import test from 'ava';
 import { randomRecordings, replayFile, shippedRecordings } from '@remora/tools';
+import { linesOf } from './altered-recording.js';
 
 interface Expected {
   readonly operations: number;
@@ -97,3 +98,16 @@ for (const file of shippedRecordings()) {
     });
   });
 }
+
+test('an accelerator that Linux answers page requests goes on before it comes back from the answer', async t => {
+  const lines = await linesOf('dsa-7.2');
+  const asked = lines.filter(line => /^ *P /.test(line)).length;
+  t.is(asked, 33);
+  t.is(lines.filter(line => line.startsWith(' PR ')).length, asked);
+  const within = lines.filter((line, at) => line.startsWith('  A ') && lines[at - 1]!.startsWith(' PR '));
+  t.is(within.length, asked);
+  t.true(
+    within.every(line => / -> [0-9a-f]+ fff rw$/.test(line)),
+    'each has the page that it asked for',
+  );
+});
