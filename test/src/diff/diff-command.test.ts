@@ -6,7 +6,7 @@ import test from 'ava';
 import { askQemu, compile, optionsFor, QemuError, readProgram, runDiff } from '@remora/tools/diff';
 import { findQemu } from '../qmp/real-qemu.js';
 
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 300_000;
 const folder = mkdtempSync(join(tmpdir(), 'remora-diff-test-'));
 test.after.always(() => rmSync(folder, { recursive: true }));
 
@@ -37,8 +37,8 @@ const MISTAKES: readonly (readonly [string, string, RegExp])[] = [
   ['is a folder', folder, /EACCES/],
   ['ends at once', script('#!/bin/sh\n'), /it ended at once/],
   ['ends with a message', script('#!/bin/sh\necho one >&2; echo two >&2; exit 1\n'), /cannot be compared with: two/],
-  ['says something else', script('#!/bin/sh\necho hello; exec sleep 9\n'), /is no QEMU: it said "hello"/],
-  ['says nothing', script('#!/bin/sh\nexec sleep 9\n'), /said nothing as a QEMU would for 1 s/],
+  ['says something else', script('#!/bin/sh\necho hello; exec sleep 900\n'), /is no QEMU: it said "hello"/],
+  ['says nothing', script('#!/bin/sh\nexec sleep 900\n'), /said nothing as a QEMU would for 1 s/],
   ['has no remapping unit', fake({ major: 10, minor: 0, micro: 2 }, ['edu']), /has no intel-iommu device/],
   ['has no edu', fake({ major: 10, minor: 0, micro: 2 }, ['intel-iommu']), /has no edu device/],
 ];
@@ -131,9 +131,18 @@ withQemu(`a difference is saved as a small program that can be run again, and as
 withQemu(`a QEMU that ends on the way is told with the program that ended it${skipped}`, async t => {
   t.timeout(TIMEOUT_MS);
   if (!('program' in qemu)) throw new Error(qemu.missing);
-  const short = script(
-    `#!/bin/bash\ncase "$*" in *"-M none"*) exec ${qemu.program} "$@";; esac\n${qemu.program} "$@" & sleep 3; kill -9 $!; wait\n`,
-  );
+  // Killed by who hands it its lines.
+  const short = script(`#!/bin/bash
+case "$*" in *"-M none"*) exec ${qemu.program} "$@" ;; esac
+lines() {
+  for ((line = 0; line < 300; line++)); do
+    IFS= read -r text || exit
+    printf '%s\\n' "$text"
+  done
+  kill -9 $$
+}
+exec ${qemu.program} "$@" < <(lines)
+`);
   await t.throwsAsync(run({ qemu: short, config: 'legacy', count: 100_000 }), {
     instanceOf: QemuError,
     message: /^legacy, seed \d+: QEMU ended/,

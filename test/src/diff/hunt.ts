@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Workshop } from '../mutants/workshop.js';
+import { MORTAL } from '../rig/processes.js';
 
 export interface Hunt {
   readonly qemu: string;
@@ -18,8 +19,6 @@ export interface Found {
   readonly ours: string;
   readonly theirs: string;
 }
-
-const TIMEOUT_MS = 120_000;
 
 /** In `--eval`: what it imports must be the workshop's. */
 function script(tools: string, { qemu, config, count }: Hunt): string {
@@ -44,7 +43,7 @@ export async function hunt(workshop: Workshop, what: Hunt): Promise<Found | unde
   const tools = pathToFileURL(join(workshop.folder, 'tools/dist/diff/index.js')).href;
   const args = ['--input-type=module', '--eval', script(tools, what)];
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, args, { timeout: TIMEOUT_MS, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
+    execFile(process.execPath, args, { ...MORTAL, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
       if (error === null) resolve((JSON.parse(stdout) as Found | null) ?? undefined);
       else reject(new Error(`nothing was compared: ${error.message}\n${stderr}`));
     });

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { shippedRecordings } from '@remora/tools';
+import { MORTAL } from '../rig/processes.js';
 import type { Workshop } from './workshop.js';
 
 export type Judge =
@@ -17,8 +18,6 @@ export interface Judgement {
   readonly first: string;
 }
 
-/** A mutant that never comes back must not hold up the tests. */
-const TIMEOUT_MS = 180_000;
 const PARALLEL = 2;
 
 export function nameOf(judge: Judge): string {
@@ -94,9 +93,9 @@ async function child(workshop: Workshop, args: readonly string[]): Promise<{ std
   else running++;
   try {
     return await new Promise((resolve, reject) => {
-      const options = { cwd: workshop.folder, timeout: TIMEOUT_MS, maxBuffer: 2 ** 26, env: environment() };
+      const options = { ...MORTAL, cwd: workshop.folder, maxBuffer: 2 ** 26, env: environment() };
       execFile(process.execPath, args, options, (error, stdout, stderr) => {
-        if (error?.killed === true) reject(new Error(`no judgement within ${TIMEOUT_MS} ms`));
+        if (error?.killed === true) reject(new Error(`no judgement within ${MORTAL.timeout} ms`));
         else resolve({ stdout, stderr });
       });
     });
