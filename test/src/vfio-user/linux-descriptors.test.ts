@@ -89,7 +89,7 @@ withLinux(`Linux reads and writes a disk with MSI-X, and one with INTx${missing 
       JSON.stringify({
         driver: 'vfio-user-pci',
         addr: String(slot),
-        'x-msg-timeout': 60_000,
+        'x-msg-timeout': 300_000,
         socket: { type: 'unix', path: at(`${id}.socket`) },
       }),
     ]),

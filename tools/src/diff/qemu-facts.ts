@@ -22,7 +22,7 @@ const RENAMED: readonly (readonly string[])[] = [
   ['x-scalable-mode', 'scalable-mode'],
   ['x-flts', 'flts', 'fsts'],
 ];
-const TIME_LIMIT_MS = 20_000;
+const TIME_LIMIT_MS = 120_000;
 const SAID_KEPT = 1000;
 
 interface Reply {

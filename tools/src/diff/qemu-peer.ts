@@ -20,10 +20,11 @@ const FIRMWARE_BYTES = 0x1_0000;
 const HALT = [0xfa, 0xf4, 0xeb, 0xfd];
 const RESET_VECTOR = 0xfff0;
 const POLLS = 100_000;
-const START_MS = 30_000;
+/** Counted by attempts: while the computer stands still, QEMU does, too. */
+const START_MS = 120_000;
 const CONNECT_MS = 20;
-/** For all lines of a program. */
-const RUN_MS = 60_000;
+/** For all lines of a program; on a real hang only. */
+const RUN_MS = 300_000;
 const LINE_SHOWN = 60;
 
 export interface QemuPeerOptions {
@@ -76,7 +77,7 @@ export class QemuPeer implements Peer {
     let gone: string | undefined;
     child.once('error', failure => (gone = failure.message));
     child.once('exit', () => (gone ??= said.trim().split('\n').at(-1) ?? 'it ended'));
-    for (const end = Date.now() + START_MS; Date.now() < end && gone === undefined;) {
+    for (let attempts = 0; attempts < START_MS / CONNECT_MS && gone === undefined; attempts++) {
       const monitor = await connect(socket);
       if (monitor !== undefined) {
         const peer = new QemuPeer(child, folder, monitor, () => said, more.timeLimit ?? RUN_MS);

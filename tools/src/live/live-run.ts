@@ -40,7 +40,7 @@ export interface HostAccount {
 }
 
 /** The longest that a guest which gets on says nothing, on a busy computer. */
-const SILENT_MS = 30_000;
+const SILENT_MS = 60_000;
 
 /** Tells what is under way, in a few words. */
 export type Stage = (text: string) => void;

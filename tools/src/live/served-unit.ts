@@ -11,7 +11,7 @@ export const REGISTER_FUNCTION = {
   identity: { vendor: 0x1f1f, device: 0x0d1a, classCode: 0x08_06_00 },
   bytes: 0x1000,
 };
-const FIRMWARE_MS = 30_000;
+const FIRMWARE_MS = 120_000;
 
 /** Puts something around the units that are made: makes another maker of the one that it is given. */
 export type UnitsAround = (make: UnitFactory) => UnitFactory;

@@ -20,7 +20,7 @@ import { faultsVerdict } from './faults-verdict.js';
 import { pasidsVerdict } from './pasids-verdict.js';
 
 const PAGE = 0x1000;
-const SILENT_MS = 30_000;
+const SILENT_MS = 60_000;
 /** What it needs: other flavours have no idxd, and modules of our own are compiled. */
 export const DSA_PEERS = { flavour: 'generic', headers: true } as const;
 
