@@ -199,6 +199,6 @@ export const scenario = {
     throw new TypeError('no host today');
   },
 };`;
-  const message = /^own: throws TypeError: no host today \(at begin \(.*own\.mts:7:11\)\)$/;
+  const message = /^own: throws TypeError: no host today \(at (?:Object\.)?begin \(.*own\.mts:7:11\)\)$/;
   await t.throwsAsync(failNth([scenarioFile(t, text, 'own.mts')]), { instanceOf: UsageError, message });
 });
