@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { ConfigError } from '@remora/core';
+import { shippedRecordings } from '../replay/index.js';
 import { program } from './program.js';
 import { UsageError } from './usage-error.js';
 
@@ -51,7 +52,7 @@ test('run vsva: the table tells the way from the guest to DMA, and all recording
   for (const call of calls) t.true(stdout.includes(call), call);
   t.regex(stdout, /FAULT 0x59/);
   t.regex(stdout, /REFUSED/);
-  t.is(stdout.match(/ 0 mismatches/g)?.length, 21);
+  t.is(stdout.match(/ 0 mismatches/g)?.length, shippedRecordings().length);
 });
 
 test('run shadow: what the guest reports becomes MAP_DMA and UNMAP_DMA, and DMA follows', async t => {
@@ -200,6 +201,11 @@ test('live --record: mistakes are told before anything is fetched or started', a
     t,
     ['live', '--record', '/nowhere/boot.trace'],
     /^--record: \/nowhere\/boot\.trace: no such file or folder$/,
+  );
+  await mistake(
+    t,
+    ['live', '--mode', 'host', '--record', 'boot.trace'],
+    /^--record: mode host is not recorded: all but host and host-nesting are$/,
   );
   await mistake(t, ['live', '--record', '/'], /^--record: \/ is there, and is no file$/);
 });

@@ -56,7 +56,7 @@ async function run(options: LiveOptions, streams: CommandStreams): Promise<numbe
   if (record !== undefined && modes.length > 1)
     throw new LiveError('--record: a recording is of one mode: --mode names it');
   if (record !== undefined && own?.records === false)
-    throw new LiveError(`--record: what Linux does in mode ${own.name} is not recorded`);
+    throw new LiveError(`--record: mode ${own.name} is not recorded: all but ${UNRECORDED.join(' and ')} are`);
   if (options.keep !== undefined) makeFolder(options.keep, '--keep');
   using file = record === undefined ? undefined : new RecordingFile(record);
   const peers = await withBar(streams, report =>
@@ -92,6 +92,7 @@ async function run(options: LiveOptions, streams: CommandStreams): Promise<numbe
   return failed ? 1 : 0;
 }
 
+const UNRECORDED = OWN_MODES.filter(({ records }) => !records).map(({ name }) => name);
 const ERASE = '\r\x1b[K';
 
 function stageOn({ stderr }: CommandStreams, { name }: Pick<LiveMode, 'name'>): (text: string) => void {

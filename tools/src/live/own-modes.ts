@@ -10,7 +10,7 @@ export interface OwnMode {
   readonly lending?: Lending;
   /** What it boots. */
   readonly peers: Omit<PeerOptions, 'folder' | 'kernel' | 'update' | 'mirror'>;
-  /** Whether there is a unit of this project's whose registers Linux has: it can be recorded. */
+  /** Whether what Linux does to a unit of this project's can be recorded. */
   readonly records: boolean;
   /** `around` is put around the unit that can be recorded. @throws LiveError if it comes to no boot at all. */
   run(peers: Peers, stage: Stage, complain: Stage, around?: UnitsAround): Promise<LiveResult>;
