@@ -1,3 +1,11 @@
+export type {
+  AtsLine,
+  DeviceRequestLine,
+  InvalidationDoneLine,
+  PageRequestLine,
+  PageResponseLine,
+} from './ats-lines.js';
+export type { HostCallLine, HostFaultLine, HostLine, VirtualCommandLine } from './host-lines.js';
 export { guestRecordings, liveRecordings, randomRecordings, shippedRecordings } from './recordings.js';
 export { REPLAY_USAGE, runReplay, type CommandStreams } from './replay-command.js';
 export { replayConfig } from './replay-config.js';
@@ -13,6 +21,7 @@ export {
   type DeviceTlbLine,
   type InterruptLine,
   type MemoryLine,
+  type Place,
   type RegisterLine,
   type TraceLine,
   type TranslationLine,
