@@ -1,7 +1,7 @@
 // What devices with a TLB and hosts say to a unit, and are told, is written down so that it can be replayed.
 import test, { type ExecutionContext } from 'ava';
 import { firstStagePasid, pasidDeviceTlbDescriptor, type VtdDriver } from '@hw/intel-iommu/driver';
-import { Fault, Granularity, VCMD_3_3 } from '@hw/intel-iommu/spec';
+import { Fault, Granularity, Reg, VCMD_3_3 } from '@hw/intel-iommu/spec';
 import { Access, Errno, TxAttrs } from '@remora/core';
 import { AtsCompletion, type AtsEndpoint, AtsStatus, PageResponse } from '@remora/iommu';
 import { replayFile, type ReplayResult } from '@remora/tools';
@@ -212,6 +212,24 @@ test('a response that is missing from the recording is found', async t => {
   const end = lines.findIndex((line, index) => index > at && !line.startsWith('  '));
   const { differences } = await replayFile(await textFile(t, lines.toSpliced(at, end - at)));
   t.is(differences[0]?.got, lines[at]!.trim());
+});
+
+test('a device that does to the registers what only software does, while it has its answer, ends the recording', async t => {
+  const attrs = new TxAttrs();
+  for (const act of ['read', 'write'] as const) {
+    const device = new Device();
+    const { guest, driver } = await guestWith(t, device);
+    device.pageResponse = () => {
+      if (act === 'read') guest.unit.mmio.read(Reg.FSTS, 4, attrs);
+      else guest.unit.mmio.write(Reg.FSTS, 0, 4, attrs);
+    };
+    device.want(ABSENT);
+    t.is(guest.recorder.problem, undefined);
+    driver.pageRequests.handle();
+    t.is(guest.recorder.problem, 'an operation came during another one');
+    guest.finish();
+    await t.throwsAsync(replayFile(guest.path), { message: /the recording was cut off/ });
+  }
 });
 
 test('hosts: what they are told, what they refuse, their faults, and whom they answer', async t => {

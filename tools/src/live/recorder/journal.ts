@@ -1,3 +1,9 @@
+/**
+ * When an operation may come: by itself only; during another one, too, because it is a part of it; or while a device or a host is told
+ * something, because it is what that does.
+ */
+export type Coming = 'alone' | 'part' | 'answer';
+
 /** The lines of a recording, as operations come and end. */
 export class Journal {
   readonly #write: (line: string) => void;
@@ -32,9 +38,10 @@ export class Journal {
     this.#ended = true;
   }
 
-  /** An operation, whose line comes first although its result is known last. `nests`: it may be part of another one. */
-  during<T>(perform: () => T, text: (result: T) => string, nests = false): T {
-    if (this.#depth > 0 && !this.#telling && !nests) this.spoil('an operation came during another one');
+  /** An operation, whose line comes first although its result is known last. */
+  during<T>(coming: Coming, perform: () => T, text: (result: T) => string): T {
+    if (this.#depth > 0 && coming !== (this.#telling ? 'answer' : 'part'))
+      this.spoil('an operation came during another one');
     if (this.#over) return perform();
     const outer = [this.#at, this.#telling] as const;
     this.#telling = false;

@@ -58,7 +58,7 @@ export class RecordedEndpoints {
 
   #completed(number: number, completed: () => void): void {
     this.#later.delete(number);
-    this.#journal.during(completed, () => invalidationDoneText(number));
+    this.#journal.during('answer', completed, () => invalidationDoneText(number));
   }
 
   /** A replay has no clock. */

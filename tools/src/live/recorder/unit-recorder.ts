@@ -86,7 +86,7 @@ export class UnitRecorder {
     const reset = unit.reset.bind(unit);
     operations.reset = () => {
       endpoints.reset();
-      this.#journal.during(reset, () =>
+      this.#journal.during('alone', reset, () =>
         resetText({ hi: unit.capHi, lo: unit.capLo }, { hi: unit.ecapHi, lo: unit.ecapLo }),
       );
     };
@@ -104,23 +104,25 @@ export class UnitRecorder {
       ...mmio,
       read: (offset, size, attrs) =>
         this.#journal.during(
+          'part',
           () => mmio.read(offset, size, attrs),
           value => registerText('R', offset, size, 0, value),
-          true,
         ),
       read64: (offset, out, attrs) =>
         this.#journal.during(
+          'part',
           () => mmio.read64!(offset, out, attrs),
           () => registerText('R', offset, 8, out[1]!, out[0]!),
-          true,
         ),
       write: (offset, value, size, attrs) =>
         this.#journal.during(
+          'alone',
           () => mmio.write(offset, value, size, attrs),
           () => registerText('W', offset, size, 0, value),
         ),
       write64: (offset, hi, lo, attrs) =>
         this.#journal.during(
+          'alone',
           () => mmio.write64!(offset, hi, lo, attrs),
           () => registerText('W', offset, 8, hi, lo),
         ),
@@ -134,6 +136,7 @@ export class UnitRecorder {
       translate: (requesterId, pasid, hi, lo, access, out) => {
         const off = !unit.translationEnabled;
         return this.#journal.during(
+          'answer',
           () => translate(requesterId, pasid, hi, lo, access, out),
           reason => {
             const request = { requesterId, pasid, address: wordsOf(hi, lo), access };
@@ -145,7 +148,7 @@ export class UnitRecorder {
         const remap = (): number => remapInterrupt(requesterId, hi, lo, data, out, report);
         if ((unit.registers.get(Reg.GSTS) & GlobalCommand.IRE) === 0) return remap();
         this.#suppressed = false;
-        return this.#journal.during(remap, reason => {
+        return this.#journal.during('answer', remap, reason => {
           if (this.#suppressed) this.#journal.withdraw('FPD ');
           const request = { requesterId, address: wordsOf(hi, lo), data, report };
           return remappingText(request, reason, out, this.#suppressed);
@@ -165,21 +168,25 @@ export class UnitRecorder {
     return {
       translationRequest: (requesterId, pasid, hi, lo, access, out) =>
         this.#journal.during(
+          'answer',
           () => translationRequest(requesterId, pasid, hi, lo, access, out),
           status => completionText({ requesterId, pasid, address: wordsOf(hi, lo), access }, status, out),
         ),
       translatedRequest: (requesterId, pasid, hi, lo, access) =>
         this.#journal.during(
+          'answer',
           () => translatedRequest(requesterId, pasid, hi, lo, access),
           status => translatedRequestText({ requesterId, pasid, address: wordsOf(hi, lo), access }, status),
         ),
       pageRequest: request =>
         this.#journal.during(
+          'answer',
           () => pageRequest(request),
           taken => pageRequestText(request, taken),
         ),
       hostFault: (requesterId, fault) =>
         this.#journal.during(
+          'answer',
           () => hostFault(requesterId, fault),
           told => hostFaultText(requesterId, fault, told),
         ),
