@@ -17,6 +17,9 @@ interface Begun extends TraceOperation {
   readonly within: Map<TraceLine, TraceOperation[]>;
 }
 
+/** Operations, and messages during them, are not deeper within one another than this. */
+export const MOST_LEVELS = 64;
+
 /** What lines of more indentation than `depth` belong to: an operation, or a message to a device during it. */
 interface Level {
   readonly depth: number;
@@ -46,6 +49,10 @@ export class TraceOperations {
     const level = depth === 0 ? undefined : levels.at(-1);
     if (depth > 0 && level === undefined) {
       throw new TraceError(this.#file, number, `expected a line that is not indented before ${excerpt(text)}`);
+    }
+    if (levels.length > MOST_LEVELS) {
+      const problem = `expected no more than ${MOST_LEVELS} operations and messages within one another`;
+      throw new TraceError(this.#file, number, `${problem}, found ${excerpt(text)}`);
     }
     const place = level === undefined ? 'alone' : level.message === undefined ? 'nested' : 'answering';
     const line = parseTraceLine(text.slice(depth), number, place);

@@ -1,3 +1,5 @@
+import { MOST_LEVELS } from '../../replay/trace-operations.js';
+
 /**
  * When an operation may come: by itself only; during another one, too, because it is a part of it; or while a device or a host is told
  * something, because it is what that does.
@@ -42,6 +44,7 @@ export class Journal {
   during<T>(coming: Coming, perform: () => T, text: (result: T) => string): T {
     if (this.#depth > 0 && coming !== (this.#telling ? 'answer' : 'part'))
       this.spoil('an operation came during another one');
+    if (this.#depth > MOST_LEVELS - 2) this.spoil('operations came too deep within one another');
     if (this.#over) return perform();
     const outer = [this.#at, this.#telling] as const;
     this.#telling = false;
