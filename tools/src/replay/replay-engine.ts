@@ -4,7 +4,7 @@
  *
  * Memory that the recorded unit read is an input: it may have read more, or more often, than the model needs. Everything else that
  * happened during an operation is an expectation, in order: memory writes, messages, offered and suppressed faults, device-TLB
- * invalidations.
+ * invalidations, page group responses, what hosts are told. Operations within a page group response are given when the model sends it.
  */
 import { Reg, type UnitFactory, VtdUnit, type VtdConfig } from '@hw/intel-iommu';
 import { Translation, TxAttrs } from '@remora/core';
@@ -42,8 +42,6 @@ export class ReplayEngine {
   readonly #awaited = new Map<number, () => void>();
   /** The operation under way; the innermost one, if a device does something while it is told of another. */
   #frame: ReplayFrame | undefined;
-  /** Of the frame under way, by which lines others came during its messages. */
-  #within: TraceOperation['within'] = new Map();
 
   #operations = 0;
   #mismatches = 0;
@@ -67,10 +65,10 @@ export class ReplayEngine {
   }
 
   step(operation: TraceOperation): void {
-    const { line, nested, within } = operation;
-    const outer = [this.#frame, this.#within] as const;
+    const { line, nested } = operation;
+    const outer = this.#frame;
     const frame = new ReplayFrame(operation, this.#memory);
-    [this.#frame, this.#within] = [frame, within];
+    this.#frame = frame;
     frame.provideMemory();
     for (const each of nested) {
       if (each.kind === 'N') this.#deviceTlbs.add(each.requesterId);
@@ -82,7 +80,7 @@ export class ReplayEngine {
     this.#perform(line);
     this.#compareEffects(line, frame);
     frame.provideRest();
-    [this.#frame, this.#within] = outer;
+    this.#frame = outer;
   }
 
   result(): ReplayResult {
@@ -155,7 +153,7 @@ export class ReplayEngine {
     const frame = this.#underWay;
     const { next } = frame;
     frame.got.push(text);
-    const operations = next?.text === text ? this.#within.get(next) : undefined;
+    const operations = next?.text === text ? frame.during(next) : undefined;
     if (operations === undefined) return;
     for (const operation of operations) this.step(operation);
     frame.provideMemory();

@@ -31,6 +31,11 @@ export class ReplayFrame {
     return this.expected[this.got.length];
   }
 
+  /** What a device did to the recorded unit before it came back from `message`. */
+  during(message: TraceLine): readonly TraceOperation[] | undefined {
+    return this.#operation.within.get(message);
+  }
+
   /**
    * Stores what the unit read up to the next message to a device during which others came: the first time only, since what it wrote
    * itself comes from the model.
