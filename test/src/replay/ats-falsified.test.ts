@@ -1,4 +1,5 @@
 // A recording of a device with a TLB in which something is wrong is found out, at its line, or refused.
+import { Random } from '@remora/bits';
 import test from 'ava';
 import { replayFile, TraceError } from '@remora/tools';
 import { textFile } from './altered-recording.js';
@@ -58,20 +59,16 @@ test('operations within one another without end are refused', async t => {
 
 test('a recording with mistakes in it is refused with their line, or replays: nothing else comes of it', async t => {
   const lines = await everything(t);
-  let state = 1;
-  const random = (bound: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) | 0;
-    return Math.floor(((state >>> 8) / 2 ** 24) * bound);
-  };
+  const random = new Random(1);
   const seen = { refused: 0, differs: 0 };
   for (let round = 0; round < 400; round++) {
     const altered = [...lines];
-    for (let mistake = 0; mistake <= random(4); mistake++) {
-      const at = 2 + random(altered.length - 3);
+    for (let mistake = 0; mistake <= random.below(4); mistake++) {
+      const at = 2 + random.below(altered.length - 3);
       const line = altered[at]!;
-      const place = random(line.length);
-      const other = lines[2 + random(lines.length - 3)]!;
-      const character = '0123456789abcdef rwxpAPDC-'[random(26)]!;
+      const place = random.below(line.length);
+      const other = lines[2 + random.below(lines.length - 3)]!;
+      const character = '0123456789abcdef rwxpAPDC-'[random.below(26)]!;
       const choices = [
         [],
         [line, line],
@@ -80,7 +77,7 @@ test('a recording with mistakes in it is refused with their line, or replays: no
         [line, other],
         [line.slice(0, place) + character + line.slice(place + 1)],
       ];
-      altered.splice(at, 1, ...choices[random(choices.length)]!);
+      altered.splice(at, 1, ...choices[random.below(choices.length)]!);
     }
     try {
       const { mismatches } = await replayFile(await textFile(t, altered));
