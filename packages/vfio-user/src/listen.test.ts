@@ -35,7 +35,7 @@ test('clients are taken while it listens, and the socket is gone afterwards', as
 test('a socket that a dead server left there is taken over; a file is not', async t => {
   const path = join(folder, 'b');
   const program = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
-  spawnSync(process.execPath, ['-e', program]);
+  spawnSync(process.execPath, ['-e', program], { timeout: 240_000, killSignal: 'SIGKILL' });
   t.true(existsSync(path));
   t.is(await mistake(path), 'none');
   writeFileSync(path, 'precious');

@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { spawnWithUs } from '@remora/tools/live';
 import test from 'ava';
+import { runs } from '../rig/processes.js';
 import { findLivePeers } from './live-peers.js';
 
 const COMMAND = fileURLToPath(new URL('../../../tools/bin/remora.js', import.meta.url));
@@ -58,12 +59,6 @@ async function childOf(pid: number): Promise<number> {
     if (/^(?!setpriv\0).*qemu-system/s.test(command)) return Number(child);
     await soon();
   }
-}
-
-/** Whether it runs; a zombie that nobody has waited for does not. */
-function runs(pid: number): boolean {
-  const stat = contents(`/proc/${pid}/stat`);
-  return stat !== '' && !/^\d+ \(.*\) Z/.test(stat);
 }
 
 function contents(file: string): string {

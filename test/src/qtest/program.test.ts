@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { MORTAL, runSync } from '../rig/processes.js';
+import { MORTAL, runs, runSync } from '../rig/processes.js';
 import { PROGRAM, ProgramUnderTest } from './program-under-test.js';
 import { isListed, replay, transcripts } from './transcripts.js';
 
@@ -54,20 +54,11 @@ test.serial('it ends when its parent has gone, if it was told to', async t => {
   let alive = true;
   for (let round = 0; round < 4000 && alive; round++) {
     await new Promise(resolve => setTimeout(resolve, 50));
-    alive = isAlive(pid);
+    alive = runs(pid);
   }
   if (alive) process.kill(pid, 'SIGKILL');
   t.false(alive);
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 test.serial('mistakes on the command line: one line on standard error, status 1', t => {
   const mistakes: readonly (readonly [string[], string])[] = [

@@ -1,6 +1,6 @@
 /** Programs that tests run as processes of their own. One that hangs fails its own test, by name, before AVA gives up on all of them. */
 import { execFile, spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
@@ -40,6 +40,15 @@ export function node(...args: string[]): Promise<Ended> {
 /** The `remora` command. */
 export function remora(...args: string[]): Promise<Ended> {
   return node(join(REPOSITORY, 'tools/bin/remora.js'), ...args);
+}
+
+/** Whether process `pid` runs; a zombie that nobody has waited for does not. */
+export function runs(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
 }
 
 /** A folder inside the repository, so that machine files in it find Remora; it goes with the test. Others may copy what is compiled meanwhile. */

@@ -15,7 +15,8 @@ function run(socket: string, then: string, environment: Readonly<Record<string, 
     const listening = await new Descriptors().listen(${JSON.stringify(socket)}, () => undefined);
     setTimeout(async () => { ${then} }, 50);`;
   const env = { ...process.env, ...environment };
-  return spawnSync(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit', env }).status;
+  const options = { stdio: 'inherit', env, timeout: 240_000, killSignal: 'SIGKILL' } as const;
+  return spawnSync(process.execPath, ['--input-type=module', '-e', program], options).status;
 }
 
 withDescriptors('a process that waits for clients can be ended, and ends when it waits no more', async t => {
