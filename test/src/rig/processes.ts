@@ -10,7 +10,7 @@ const REPOSITORY = fileURLToPath(new URL('../../../', import.meta.url));
 const MY_VMS = join(REPOSITORY, 'my-vms');
 const MAX_OUTPUT = 2 ** 26;
 
-/** For spawn: nothing here takes as long. AVA waits five minutes for any test to end. */
+/** For spawn: nothing here takes as long. AVA waits ten minutes for any test to end. */
 export const MORTAL = { timeout: 240_000, killSignal: 'SIGKILL' } as const;
 
 /** Runs `program` to its end. @throws Error if it comes to none. */
