@@ -93,7 +93,14 @@ withLinux(`Linux reads and writes a disk with MSI-X, and one with INTx${missing 
         socket: { type: 'unix', path: at(`${id}.socket`) },
       }),
     ]),
-    ...['-kernel', kernel.image, '-initrd', at('initramfs'), '-append', 'console=ttyS0 panic=-1 printk.devkmsg=on'],
+    ...[
+      '-kernel',
+      kernel.image,
+      '-initrd',
+      at('initramfs'),
+      '-append',
+      'console=ttyS0 panic=-1 no_timer_check printk.devkmsg=on',
+    ],
   ];
   const child = spawnWithUs(program!, args, { stdio: 'ignore' });
   t.teardown(() => child.kill('SIGKILL'));

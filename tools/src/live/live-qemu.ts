@@ -3,7 +3,7 @@ import type { LiveModel } from './live-model.js';
 import { SLOTS } from './live-model.js';
 import type { LiveMode } from './modes.js';
 import type { Peers } from './peers/peers.js';
-import { comma, QemuProcess, served } from './qemu-process.js';
+import { comma, QemuProcess, served, UNHURRIED } from './qemu-process.js';
 
 /** Of the guest, in bytes. */
 export const MEMORY_BYTES = 2 ** 28;
@@ -47,7 +47,7 @@ export class LiveQemu extends QemuProcess {
 function parameters(mode: LiveMode, { addresses }: LiveModel): string {
   const { disk, edu, fault } = addresses;
   return [
-    ...['console=ttyS0', 'intel_iommu=on', 'panic=-1', 'printk.devkmsg=on'],
+    ...['console=ttyS0', 'intel_iommu=on', 'panic=-1', 'printk.devkmsg=on', ...UNHURRIED],
     // The driver complains of a disk that does not answer before the console counts as silent.
     ...['nvme_core.admin_timeout=15', 'nvme_core.io_timeout=20', ...mode.parameters],
     ...[`DISK=${disk}`, `EDU=${edu}`, ...(mode.fault === undefined ? [] : [`FAULT=0x${fault.toString(16)}`])],

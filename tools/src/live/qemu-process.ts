@@ -77,6 +77,12 @@ export class QemuProcess implements AsyncDisposable {
 /** So long QEMU waits for an answer, and takes none that comes later: on a computer that is busy, or stops us for a while, its own 5 s are not much. */
 const ANSWER_MS = 300_000;
 
+/**
+ * Of Linux's command line. On a busy computer the timer is late when Linux tries it, which would be the end. While the computer stands still,
+ * the guest's clock goes on: Linux takes that for a processor that is stuck. One that is falls silent, which is found out in any case.
+ */
+export const UNHURRIED: readonly string[] = ['no_timer_check', 'nosoftlockup', 'rcupdate.rcu_cpu_stall_suppress=1'];
+
 /** Arguments for a device that is served at `socket`. */
 export function served(socket: string, device: number, bus?: string): string[] {
   const where = { addr: device.toString(16), ...(bus === undefined ? {} : { bus }), 'x-msg-timeout': ANSWER_MS };

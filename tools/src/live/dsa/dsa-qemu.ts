@@ -1,7 +1,7 @@
 /** QEMU with a Data Streaming Accelerator. */
 import type { LiveBoot, LiveFiles } from '../live-qemu.js';
 import type { Peers } from '../peers/peers.js';
-import { comma, served } from '../qemu-process.js';
+import { comma, served, UNHURRIED } from '../qemu-process.js';
 import { GUEST_BYTES } from './dsa-host.js';
 import { DSA_FUNCTION, DSA_SLOTS, type DsaModel } from './dsa-model.js';
 
@@ -48,6 +48,7 @@ export function dsaQemu({ kernel }: Peers, model: DsaModel, files: DsaFiles, boo
  */
 const PARAMETERS = [
   ...['console=ttyS0', 'intel_iommu=on,sm_on', 'iommu.strict=1', 'intremap=off', 'no5lvl', 'panic=-1'],
+  ...UNHURRIED,
   'printk.devkmsg=on',
   `DSA=${DSA_FUNCTION}`,
 ];

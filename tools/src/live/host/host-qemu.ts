@@ -1,6 +1,6 @@
 /** QEMU with a VT-d unit, its own or ours, and two devices for vfio-pci. */
 import type { Peers } from '../peers/peers.js';
-import { comma } from '../qemu-process.js';
+import { comma, UNHURRIED } from '../qemu-process.js';
 
 /** Node and its libraries are unpacked into it. */
 const MEMORY_BYTES = 768 * 2 ** 20;
@@ -45,5 +45,4 @@ export function hostQemu({ kernel }: Peers, files: HostFiles, hardware: HostHard
   ];
 }
 
-/** On a busy computer the timer is late when Linux tries it, which would be the end. */
-const PARAMETERS = ['console=ttyS0', 'intel_iommu=on', 'no_timer_check', 'panic=-1', 'printk.devkmsg=on'];
+const PARAMETERS = ['console=ttyS0', 'intel_iommu=on', 'panic=-1', 'printk.devkmsg=on', ...UNHURRIED];
