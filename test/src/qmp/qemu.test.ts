@@ -219,8 +219,10 @@ withQemu(`events have the data of QEMU's, and the end the status${because}`, asy
       for (const command of ['system_reset', 'cont', 'stop', 'stop', 'cont']) await both(pair, command);
       const clients = [pair.ours, pair.theirs];
       const told = (): string[][] => clients.map(client => client.events.map(eventText).sort());
-      while (told().some(each => !each.some(text => text.startsWith('DEVICE_DELETED'))))
+      while (told().some(each => !each.some(text => text.startsWith('DEVICE_DELETED')))) {
+        if (clients.some(client => client.ended)) throw new Error(`one has left: ${told().join('; ')}`);
         await new Promise(resolve => setTimeout(resolve, 5));
+      }
       for (const client of clients) client.send('{"execute": "quit"}\n');
       await Promise.all(clients.map(client => client.next()));
       // A guest whose firmware has begun may reset itself.

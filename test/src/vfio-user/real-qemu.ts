@@ -150,7 +150,10 @@ export class QemuVm implements AsyncDisposable {
   async reset(): Promise<void> {
     const before = this.#resets;
     await this.monitor.run('system_reset');
-    while (this.#resets === before) await new Promise(resolve => setTimeout(resolve, POLL_MS));
+    while (this.#resets === before) {
+      if (this.monitor.ended) throw new Error('QEMU has left');
+      await new Promise(resolve => setTimeout(resolve, POLL_MS));
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
