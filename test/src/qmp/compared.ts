@@ -23,8 +23,10 @@ export interface Pair {
   readonly theirs: QmpClient;
 }
 
-/** The reset vector of a processor that finds nothing but zeros there: it touches no device, however long it runs. */
 const FIRMWARE_BYTES = 0x1_0000;
+const RESET_VECTOR = 0xfff0;
+/** cli; hlt; and back to hlt. It touches no device, and no device that is unplugged has to wait (RCU) until it leaves its code. */
+const HALT = [0xfa, 0xf4, 0xeb, 0xfd];
 
 /** Starts both with `args`, QEMU without a firmware that would set devices up. Returns their exit statuses, if `body` made them end. */
 export async function compared(
@@ -35,7 +37,9 @@ export async function compared(
   const programs: SystemProcess[] = [];
   const folder = mkdtempSync(join(tmpdir(), 'remora-qmp-'));
   const firmware = join(folder, 'firmware');
-  writeFileSync(firmware, new Uint8Array(FIRMWARE_BYTES));
+  const contents = new Uint8Array(FIRMWARE_BYTES);
+  contents.set(HALT, RESET_VECTOR);
+  writeFileSync(firmware, contents);
   try {
     for (const program of [REMORA, [found.program, '-bios', firmware]])
       programs.push(await SystemProcess.start(program, args));
