@@ -47,6 +47,8 @@ export class RemoteError extends Error {
   }
 }
 
+export { ClientRam } from './client-memory.js';
+
 export interface DmaWindow {
   readonly address: bigint | number;
   readonly size: bigint | number;
@@ -60,6 +62,8 @@ export class VfioUserClient implements Disposable {
   readonly stream: Duplex;
   /** What the server wrote by DMA_WRITE, oldest first. */
   readonly writes: ClientWrite[] = [];
+  /** What is sent when the server asks for a transfer, and waits for the answer; ClientRam has the right ones. */
+  memory: ((message: Message) => Uint8Array | undefined) | undefined;
   /** Resolves when the server has closed the connection. */
   readonly closed: Promise<void>;
   readonly #splitter = new MessageSplitter();
@@ -245,8 +249,14 @@ export class VfioUserClient implements Disposable {
     this.#splitter.push(chunk);
     for (let message = this.#splitter.next(); message !== undefined; message = this.#splitter.next()) {
       if (message.type === HeaderType.REPLY) this.#settle(message);
+      else if (message.wantsReply && this.memory !== undefined) this.#answer(this.memory, message);
       else if (message.command === VfioUserCommand.DMA_WRITE) this.#write(message);
     }
+  }
+
+  #answer(memory: NonNullable<VfioUserClient['memory']>, message: Message): void {
+    const reply = memory(message);
+    if (reply !== undefined) this.send(reply);
   }
 
   #settle({ id, flags, error, payload }: Message): void {

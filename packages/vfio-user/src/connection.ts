@@ -7,7 +7,9 @@ import { type Agreed, negotiate } from './capabilities.js';
 import { EventLines } from './descriptors/event-lines.js';
 import { MAX_MSG_FDS } from './descriptors/libc.js';
 import { type DescriptorStream, NOTHING_PASSED, type Passed, passesDescriptors } from './descriptors/passed.js';
+import { type ChannelOwner, type DmaChannel, UNANSWERED_ID } from './dma-channel.js';
 import type { ClientMemory } from './guest-memory.js';
+import { canInterpose } from './interposed.js';
 import { encodeCommand, encodeError, encodeReply, type Message } from './message.js';
 import { piece } from './piece.js';
 import { DmaAccess, HeaderFlag, HeaderType, VfioUserCommand } from './protocol.js';
@@ -22,6 +24,8 @@ export interface ConnectionOptions {
   readonly device: ServedDevice;
   /** What this client has mapped; the connection disposes of it when it ends. */
   readonly memory: ClientMemory;
+  /** Memory is reached by messages to this client. */
+  readonly channel?: DmaChannel | undefined;
   /** Takes what the person who serves the device should know: one line. */
   readonly report: (text: string) => void;
   /** Called before and after each command: real time passes for the device in between. */
@@ -34,7 +38,8 @@ export interface ConnectionOptions {
 export class Connection implements Disposable {
   readonly #stream: Duplex;
   readonly #options: ConnectionOptions;
-  readonly #splitter = new MessageSplitter();
+  readonly #channel: DmaChannel | undefined;
+  readonly #splitter: MessageSplitter;
   /** The stream, if it brings descriptors. */
   readonly #passing: DescriptorStream | undefined;
   readonly #lines: EventLines | undefined;
@@ -43,6 +48,8 @@ export class Connection implements Disposable {
   #nextId = 0;
   /** The client does not read: nothing more is executed until it does. */
   #blocked = false;
+  /** Messages are being carried out, further out. */
+  #working = false;
   /** No further message is taken. */
   #over = false;
   #ended = false;
@@ -50,6 +57,9 @@ export class Connection implements Disposable {
   constructor(stream: Duplex, options: ConnectionOptions) {
     this.#stream = stream;
     this.#options = options;
+    this.#channel = options.channel;
+    this.#splitter = options.channel?.splitter ?? new MessageSplitter();
+    if (options.channel !== undefined) options.channel.owner = this.#ownerOf(options);
     if (passesDescriptors(stream)) {
       this.#passing = stream;
       this.#lines = new EventLines(options.device, stream.system);
@@ -82,8 +92,8 @@ export class Connection implements Disposable {
     DmaAccess.fields.count.set(view, 0, 4);
     view.setUint32(DmaAccess.size, data, true);
     const id = this.#nextId;
-    this.#nextId = (id + 1) & 0xffff;
-    this.#send(encodeCommand(id, VfioUserCommand.DMA_WRITE, HeaderFlag.NO_REPLY, access));
+    this.#nextId = (id + 1) & (UNANSWERED_ID - 1);
+    this.#send(encodeCommand(UNANSWERED_ID | id, VfioUserCommand.DMA_WRITE, HeaderFlag.NO_REPLY, access));
     return true;
   }
 
@@ -100,7 +110,7 @@ export class Connection implements Disposable {
   #received(chunk: Uint8Array): void {
     if (this.#over) return;
     this.#splitter.push(chunk);
-    if (!this.#blocked) this.#work();
+    this.#work();
   }
 
   #unblocked(): void {
@@ -111,15 +121,58 @@ export class Connection implements Disposable {
   }
 
   #work(): void {
+    if (this.#working) return;
+    this.#working = true;
     try {
       while (!this.#blocked && !this.#over) {
-        const message = this.#splitter.next();
-        if (message === undefined) return;
+        const message = (this.#channel ?? this.#splitter).next();
+        if (message === undefined || this.#over) return;
         this.#handle(message);
+        // The client has its answer: what is due now may do DMA, which cannot be while it waits.
+        if (this.#channel !== undefined && message.wantsReply) this.#timePasses();
       }
     } catch (failure) {
       if (!(failure instanceof ProtocolError)) throw failure;
       this.#refuse(failure);
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  /** What a channel has to know. */
+  #ownerOf({ device, memory, report }: ConnectionOptions): ChannelOwner {
+    const takes = (): number => (this.#over ? 0 : (this.#agreed?.clientTakes ?? 0));
+    return {
+      get takes() {
+        return takes();
+      },
+      covers: (address, length, write) => memory.covers(address, length, write),
+      interposes: (message, executing) => this.#session === undefined || canInterpose(device, message, executing),
+      execute: message => {
+        try {
+          this.#handle(message);
+        } catch (failure) {
+          if (!(failure instanceof ProtocolError)) throw failure;
+          this.#refuse(failure);
+        }
+      },
+      work: () => this.#work(),
+      giveUp: why => {
+        if (typeof why !== 'string') return this.#refuse(why);
+        report(`${device.name}: the client is given up: ${why}`);
+        this.#end();
+      },
+    };
+  }
+
+  #timePasses(): void {
+    const { before, after, device, report } = this.#options;
+    try {
+      before?.();
+    } catch (failure) {
+      report(`${device.name}: a timer failed: ${(failure as Error).stack ?? String(failure)}`);
+    } finally {
+      after?.();
     }
   }
 
@@ -144,14 +197,18 @@ export class Connection implements Disposable {
     const { command, payload } = message;
     if (this.#session === undefined) return this.#negotiate(message, passed);
     const { before, after, device, report } = this.#options;
+    const channel = this.#channel;
+    const session = this.#session;
+    const timed = channel === undefined || !message.wantsReply;
     try {
-      before?.();
-      return this.#session.execute(command, payload, passed);
+      if (timed) before?.();
+      if (channel === undefined) return session.execute(command, payload, passed);
+      return channel.during(message.wantsReply, () => session.execute(command, payload, passed));
     } catch (failure) {
       report(`${device.name}: command ${command} failed: ${(failure as Error).stack ?? String(failure)}`);
       return Errno.EIO;
     } finally {
-      after?.();
+      if (timed) after?.();
     }
   }
 
@@ -171,7 +228,7 @@ export class Connection implements Disposable {
   }
 
   #send(bytes: Uint8Array): void {
-    if (this.#stream.write(bytes)) return;
+    if (this.#channel === undefined ? this.#stream.write(bytes) : this.#channel.send(bytes)) return;
     this.#blocked = true;
     this.#stream.pause();
     if (this.#stream.writableLength > MAX_WAITING) this.#lost('it reads nothing');
@@ -199,6 +256,7 @@ export class Connection implements Disposable {
     this.#over = true;
     this.#stream.destroy();
     this.#lines?.[Symbol.dispose]();
+    this.#channel?.[Symbol.dispose]();
     this.#options.memory[Symbol.dispose]();
     this.#options.ended();
   }

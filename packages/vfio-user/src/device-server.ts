@@ -42,9 +42,17 @@ export class DeviceServer implements Disposable {
       stream.on('error', () => undefined).destroy();
       return;
     }
+    const passing = passesDescriptors(stream) ? stream.system : undefined;
+    const channel = memory.messages?.channel(stream, this.device.name);
+    if (memory.messages !== undefined && channel === undefined) {
+      report(`${this.device.name}: a client is turned away: memory by message takes a socket of Node's`);
+      stream.on('error', () => undefined).destroy();
+      return;
+    }
     this.#client = new Connection(stream, {
       device: this.device,
-      memory: memory.attach(passesDescriptors(stream) ? stream.system : undefined),
+      memory: memory.attach(passing, channel),
+      channel,
       report,
       before: time && (() => time.advance()),
       after: time && (() => time.arm()),

@@ -8,32 +8,48 @@ import { ConfigError, Errno, type MemoryPort, MemTx } from '@remora/core';
 import { PassedFiles } from './descriptors/passed-files.js';
 import type { DescriptorSystem, PassedDescriptor } from './descriptors/passed.js';
 import { DmaMaps, type DmaMapRequest, type DmaRange } from './dma-maps.js';
-import { SharedFile } from './shared-file.js';
+import { MessageMemory } from './message-memory.js';
+import { type GuestFile, SharedFile } from './shared-file.js';
 
 export interface GuestMemoryOptions {
   /** The file; it need not be there before the first map. Without one, nothing can be reached. */
   readonly file?: string | undefined;
+  /**
+   * Memory is reached by messages to the clients, which answer each transfer: slow, and not while a client waits for an answer itself. There
+   * is no file, then. `looks`: how often to look for an answer before a client is given up; it is a millisecond from one to the next.
+   */
+  readonly messages?: boolean | { readonly looks: number };
   /** Takes what the person who serves the device should know. */
   readonly report?: (text: string) => void;
 }
 
 export class GuestMemory implements MemoryPort, Disposable {
+  /** How clients are asked, if memory is reached by messages. */
+  readonly messages: MessageMemory | undefined;
   readonly #path: string | undefined;
   readonly #report: (text: string) => void;
   readonly #clients: DmaMaps[] = [];
   #file: SharedFile | undefined;
 
-  constructor({ file, report = () => undefined }: GuestMemoryOptions = {}) {
+  /** @throws ConfigError for a file and messages. */
+  constructor({ file, messages = false, report = () => undefined }: GuestMemoryOptions = {}) {
+    if (file !== undefined && messages !== false)
+      throw new ConfigError('memory', `${file} and by message: expected one of the two`);
+    this.messages =
+      messages === false ? undefined : new MessageMemory(report, messages === true ? undefined : messages.looks);
     this.#path = file;
     this.#report = report;
   }
 
-  /** A further client, which has mapped nothing yet. With `system` it passes the files that memory is in. */
-  attach(system?: DescriptorSystem): ClientMemory {
+  /**
+   * A further client, which has mapped nothing yet. With `system` it passes the files that memory is in; with `channel` it is asked for what is
+   * in its memory.
+   */
+  attach(system?: DescriptorSystem, channel?: GuestFile): ClientMemory {
     const files = system && new PassedFiles(system, this.#report);
     const maps = new DmaMaps(({ file }) => file && files?.release(file));
     this.#clients.push(maps);
-    return new ClientMemory(maps, files, {
+    return new ClientMemory(maps, files ?? channel, {
       check: request => this.#check(request),
       gone: () => this.#gone(maps),
     });
@@ -137,16 +153,19 @@ export class GuestMemory implements MemoryPort, Disposable {
 export class ClientMemory implements Disposable {
   readonly #maps: DmaMaps;
   readonly #files: PassedFiles | undefined;
+  /** All of it is there, each address at the position of the same number. */
+  readonly #whole: GuestFile | undefined;
   readonly #owner: { readonly check: (request: DmaMapRequest) => number; readonly gone: () => void };
 
   /** Made by GuestMemory. */
   constructor(
     maps: DmaMaps,
-    files: PassedFiles | undefined,
+    files: PassedFiles | GuestFile | undefined,
     owner: { check: (request: DmaMapRequest) => number; gone: () => void },
   ) {
     this.#maps = maps;
-    this.#files = files;
+    this.#files = files instanceof PassedFiles ? files : undefined;
+    this.#whole = files instanceof PassedFiles ? undefined : files;
     this.#owner = owner;
   }
 
@@ -160,6 +179,7 @@ export class ClientMemory implements Disposable {
    * was passed must not be used so.
    */
   map(request: Omit<DmaMapRequest, 'backing'>, passed?: PassedDescriptor): number {
+    if (this.#whole !== undefined) return this.#map({ ...request, offset: request.address, backing: this.#whole });
     if (this.#files === undefined) return this.#map(request);
     const backing = passed === undefined ? 'none' : this.#files.take(passed, request);
     if (typeof backing === 'number') return backing;
@@ -174,6 +194,13 @@ export class ClientMemory implements Disposable {
     const missing = this.#owner.check(request);
     if (missing !== 0) this.#maps.unmap(request.address, request.size);
     return missing;
+  }
+
+  /** Whether all of these bytes are mapped for that, in one range. */
+  covers(address: number, length: number, write: boolean): boolean {
+    const range = this.#maps.find(address);
+    if (range === undefined || address + length > range.end) return false;
+    return write ? range.writeable : range.readable;
   }
 
   /** Returns 0 or a Linux error number. */

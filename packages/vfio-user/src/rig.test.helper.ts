@@ -10,7 +10,7 @@ import { ServedBoard } from './board.js';
 import { RemoteError, VfioUserClient } from './client.js';
 import type { Descriptors } from './descriptors/index.js';
 import { DeviceServer } from './device-server.js';
-import { GuestMemory } from './guest-memory.js';
+import { GuestMemory, type GuestMemoryOptions } from './guest-memory.js';
 import { routeInterrupts } from './interrupts.js';
 import { listen } from './listen.js';
 import { servedFunction } from './served-function.js';
@@ -111,12 +111,18 @@ export class Rig implements AsyncDisposable {
   /** Clients pass descriptors. */
   readonly #descriptors: Descriptors | undefined;
 
-  constructor(device = new Copier(), before = pattern(), descriptors?: Descriptors) {
+  constructor(
+    device = new Copier(),
+    before = pattern(),
+    descriptors?: Descriptors,
+    messages?: GuestMemoryOptions['messages'],
+  ) {
     this.device = device;
     this.#descriptors = descriptors;
     writeFileSync(this.file, before);
     const report = (text: string): unknown => this.reports.push(text);
-    this.memory = new GuestMemory({ ...(descriptors === undefined ? { file: this.file } : {}), report });
+    const file = descriptors === undefined && messages === undefined ? this.file : undefined;
+    this.memory = new GuestMemory({ file, report, ...(messages === undefined ? {} : { messages }) });
     const services = { name: 'vm', ram: Ram.allocate(4096), clock: new VirtualClock(), ledger: new Ledger() };
     this.board = new ServedBoard(services, this.memory, () => this.server.pinChanged());
     const served = servedFunction('copier', device.fn, device, { descriptors: descriptors !== undefined });
@@ -125,8 +131,13 @@ export class Rig implements AsyncDisposable {
     this.#open.push(routeInterrupts(this.board.messages, [{ from: device.fn, to: this.server }]), this.server);
   }
 
-  static async start(device?: Copier, before?: Uint8Array, descriptors?: Descriptors): Promise<Rig> {
-    const rig = new Rig(device, before, descriptors);
+  static async start(
+    device?: Copier,
+    before?: Uint8Array,
+    descriptors?: Descriptors,
+    messages?: GuestMemoryOptions['messages'],
+  ): Promise<Rig> {
+    const rig = new Rig(device, before, descriptors, messages);
     const take = (stream: Duplex): void => rig.server.accept(stream);
     rig.#open.push(await (descriptors?.listen(rig.socket, take) ?? listen(rig.socket, take)));
     return rig;

@@ -4,6 +4,8 @@
 export interface ServedRegion {
   /** In bytes. */
   readonly size: number;
+  /** False: a read from inside a write to the device is refused. */
+  readonly reentrant?: boolean;
   /** Fills `out` from `offset` on, all of which lies inside. What nothing answers reads as ones. */
   read(offset: number, out: Uint8Array): void;
   /** Takes `from` at `offset`. */

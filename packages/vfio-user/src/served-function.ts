@@ -68,6 +68,7 @@ function barRegion(region: Region): ServedRegion {
   const space = new AddressSpace(region.name, region);
   return {
     size: region.size,
+    reentrant: false,
     read(offset, out) {
       if (space.read(Math.floor(offset / 2 ** 32), offset >>> 0, out) !== MemTx.OK) out.fill(ALL_ONES);
     },
