@@ -187,7 +187,10 @@ export async function program(args: readonly string[], streams: Streams): Promis
       "as for QEMU's -device, or a TypeScript file with the plug-in of one device: ./lamp.ts,id=x",
     )
     .option('--socket <path>', 'where QEMU connects; once for each device, or a folder for all', collect, [])
-    .option('--memory <file>', "the file of QEMU's memory-backend-file, for the devices' DMA; QEMU makes it")
+    .option(
+      '--memory <file>',
+      'the file of QEMU\'s memory-backend-file, for the devices\' DMA; QEMU makes it; or "message": QEMU is asked for each transfer, which is slow',
+    )
     .option('--fds', 'QEMU passes descriptors of its memory, and of INTx, MSI and MSI-X: needs koffi')
     .action(async (devices: string[], options: { socket: string[]; memory?: string; fds?: boolean }) => {
       const { serve } = await import('./serve.js');

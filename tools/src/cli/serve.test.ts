@@ -35,6 +35,26 @@ test('what cannot be served, or not there, is said in one line; nothing is left 
   t.false(existsSync(socket));
 });
 
+test('memory by message does not go with descriptors', async t => {
+  const nothing = { write: () => undefined };
+  const asked = (device: string, fds: boolean): Promise<void> =>
+    serve(
+      [device],
+      { socket: [socket], memory: 'message', fds, until: Promise.resolve() },
+      { stdout: nothing, stderr: nothing },
+    );
+  await t.throwsAsync(asked('edu', true), {
+    instanceOf: UsageError,
+    message: '--memory message: with --fds QEMU passes its memory: expected one of the two',
+  });
+  await t.throwsAsync(asked('nvme,msi=false', false), {
+    instanceOf: ConfigError,
+    message: /^devices\[0\]: "nvme.*" has MSI-X, which takes event descriptors: expected MSI/,
+  });
+  await t.notThrowsAsync(asked('edu', false));
+  t.false(existsSync(socket));
+});
+
 test('a file that brings no device', async t => {
   const file = join(at, 'nothing.mjs');
   writeFileSync(file, 'export default 7;');

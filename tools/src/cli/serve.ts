@@ -19,6 +19,7 @@ const plugins: readonly Plugin[] = [eduPlugin, nvmePlugin, dmaEnginePlugin, dsaP
 export interface ServeOptions {
   /** One for each device, or a folder for all. */
   readonly socket: readonly string[];
+  /** A file, or BY_MESSAGE. */
   readonly memory?: string;
   /** Clients pass descriptors of memory and interrupts. */
   readonly fds?: boolean;
@@ -26,12 +27,18 @@ export interface ServeOptions {
   readonly until?: Promise<unknown>;
 }
 
+/** In place of a file: QEMU is asked for each transfer. */
+const BY_MESSAGE = 'message';
+
 /** Serves `devices` until it is told to end. @throws ConfigError, UsageError for what cannot be served. */
 export async function serve(devices: readonly string[], options: ServeOptions, streams: Streams): Promise<void> {
   const report = (text: string): unknown => streams.stderr.write(`remora: ${text}\n`);
-  const memory = options.memory === undefined ? undefined : resolve(options.memory);
+  const messages = options.memory === BY_MESSAGE;
+  const memory = options.memory === undefined || messages ? undefined : resolve(options.memory);
+  if (messages && options.fds === true)
+    throw new UsageError('--memory message: with --fds QEMU passes its memory: expected one of the two');
   const asked = await withFiles(devices);
-  using served = new ServedMachine({ ...asked, memory, report, descriptors: options.fds === true });
+  using served = new ServedMachine({ ...asked, memory, messages, report, descriptors: options.fds === true });
   const { machine } = served;
   const names = served.parts.map(({ id }) => id);
   const sockets = socketPaths(options.socket, names);
@@ -42,7 +49,7 @@ export async function serve(devices: readonly string[], options: ServeOptions, s
       streams.stdout.write(`${id} is served at ${sockets[index]!}\n`);
     }
     const passed = served.parts.some(({ descriptors }) => descriptors);
-    if (memory === undefined && !served.parts.every(({ descriptors }) => descriptors))
+    if (memory === undefined && !messages && !served.parts.every(({ descriptors }) => descriptors))
       report('no --memory: what a device reads or writes in memory is refused');
     // Who reads what follows may already tell us to end.
     const end = options.until ?? toldToEnd();

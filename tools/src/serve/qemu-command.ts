@@ -10,7 +10,7 @@ const MEMORY = '512M';
 
 /**
  * Lines for a shell, the first of which is the program. `memory`: the file that the guest's memory is in; true: QEMU passes a descriptor of
- * it; false: a guest has memory that nobody here reaches.
+ * it; false: a guest has memory of its own, which nobody here reaches but by messages.
  */
 export function qemuCommand(devices: readonly QemuDevice[], memory: string | boolean): string[] {
   const ram =

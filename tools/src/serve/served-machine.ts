@@ -39,6 +39,8 @@ export interface ServedMachineOptions {
   readonly devices: Devices;
   /** The file that the guest's memory is in; without it devices reach nothing. */
   readonly memory?: string | undefined;
+  /** Clients are asked for each transfer, instead; see GuestMemoryOptions. All devices must do without descriptors. */
+  readonly messages?: boolean;
   /**
    * All clients pass descriptors: of the file that memory is in, so that none needs to be named, and for interrupts. Default: only those of
    * devices that cannot do without, as they have MSI-X or INTx and no MSI. Needs koffi.
@@ -78,8 +80,10 @@ export class ServedMachine implements Disposable {
 
   /** Everything runs; nobody is connected. @throws ConfigError for what cannot be built, or served. */
   constructor(options: ServedMachineOptions) {
-    const { plugins, devices, memory: file, on, report = () => undefined } = options;
-    this.memory = new GuestMemory({ file, report });
+    const { plugins, devices, memory: file, messages = false, on, report = () => undefined } = options;
+    if (messages && options.descriptors === true)
+      throw new ConfigError('descriptors', 'memory by message and by descriptor: expected one of the two');
+    this.memory = new GuestMemory({ file, messages, report });
     const board = servedBoardKind(on?.memory ?? this.memory, () => this.#pinChanged());
     const ownBoard = definePlugin({
       name: '@remora/tools/serve',
@@ -175,6 +179,11 @@ export class ServedMachine implements Disposable {
       if (second !== undefined)
         throw new ConfigError(path, `"${id}" has several functions: expected a device with one`);
       const kind = needsDescriptors(fn);
+      if (kind !== undefined && options.messages === true)
+        throw new ConfigError(
+          path,
+          `"${id}" has ${kind}, which takes event descriptors: expected MSI, as memory is by message`,
+        );
       const why = asked ?? (kind && { path, text: `${kind}, which takes event descriptors,` });
       const server = new DeviceServer(servedFunction(path, fn, device, { descriptors: why !== undefined }), how);
       parts.push(this.#part(id, server, why));
