@@ -25,13 +25,19 @@ const MSI = 0x40;
 const [RUN, TO_MEMORY, INTERRUPT] = [1, 2, 4];
 const DATA = '0x000102030405060708090a0b0c0d0e0f';
 
-async function start(t: ExecutionContext, plugins: Plugin[], devices: string[], slots: Record<string, number>) {
+async function start(
+  t: ExecutionContext,
+  plugins: Plugin[],
+  devices: string[],
+  slots: Record<string, number>,
+  messages = false,
+) {
   const folder = mkdtempSync(join(tmpdir(), 'remora-qemu-'));
   const reports: string[] = [];
   const served = new ServedMachine({
     plugins,
     devices,
-    memory: join(folder, 'ram'),
+    ...(messages ? { messages } : { memory: join(folder, 'ram') }),
     report: text => reports.push(text),
     iommu: { identity: { vendor: 0x8086, device: 0x0e34, classCode: 0x080600 }, bytes: 4096 },
   });
@@ -47,7 +53,7 @@ async function start(t: ExecutionContext, plugins: Plugin[], devices: string[], 
     open.push(await listen(socket, stream => server.accept(stream)));
     sockets.push({ socket, slot: slots[id]! });
   }
-  const vm = await QemuVm.start((qemu as { command: readonly string[] }).command, folder, sockets);
+  const vm = await QemuVm.start((qemu as { command: readonly string[] }).command, folder, sockets, !messages);
   t.teardown(() => vm[Symbol.asyncDispose]());
   return { vm, served, reports };
 }
@@ -66,39 +72,45 @@ async function transfer(vm: QemuVm, source: number, target: number, command: num
   while (((await vm.read64(BAR + Reg.DMA_CMD)) & 1n) !== 0n) await new Promise(resolve => setTimeout(resolve, 5));
 }
 
-withQemu(`edu: configuration space, BAR, registers, DMA in both directions, MSI, reset${because}`, async t => {
-  const { vm, reports } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT });
-  t.is(await vm.readConfig(SLOT, 0), 0x11e8_1234);
-  t.is(await vm.readConfig(SLOT, 8), 0x00ff_0010);
-  await vm.writeConfig(SLOT, 0x10, 0xffff_ffff);
-  t.is(await vm.readConfig(SLOT, 0x10), 0xfff0_0000);
-  await enable(vm, SLOT, BAR);
-  t.is(await vm.read32(BAR + Reg.ID), IDENTIFICATION);
-  await vm.write32(BAR + Reg.LIVENESS, 0x1234_5678);
-  t.is(await vm.read32(BAR + Reg.LIVENESS), 0xedcb_a987);
+for (const messages of [false, true]) {
+  const how = messages ? 'by message' : 'in a file';
+  withQemu(
+    `edu, memory ${how}: configuration space, BAR, registers, DMA in both directions, MSI, reset${because}`,
+    async t => {
+      const { vm, reports } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT }, messages);
+      t.is(await vm.readConfig(SLOT, 0), 0x11e8_1234);
+      t.is(await vm.readConfig(SLOT, 8), 0x00ff_0010);
+      await vm.writeConfig(SLOT, 0x10, 0xffff_ffff);
+      t.is(await vm.readConfig(SLOT, 0x10), 0xfff0_0000);
+      await enable(vm, SLOT, BAR);
+      t.is(await vm.read32(BAR + Reg.ID), IDENTIFICATION);
+      await vm.write32(BAR + Reg.LIVENESS, 0x1234_5678);
+      t.is(await vm.read32(BAR + Reg.LIVENESS), 0xedcb_a987);
 
-  await vm.setMemory(0x1008, DATA);
-  await transfer(vm, 0x1008, BUFFER_BASE + 8, 0);
-  await transfer(vm, BUFFER_BASE + 8, 0x20_1ff8, TO_MEMORY);
-  t.is(await vm.memory(0x20_1ff8, 16), DATA);
+      await vm.setMemory(0x1008, DATA);
+      await transfer(vm, 0x1008, BUFFER_BASE + 8, 0);
+      await transfer(vm, BUFFER_BASE + 8, 0x20_1ff8, TO_MEMORY);
+      t.is(await vm.memory(0x20_1ff8, 16), DATA);
 
-  t.is(await vm.readConfig(SLOT, 0x34), MSI);
-  await vm.writeConfig(SLOT, MSI + 4, 0xfee0_0000);
-  await vm.writeConfig(SLOT, MSI + 12, 0x41, 2);
-  await vm.writeConfig(SLOT, MSI + 2, 1, 2);
-  await transfer(vm, BUFFER_BASE, 0x1000, TO_MEMORY | INTERRUPT);
-  await vm.interrupted(0x41);
-  t.is(await vm.read32(BAR + Reg.IRQ_STATUS), Irq.DMA);
-  t.deepEqual(await vm.waiting(), [0x41]);
+      t.is(await vm.readConfig(SLOT, 0x34), MSI);
+      await vm.writeConfig(SLOT, MSI + 4, 0xfee0_0000);
+      await vm.writeConfig(SLOT, MSI + 12, 0x41, 2);
+      await vm.writeConfig(SLOT, MSI + 2, 1, 2);
+      await transfer(vm, BUFFER_BASE, 0x1000, TO_MEMORY | INTERRUPT);
+      await vm.interrupted(0x41);
+      t.is(await vm.read32(BAR + Reg.IRQ_STATUS), Irq.DMA);
+      t.deepEqual(await vm.waiting(), [0x41]);
 
-  await vm.reset();
-  t.is(await vm.readConfig(SLOT, 4), 0x0010_0000, 'nothing is decoded, there are capabilities');
-  t.is(await vm.readConfig(SLOT, 0x10), 0);
-  await enable(vm, SLOT, BAR);
-  t.is(await vm.read32(BAR + Reg.IRQ_STATUS), 0);
-  t.is(await vm.read32(BAR + Reg.LIVENESS), 0);
-  t.deepEqual(reports, []);
-});
+      await vm.reset();
+      t.is(await vm.readConfig(SLOT, 4), 0x0010_0000, 'nothing is decoded, there are capabilities');
+      t.is(await vm.readConfig(SLOT, 0x10), 0);
+      await enable(vm, SLOT, BAR);
+      t.is(await vm.read32(BAR + Reg.IRQ_STATUS), 0);
+      t.is(await vm.read32(BAR + Reg.LIVENESS), 0);
+      t.deepEqual(reports, []);
+    },
+  );
+}
 
 withQemu(`edu: a burst of posted writes arrives whole and in order${because}`, async t => {
   const { vm } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT });
@@ -107,50 +119,62 @@ withQemu(`edu: a burst of posted writes arrives whole and in order${because}`, a
   t.is(await vm.read32(BAR + Reg.LIVENESS), ~1999 >>> 0);
 });
 
-withQemu(`edu without a bus to master, and beyond the memory of its guest${because}`, async t => {
-  const { vm } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4,dma_mask=0xffffffffffffffff'], { edu0: SLOT });
-  await enable(vm, SLOT, BAR);
-  await vm.setMemory(0x1000, DATA);
-  await transfer(vm, 0x1000, BUFFER_BASE, 0);
-  await vm.writeConfig(SLOT, 4, 2, 2);
-  await transfer(vm, BUFFER_BASE, 0x2000, TO_MEMORY);
-  t.is(await vm.memory(0x2000, 16), `0x${'00'.repeat(16)}`);
-  await vm.writeConfig(SLOT, 4, 6, 2);
-  await transfer(vm, BUFFER_BASE, 0xffff_0000, TO_MEMORY);
-  await transfer(vm, BUFFER_BASE, 0x1_0000_0000, TO_MEMORY);
-  await transfer(vm, BUFFER_BASE, 0x2000, TO_MEMORY);
-  t.is(await vm.memory(0x2000, 16), DATA);
-});
-
-withQemu(
-  `edu behind a VT-d unit, both in QEMU: translated by tables in its memory, a fault interrupts its processor${because}`,
-  async t => {
-    const slots = { vtd: 3, edu0: SLOT };
-    const devices = ['intel-iommu,id=vtd', 'edu,id=edu0,addr=4'];
-    const { vm, served } = await start(t, [intelIommuPlugin, eduPlugin], devices, slots);
-    const unit = 0xfebf_c000;
-    t.is((await vm.readConfig(3, 4)) & 4, 4, 'it masters the bus though nobody told it to');
-    await vm.writeConfig(3, 0x10, unit);
-    await vm.writeConfig(3, 4, 6, 2);
+for (const messages of [false, true]) {
+  const how = messages ? 'by message' : 'in a file';
+  withQemu(`edu, memory ${how}, without a bus to master, and beyond the memory of its guest${because}`, async t => {
+    const { vm } = await start(
+      t,
+      [eduPlugin],
+      ['edu,id=edu0,addr=4,dma_mask=0xffffffffffffffff'],
+      { edu0: SLOT },
+      messages,
+    );
     await enable(vm, SLOT, BAR);
+    await vm.setMemory(0x1000, DATA);
+    await transfer(vm, 0x1000, BUFFER_BASE, 0);
+    await vm.writeConfig(SLOT, 4, 2, 2);
+    await transfer(vm, BUFFER_BASE, 0x2000, TO_MEMORY);
+    t.is(await vm.memory(0x2000, 16), `0x${'00'.repeat(16)}`);
+    await vm.writeConfig(SLOT, 4, 6, 2);
+    await transfer(vm, BUFFER_BASE, 0xffff_0000, TO_MEMORY);
+    await transfer(vm, BUFFER_BASE, 0x1_0000_0000, TO_MEMORY);
+    await transfer(vm, BUFFER_BASE, 0x2000, TO_MEMORY);
+    t.is(await vm.memory(0x2000, 16), DATA);
+  });
+}
 
-    const guest = new Guest(served.machine, { mode: 'legacy', firstFrame: 0x800, frames: 0x400 });
-    const table = guest.secondStage();
-    const rid = SLOT << 3;
-    guest.iommu.start({ hi: 0, lo: 0xfee0_0000, data: 0x51 }, () => guest.iommu.attach(rid, legacyContext(table, 3)));
-    t.is((await vm.read32(unit + Vtd.GSTS)) >>> 31, 1, 'QEMU sees that translation is on');
-    table.map(0x7654, 0x120, 1, Access.READ);
-    table.map(0x7655, 0x355, 1, Access.READ_WRITE);
-    await vm.setMemory(0x12_0008, DATA);
-    await transfer(vm, 0x765_4008, BUFFER_BASE, 0);
-    await transfer(vm, BUFFER_BASE, 0x765_5010, TO_MEMORY);
-    t.is(await vm.memory(0x35_5010, 16), DATA);
-    t.deepEqual(await vm.waiting(), []);
+for (const messages of [false, true]) {
+  const how = messages ? 'by message' : 'in a file';
+  withQemu(
+    `edu behind a VT-d unit, both in QEMU, memory ${how}: translated by tables in its memory, a fault interrupts its processor${because}`,
+    async t => {
+      const slots = { vtd: 3, edu0: SLOT };
+      const devices = ['intel-iommu,id=vtd', 'edu,id=edu0,addr=4'];
+      const { vm, served } = await start(t, [intelIommuPlugin, eduPlugin], devices, slots, messages);
+      const unit = 0xfebf_c000;
+      t.is((await vm.readConfig(3, 4)) & 4, 4, 'it masters the bus though nobody told it to');
+      await vm.writeConfig(3, 0x10, unit);
+      await vm.writeConfig(3, 4, 6, 2);
+      await enable(vm, SLOT, BAR);
 
-    await transfer(vm, BUFFER_BASE, 0x765_4000, TO_MEMORY);
-    await vm.interrupted(0x51);
-    t.is((await vm.read32(unit + Vtd.FSTS)) & 2, 2, 'a fault is pending');
-    t.like(guest.iommu.handleFaults()[0], { requesterId: rid, write: true, lo: 0x765_4000, reason: Fault.LGN_2 });
-    t.is(await vm.memory(0x12_0008, 16), DATA, 'nothing was written');
-  },
-);
+      const guest = new Guest(served.machine, { mode: 'legacy', firstFrame: 0x800, frames: 0x400 });
+      const table = guest.secondStage();
+      const rid = SLOT << 3;
+      guest.iommu.start({ hi: 0, lo: 0xfee0_0000, data: 0x51 }, () => guest.iommu.attach(rid, legacyContext(table, 3)));
+      t.is((await vm.read32(unit + Vtd.GSTS)) >>> 31, 1, 'QEMU sees that translation is on');
+      table.map(0x7654, 0x120, 1, Access.READ);
+      table.map(0x7655, 0x355, 1, Access.READ_WRITE);
+      await vm.setMemory(0x12_0008, DATA);
+      await transfer(vm, 0x765_4008, BUFFER_BASE, 0);
+      await transfer(vm, BUFFER_BASE, 0x765_5010, TO_MEMORY);
+      t.is(await vm.memory(0x35_5010, 16), DATA);
+      t.deepEqual(await vm.waiting(), []);
+
+      await transfer(vm, BUFFER_BASE, 0x765_4000, TO_MEMORY);
+      await vm.interrupted(0x51);
+      t.is((await vm.read32(unit + Vtd.FSTS)) & 2, 2, 'a fault is pending');
+      t.like(guest.iommu.handleFaults()[0], { requesterId: rid, write: true, lo: 0x765_4000, reason: Fault.LGN_2 });
+      t.is(await vm.memory(0x12_0008, 16), DATA, 'nothing was written');
+    },
+  );
+}

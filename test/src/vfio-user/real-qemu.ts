@@ -49,16 +49,21 @@ export class QemuVm implements AsyncDisposable {
     this.#replies = createInterface(child.stdout!)[Symbol.asyncIterator]();
   }
 
-  /** Starts it with these devices; its RAM is in `folder`/ram. @throws Error with what it says, if it ends. */
+  /**
+   * Starts it with these devices; its RAM is in `folder`/ram, or `shared` with nobody. @throws Error with what it says, if it ends.
+   */
   static async start(
     [program, ...first]: readonly string[],
     folder: string,
     devices: readonly VmDevice[],
+    shared = true,
   ): Promise<QemuVm> {
     const firmware = join(folder, 'firmware');
     writeFileSync(firmware, new Uint8Array(FIRMWARE_BYTES));
     const monitor = join(folder, 'monitor');
-    const ram = `memory-backend-file,id=ram,size=${RAM_MIB}M,share=on,mem-path=${join(folder, 'ram')}`;
+    const own = `memory-backend-ram,id=ram,size=${RAM_MIB}M`;
+    const file = `memory-backend-file,id=ram,size=${RAM_MIB}M,share=on,mem-path=${join(folder, 'ram')}`;
+    const ram = shared ? file : own;
     const args = [
       ...first,
       ...['-machine', 'q35,memory-backend=ram', '-m', `${RAM_MIB}M`, '-accel', 'tcg', '-S', '-nodefaults'],
