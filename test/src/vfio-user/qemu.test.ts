@@ -12,6 +12,8 @@ import { Fault } from '@hw/intel-iommu';
 import { legacyContext } from '@hw/intel-iommu/driver';
 import intelIommuPlugin from '@hw/intel-iommu/plugin';
 import { Reg as Vtd } from '@hw/intel-iommu/spec';
+import { AdminOpcode, Cns, Reg as Nvme } from '@hw/nvme';
+import nvmePlugin from '@hw/nvme/plugin';
 import test, { type ExecutionContext } from 'ava';
 import { findVfioUserQemu, QemuVm } from './real-qemu.js';
 
@@ -178,3 +180,36 @@ for (const messages of [false, true]) {
     },
   );
 }
+
+withQemu(
+  `nvme, memory by message: a posted doorbell has it fetch a command, answer it and say so${because}`,
+  async t => {
+    const { vm, reports } = await start(
+      t,
+      [nvmePlugin],
+      ['nvme,id=nvme0,addr=4,serial=by-message'],
+      { nvme0: SLOT },
+      true,
+    );
+    await enable(vm, SLOT, BAR);
+    const [submission, completion, data] = [0x1_0000, 0x1_1000, 0x1_2000];
+    await vm.write32(BAR + Nvme.AQA, 0x000f_000f);
+    await vm.write64(BAR + Nvme.ASQ, submission);
+    await vm.write64(BAR + Nvme.ACQ, completion);
+    await vm.write32(BAR + Nvme.CC, 0x0046_0001);
+    while (((await vm.read32(BAR + Nvme.CSTS)) & 1) === 0) await new Promise(resolve => setTimeout(resolve, 5));
+    const command = new DataView(new ArrayBuffer(64));
+    command.setUint32(0, 0x0042_0000 | AdminOpcode.IDENTIFY, true);
+    command.setUint32(24, data, true);
+    command.setUint32(40, Cns.CONTROLLER, true);
+    await vm.setMemory(submission, `0x${Buffer.from(command.buffer).toString('hex')}`);
+    await vm.write32(BAR + Nvme.DOORBELLS, 1);
+    let entry = '0';
+    do entry = await vm.memory(completion + 12, 4);
+    while (BigInt(entry) === 0n);
+    t.is(entry, '0x42000100', 'command 0x42, phase 1, no error');
+    const serial = await vm.memory(data + 4, 20);
+    t.is(Buffer.from(serial.slice(2), 'hex').toString('latin1').trim(), 'by-message');
+    t.deepEqual(reports, []);
+  },
+);
