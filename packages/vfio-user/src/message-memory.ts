@@ -8,7 +8,6 @@
 import { type MemTx as MemTxType, MemTx } from '@remora/core';
 import type { Duplex } from 'node:stream';
 import { DmaChannel } from './dma-channel.js';
-import { MAX_DATA_XFER_SIZE } from './protocol.js';
 
 /** A look finds nothing, mostly after a nap of a millisecond: this is a minute or more. */
 const LOOKS = 60_000;
@@ -17,6 +16,9 @@ const BRISK = 8;
 const SHORT = 400;
 const SHORT_MS = 0.05;
 const LONG_MS = 1;
+
+/** Bytes of one transfer's message. QEMU 11.1 agrees on more, but of a reply that no socket takes at once the end is never sent. */
+const MOST = 0x1_0000;
 
 const HOW = 'QEMU with memory-backend-file, share=on and --memory FILE, or with --fds, has none of this';
 
@@ -77,7 +79,7 @@ export class MessageMemory {
 
   /** DECODE_ERROR: the client refuses it; another one of the same guest may not. */
   #through(channel: DmaChannel, address: number, bytes: Uint8Array, write: boolean): MemTxType {
-    const most = Math.min(channel.takes, MAX_DATA_XFER_SIZE);
+    const most = Math.min(channel.takes, MOST);
     if (most === 0) return MemTx.DECODE_ERROR;
     for (let done = 0; done < bytes.length; done += most) {
       const part = bytes.subarray(done, done + most);

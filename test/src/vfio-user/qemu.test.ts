@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Access, type Plugin } from '@remora/core';
+import { Access, MemTx, type Plugin } from '@remora/core';
 import { Guest } from '@remora/machines';
 import { ServedMachine } from '@remora/tools/serve';
 import { listen } from '@remora/vfio-user';
@@ -213,3 +213,26 @@ withQemu(
     t.deepEqual(reports, []);
   },
 );
+
+withQemu(`long transfers by message come whole: as many messages as it takes${because}`, async t => {
+  const { vm, served, reports } = await start(t, [eduPlugin], ['edu,id=edu0,addr=4'], { edu0: SLOT }, true);
+  await enable(vm, SLOT, BAR);
+  const bytes = new Uint8Array(Uint32Array.from({ length: 0x8_1111 }, (_, index) => index * 0x9e37_79b1).buffer);
+  t.is(served.memory.write(0, 0x10_0003, bytes), MemTx.OK);
+  const back = new Uint8Array(bytes.length);
+  t.is(served.memory.read(0, 0x10_0003, back), MemTx.OK);
+  t.is(Buffer.compare(back, bytes), 0);
+  t.is(await vm.memory(0x10_0003, 16), `0x${Buffer.from(bytes.subarray(0, 16)).toString('hex')}`);
+  t.deepEqual(reports, []);
+});
+
+withQemu(`by message, a function that may not master the bus does not stop the one that may${because}`, async t => {
+  const slots = { edu0: SLOT, edu1: 5 };
+  const { vm, reports } = await start(t, [eduPlugin], ['edu,id=edu1,addr=5', 'edu,id=edu0,addr=4'], slots, true);
+  await enable(vm, SLOT, BAR);
+  await vm.setMemory(0x1000, DATA);
+  await transfer(vm, 0x1000, BUFFER_BASE, 0);
+  await transfer(vm, BUFFER_BASE, 0x2000, TO_MEMORY);
+  t.is(await vm.memory(0x2000, 16), DATA);
+  t.deepEqual(reports, []);
+});
