@@ -35,7 +35,7 @@ export class LiveQemu extends QemuProcess {
       ...(mode.boots > 1 ? [] : ['-no-reboot']),
       ...served(model.sockets.unit, SLOTS.unit),
       ...(mode.rootPort ? ['-device', `pcie-root-port,id=root-port,addr=${SLOTS.disk}`] : []),
-      ...served(model.sockets.disk, mode.rootPort ? 0 : SLOTS.disk, mode.rootPort ? 'root-port' : undefined),
+      ...served(model.sockets.disk, mode.rootPort ? 0 : SLOTS.disk, mode.rootPort ? { bus: 'root-port' } : {}),
       ...served(model.sockets.edu, SLOTS.edu),
       ...(boot === undefined ? [] : ['-acpitable', `file=${comma(boot.dmar)}`, '-kernel', kernel.image]),
       ...(boot === undefined ? [] : ['-initrd', boot.initramfs, '-append', parameters(mode, model)]),

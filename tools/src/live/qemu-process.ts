@@ -83,9 +83,9 @@ const ANSWER_MS = 300_000;
  */
 export const UNHURRIED: readonly string[] = ['no_timer_check', 'nosoftlockup', 'rcupdate.rcu_cpu_stall_suppress=1'];
 
-/** Arguments for a device that is served at `socket`. */
-export function served(socket: string, device: number, bus?: string): string[] {
-  const where = { addr: device.toString(16), ...(bus === undefined ? {} : { bus }), 'x-msg-timeout': ANSWER_MS };
+/** Arguments for a device that is served at `socket`, with `more` properties. */
+export function served(socket: string, device: number, more: object = {}): string[] {
+  const where = { addr: device.toString(16), 'x-msg-timeout': ANSWER_MS, ...more };
   return ['-device', JSON.stringify({ driver: 'vfio-user-pci', ...where, socket: { type: 'unix', path: socket } })];
 }
 

@@ -15,12 +15,13 @@ import { buildInitramfs } from '../../live/initramfs.js';
 import { cacheFolder } from '../../live/peers/cache-folder.js';
 import { cachedPeers, type Peers } from '../../live/peers/peers.js';
 import { placeOfBar } from '../../live/place-of-bar.js';
+import { served } from '../../live/qemu-process.js';
 import { REGISTER_FUNCTION } from '../../live/served-unit.js';
 import { ServedMachine } from '../../serve/index.js';
 import { type Comparison, DifferentResults, type Row } from '../compare.js';
 import { ratioRow, timesNote } from '../times.js';
 import { byTurns, type TurnResult } from './by-turns.js';
-import { BenchVm, memoryFolder, Opened, servedDevice } from './vm.js';
+import { BenchVm, memoryFolder, Opened } from './vm.js';
 
 const TITLE = 'live: disks';
 const KERNEL = '6.1';
@@ -85,13 +86,13 @@ async function measure(peers: Peers, folder: string, rounds: number): Promise<Co
   });
   using open = new Opened();
   for (const part of [...translated.parts, ...plain.parts]) open.add(await part.listen(file(part.id)));
-  const served = [
-    ...(['unit', 'behind', 'ours'] as const).flatMap(id => servedDevice(file(id), SLOTS[id])),
+  const devices = [
+    ...(['unit', 'behind', 'ours'] as const).flatMap(id => served(file(id), SLOTS[id])),
     ...qemuDisk(file('disk'), SLOTS.qemu),
   ];
   {
     const place = (): number | undefined => placeOfBar(translated.server('unit').device);
-    await using firmware = new BenchVm(peers.qemu, file('memory'), served);
+    await using firmware = new BenchVm(peers.qemu, file('memory'), devices);
     await firmware.until(() => place() !== undefined);
     const { rootBus } = translated.machine.board;
     writeFileSync(file('dmar'), dmarTable({ ...rootBus.iommu!.facts!, registerBase: place()! }, rootBus));
@@ -100,7 +101,12 @@ async function measure(peers: Peers, folder: string, rounds: number): Promise<Co
     ...['-kernel', peers.kernel.image, '-initrd', file('initramfs')],
     ...['-append', 'console=ttyS0 intel_iommu=on intremap=off panic=-1'],
   ];
-  await using vm = new BenchVm(peers.qemu, file('memory'), [...served, ...linux, '-acpitable', `file=${file('dmar')}`]);
+  await using vm = new BenchVm(peers.qemu, file('memory'), [
+    ...devices,
+    ...linux,
+    '-acpitable',
+    `file=${file('dmar')}`,
+  ]);
   await vm.line();
   await using other = new BenchVm(peers.qemu, file('memory-2'), [
     ...['-device', 'intel-iommu', ...qemuDisk(file('disk'), SLOTS.qemu), ...linux],

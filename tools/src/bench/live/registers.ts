@@ -8,6 +8,7 @@ import { ConfigError } from '@remora/core';
 import eduPlugin from '@hw/edu/plugin';
 import { cacheFolder } from '../../live/peers/cache-folder.js';
 import { cachedQemu } from '../../live/peers/peers.js';
+import { served } from '../../live/qemu-process.js';
 import { ServedMachine } from '../../serve/index.js';
 import type { Comparison, Row } from '../compare.js';
 import { compilePeer } from '../compile.js';
@@ -15,7 +16,7 @@ import { Peer } from '../peer.js';
 import { ratioRow, timesNote } from '../times.js';
 import { byTurns } from './by-turns.js';
 import { loopImage, WRITES } from './loop-image.js';
-import { BenchVm, memoryFolder, Opened, servedDevice } from './vm.js';
+import { BenchVm, memoryFolder, Opened } from './vm.js';
 
 const TITLE = 'live: registers';
 const ROUNDS = 7;
@@ -94,13 +95,13 @@ async function measure(qemu: readonly string[], folder: string, rounds: number):
   writeFileSync(image, loopImage());
   using open = new Opened();
   const skipped: string[] = [];
-  const served: Device[] = [];
+  const plugged: Device[] = [];
   const serve = async (ids: readonly Device[], how: { memory: string } | { descriptors: true }): Promise<void> => {
     const devices = ids.map(id => `edu,id=${id},addr=${SLOTS[id]}`);
     const machine = new ServedMachine({ plugins: [eduPlugin], devices, ...how });
     open.add(machine);
     for (const id of ids) open.add(await machine.listen(id, socket(id)));
-    served.push(...ids);
+    plugged.push(...ids);
   };
   await serve(['ours', 'waiting'], { memory });
   try {
@@ -114,18 +115,18 @@ async function measure(qemu: readonly string[], folder: string, rounds: number):
   else {
     for (const id of ['c', 'cWaiting'] as const) {
       open.add(await Peer.start('C server', program.path, [socket(id)]));
-      served.push(id);
+      plugged.push(id);
     }
   }
   await using vm = new BenchVm(qemu, memory, [
     ...['-kernel', image, '-device', `edu,addr=${SLOTS.qemu}`],
-    ...served.flatMap(id => servedDevice(socket(id), SLOTS[id], /aiting/.test(id) ? WAITS : {})),
+    ...plugged.flatMap(id => served(socket(id), SLOTS[id], /aiting/.test(id) ? WAITS : {})),
   ]);
   await vm.bytes(1);
   const rows: Row[] = [];
   const notes: string[] = [];
   for (const { title, device, direction, shift, peers } of LOOPS) {
-    const there = peers.filter(peer => peer.device === 'qemu' || served.includes(peer.device));
+    const there = peers.filter(peer => peer.device === 'qemu' || plugged.includes(peer.device));
     const times = await byTurns(rounds, [device, ...there.map(peer => peer.device)], async each => {
       const start = performance.now();
       vm.send(Uint8Array.of(SLOTS[each] | direction, shift));

@@ -15,12 +15,6 @@ export function memoryFolder(): string {
   return mkdtempSync(join(existsSync(SHARED_MEMORY) ? SHARED_MEMORY : tmpdir(), 'remora-bench-'));
 }
 
-/** Options for a device that is served at `socket`. */
-export function servedDevice(socket: string, slot: number, more: object = {}): string[] {
-  const device = { driver: 'vfio-user-pci', addr: slot.toString(16), socket: { type: 'unix', path: socket }, ...more };
-  return ['-device', JSON.stringify(device)];
-}
-
 /** What is to be closed at the end. */
 export class Opened implements Disposable {
   readonly #all: Disposable[] = [];
