@@ -1,13 +1,17 @@
 // Memory by messages: what reaches a client's memory, what is refused as somebody waits, and what comes meanwhile.
+import { PassThrough } from 'node:stream';
 import test from 'ava';
 import { ConfigError, MemTx } from '@remora/core';
 import { VfioPciRegion } from '@remora/uapi';
 import { Command, Config } from '@remora/pci';
 import { encodeCommand } from './message.js';
+import { DeviceServer } from './device-server.js';
 import { GuestMemory } from './guest-memory.js';
 import { DmaMapFlag, HeaderFlag, RegionAccess, VfioUserCommand } from './protocol.js';
+import { listen } from './listen.js';
 import { RemoteClient } from './remote-client.test.helper.js';
-import { BUFFER, Doorbell, ID, Reg, Rig, same, word } from './rig.test.helper.js';
+import { servedFunction } from './served-function.js';
+import { BUFFER, Copier, Doorbell, ID, Reg, Rig, same, word } from './rig.test.helper.js';
 
 const BASE = 0x10_0000;
 const BYTES = 0x4000;
@@ -226,6 +230,33 @@ test('interrupts go out between transfers', async t => {
   t.true(rig.server.message(0, 0xfee0_2000, 0x41));
   while ((await client.interrupts()).length < 2) await new Promise(resolve => setImmediate(resolve));
   t.deepEqual(await client.interrupts(), [0xfee0_1000n, 0xfee0_2000n]);
+});
+
+test('a read at another device of the guest is answered while this one waits', async t => {
+  await using given = await start();
+  const { client, rig } = given;
+  const other = new Copier();
+  const server = new DeviceServer(servedFunction('other', other.fn, other), { memory: rig.memory });
+  const path = `${rig.socket}2`;
+  const listening = await listen(path, stream => server.accept(stream));
+  await client.connectSecond(path);
+  await setUp(client, BASE + 8, 16);
+  await client.behave({ reads: [0, Reg.ID, 4] });
+  t.is(await rung(client, Doorbell.FROM_MEMORY), MemTx.OK);
+  t.deepEqual([...(await client.found())], [...word(ID)]);
+  t.true(same(await buffer(client, 16), client.memory.slice(8, 24)));
+  t.deepEqual(rig.reports, []);
+  listening[Symbol.dispose]();
+  server[Symbol.dispose]();
+});
+
+test('a stream that cannot be read at once is turned away', async t => {
+  await using rig = await Rig.start(undefined, undefined, undefined, true);
+  const stream = new PassThrough();
+  rig.server.accept(stream);
+  t.true(stream.destroyed);
+  t.false(rig.server.busy);
+  t.deepEqual(rig.reports, ["copier: a client is turned away: memory by message takes a socket of Node's"]);
 });
 
 test('memory is in a file, or by message', t => {

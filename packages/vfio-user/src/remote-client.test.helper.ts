@@ -55,6 +55,11 @@ export class RemoteClient implements AsyncDisposable {
     return this.#call('connect', path, capabilities) as Promise<void>;
   }
 
+  /** The client of a second device of the same guest, which `reads` are of from then on. */
+  connectSecond(path: string): Promise<void> {
+    return this.#call('connectSecond', path) as Promise<void>;
+  }
+
   behave(behaviour: Behaviour): Promise<void> {
     return this.#call('behave', behaviour) as Promise<void>;
   }
@@ -110,6 +115,7 @@ if (!isMainThread && data?.role === ROLE) runClient(new ClientRam(data.base, new
 
 function runClient(ram: ClientRam): void {
   let client: VfioUserClient | undefined;
+  let second: VfioUserClient | undefined;
   let behaviour: Behaviour = {};
   let asked: { command: number; count: number }[] = [];
   let found = new Uint8Array(0);
@@ -126,6 +132,9 @@ function runClient(ram: ClientRam): void {
         return undefined;
       };
     },
+    async connectSecond(path: string) {
+      second = await VfioUserClient.connect(path);
+    },
     behave(next: Behaviour) {
       behaviour = next;
       asked = [];
@@ -141,7 +150,7 @@ function runClient(ram: ClientRam): void {
   async function misbehave(to: VfioUserClient, right: Uint8Array, id: number): Promise<void> {
     const { before, foreign = false, reads, leave = false, pieces, answers = Infinity } = behaviour;
     if (before !== undefined && asked.length === 1) to.send(before);
-    if (reads !== undefined && asked.length === 1) found = new Uint8Array(await to.read(...reads));
+    if (reads !== undefined && asked.length === 1) found = new Uint8Array(await (second ?? to).read(...reads));
     if (asked.length > answers) return;
     const reply = Uint8Array.from(behaviour.reply ?? right);
     if (!foreign && reply.length >= Header.size) new DataView(reply.buffer).setUint16(0, id, true);
