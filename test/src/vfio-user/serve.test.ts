@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Descriptors } from '@remora/vfio-user';
-import { VfioUserClient } from '@remora/vfio-user/client';
+import { ClientRam, VfioUserClient } from '@remora/vfio-user/client';
 import { IDENTIFICATION, Reg } from '@hw/edu';
 import test, { type ExecutionContext } from 'ava';
 import { folderInRepository, MORTAL } from '../rig/processes.js';
@@ -80,16 +80,7 @@ test('a device is served until the command is told to end; QEMU is told how to t
   await client.write(CONFIG, 4, Uint8Array.of(6, 0));
   await client.dmaMap({ address: 0x10_0000, size: 0x2000, offset: 0 });
   writeFileSync(memory, 'guest memory', { flag: 'r+' });
-  const quad = (value: number): Uint8Array => new Uint8Array(BigUint64Array.of(BigInt(value)).buffer);
-  const move = async (source: number, target: number, command: number): Promise<void> => {
-    await client.write(0, Reg.DMA_SRC, quad(source));
-    await client.write(0, Reg.DMA_DST, quad(target));
-    await client.write(0, Reg.DMA_COUNT, quad(12));
-    await client.write(0, Reg.DMA_CMD, quad(command));
-    while (((await client.read(0, Reg.DMA_CMD, 8))[0]! & 1) !== 0) await new Promise(resolve => setTimeout(resolve, 5));
-  };
-  await move(0x10_0000, 0x4_0000, 1);
-  await move(0x4_0000, 0x10_1000, 3);
+  await copyTwice(client, 0x1000);
   t.is(readFileSync(memory).toString('latin1', 0x1000, 0x100c), 'guest memory');
   const { code, stdout, stderr } = await edu.end();
   t.deepEqual([code, stderr], [0, '']);
@@ -99,6 +90,24 @@ test('a device is served until the command is told to end; QEMU is told how to t
     stdout.includes(`-device '{"driver":"vfio-user-pci","addr":"5.0","socket":{"type":"unix","path":"${socket}"}}'`),
   );
   t.false(existsSync(socket));
+});
+
+test('--memory message: the client is asked for what is in its memory', async t => {
+  const socket = join(folder(t), 'edu.sock');
+  const edu = serving(t, 'edu', '--socket', socket, '--memory', 'message');
+  await edu.ready();
+  using client = await VfioUserClient.connect(socket);
+  const ram = new ClientRam(0x10_0000, new Uint8Array(0x2000));
+  ram.bytes.set(Buffer.from('guest memory'));
+  client.memory = message => ram.answer(message);
+  await client.write(CONFIG, 4, Uint8Array.of(6, 0));
+  await client.dmaMap({ address: ram.base, size: ram.bytes.length });
+  await copyTwice(client, 0x1000);
+  t.is(Buffer.from(ram.bytes).toString('latin1', 0x1000, 0x100c), 'guest memory');
+  const { code, stdout, stderr } = await edu.end();
+  t.is(code, 0);
+  t.regex(stderr, /^(remora: .*: the client is lost: .*\n)*$/);
+  t.true(stdout.includes('-machine q35 -m 512M'));
 });
 
 test('several devices in a folder, each on its socket; without memory that is said', async t => {
@@ -124,13 +133,8 @@ const noKoffi = koffiMissing();
 const withKoffi = noKoffi === undefined ? test : test.skip;
 const because = noKoffi === undefined ? '' : ` (skipped: ${noKoffi})`;
 
-/** What QEMU passes: its guest's memory. Returns what the device copied from its beginning to `to`. */
-async function copied(t: ExecutionContext, socket: string, memory: string, to: number): Promise<string> {
-  using client = await VfioUserClient.over(new Descriptors().connect(socket), { max_msg_fds: 8 });
-  const fd = openSync(memory, 'r+');
-  t.teardown(() => closeSync(fd));
-  await client.write(CONFIG, 4, Uint8Array.of(6, 0));
-  await client.dmaMap({ address: 0x10_0000, size: 0x2000, offset: 0, fd });
+/** The device copies 12 bytes of its guest's memory, which is at 1 MiB, from the beginning to `to`. */
+async function copyTwice(client: VfioUserClient, to: number): Promise<void> {
   const quad = (value: number): Uint8Array => new Uint8Array(BigUint64Array.of(BigInt(value)).buffer);
   for (const [source, target, command] of [
     [0x10_0000, 0x4_0000, 1],
@@ -142,6 +146,16 @@ async function copied(t: ExecutionContext, socket: string, memory: string, to: n
     await client.write(0, Reg.DMA_CMD, quad(command));
     while (((await client.read(0, Reg.DMA_CMD, 8))[0]! & 1) !== 0) await new Promise(resolve => setTimeout(resolve, 5));
   }
+}
+
+/** What QEMU passes: its guest's memory. Returns what the device copied from its beginning to `to`. */
+async function copied(t: ExecutionContext, socket: string, memory: string, to: number): Promise<string> {
+  using client = await VfioUserClient.over(new Descriptors().connect(socket), { max_msg_fds: 8 });
+  const fd = openSync(memory, 'r+');
+  t.teardown(() => closeSync(fd));
+  await client.write(CONFIG, 4, Uint8Array.of(6, 0));
+  await client.dmaMap({ address: 0x10_0000, size: 0x2000, offset: 0, fd });
+  await copyTwice(client, to);
   return readFileSync(memory).toString('latin1', to, to + 12);
 }
 
