@@ -12,6 +12,7 @@ import type { LiveMode } from './modes.js';
 import type { UnitAccount, UnitCounts } from './observed-unit.js';
 import { LiveError } from './peers/live-error.js';
 import type { Peers } from './peers/peers.js';
+import { SILENT_MS } from './qemu-process.js';
 import type { UnitsAround } from './served-unit.js';
 import { type Check, verdict } from './verdict.js';
 
@@ -38,9 +39,6 @@ export interface HostAccount {
   readonly unit: UnitCounts;
   readonly calls: ReadonlyMap<string, { readonly made: number; readonly refused: number }>;
 }
-
-/** The longest that a guest which gets on says nothing, on a busy computer. */
-const SILENT_MS = 60_000;
 
 /** Tells what is under way, in a few words. */
 export type Stage = (text: string) => void;

@@ -5,6 +5,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { spawnWithUs } from '../leftovers/index.js';
 
 const POLL_MS = 20;
+/** The longest that a guest which gets on says nothing, on a busy computer. */
+export const SILENT_MS = 60_000;
 
 /** How waiting ended: it came, the console fell silent, QEMU ended. */
 export type Waited = 'came' | 'silent' | 'ended';

@@ -8,7 +8,7 @@ import type { LiveResult, Stage } from '../live-run.js';
 import { memoryFolder } from '../memory-folder.js';
 import { LiveError } from '../peers/live-error.js';
 import type { Peers } from '../peers/peers.js';
-import { QemuProcess } from '../qemu-process.js';
+import { QemuProcess, SILENT_MS } from '../qemu-process.js';
 import type { UnitsAround } from '../served-unit.js';
 import { guestFiles } from './dsa-guest.js';
 import { DsaHost, HOST_BYTES } from './dsa-host.js';
@@ -20,7 +20,6 @@ import { faultsVerdict } from './faults-verdict.js';
 import { pasidsVerdict } from './pasids-verdict.js';
 
 const PAGE = 0x1000;
-const SILENT_MS = 60_000;
 /** What it needs: other flavours have no idxd, and modules of our own are compiled. */
 export const DSA_PEERS = { flavour: 'generic', headers: true } as const;
 

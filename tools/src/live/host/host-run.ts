@@ -9,7 +9,7 @@ import { buildInitramfs } from '../initramfs.js';
 import type { LiveResult, Stage } from '../live-run.js';
 import { LiveError } from '../peers/live-error.js';
 import type { Peers } from '../peers/peers.js';
-import { QemuProcess } from '../qemu-process.js';
+import { QemuProcess, SILENT_MS } from '../qemu-process.js';
 import { guestProgram } from './guest-program.js';
 import { type HostFiles, type HostHardware, hostQemu } from './host-qemu.js';
 import { hostVerdict } from './host-verdict.js';
@@ -24,7 +24,6 @@ const INIT = fileURLToPath(new URL('../../../live/host.sh', import.meta.url));
 /** Of QEMU's intel-iommu. */
 const QEMU_UNIT = 'scalable-mode=on';
 const SHARED_MEMORY = '/dev/shm';
-const SILENT_MS = 60_000;
 /** Of those that a kernel may have built in. */
 const MODULES = [
   'virt/lib/irqbypass',
