@@ -15,7 +15,6 @@ import {
 } from './protocol.js';
 import {
   BUFFER,
-  Copier,
   Doorbell,
   enable,
   FILE_BYTES,
@@ -435,7 +434,7 @@ test('one who connects and says nothing makes room for the next', async t => {
 });
 
 test('without a file nothing is reached; one that cannot be opened is told', async t => {
-  await using rig = await Rig.start(new Copier());
+  await using rig = await Rig.start();
   const { rmSync } = await import('node:fs');
   rmSync(rig.file);
   const client = await rig.connect();

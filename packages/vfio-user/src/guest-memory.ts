@@ -49,7 +49,9 @@ export class GuestMemory implements MemoryPort, Disposable {
     const files = system && new PassedFiles(system, this.#report);
     const maps = new DmaMaps(({ file }) => file && files?.release(file));
     this.#clients.push(maps);
-    return new ClientMemory(maps, files ?? channel, {
+    return new ClientMemory(maps, {
+      files,
+      whole: channel,
       check: request => this.#check(request),
       gone: () => this.#gone(maps),
     });
@@ -149,23 +151,23 @@ export class GuestMemory implements MemoryPort, Disposable {
   }
 }
 
+interface ClientMemoryOwner {
+  /** What the client passes. */
+  readonly files: PassedFiles | undefined;
+  /** All of its memory is there, each address at the position of the same number. */
+  readonly whole: GuestFile | undefined;
+  readonly check: (request: DmaMapRequest) => number;
+  readonly gone: () => void;
+}
+
 /** One client's part in a GuestMemory; disposed of, what the client had mapped is gone. */
 export class ClientMemory implements Disposable {
   readonly #maps: DmaMaps;
-  readonly #files: PassedFiles | undefined;
-  /** All of it is there, each address at the position of the same number. */
-  readonly #whole: GuestFile | undefined;
-  readonly #owner: { readonly check: (request: DmaMapRequest) => number; readonly gone: () => void };
+  readonly #owner: ClientMemoryOwner;
 
   /** Made by GuestMemory. */
-  constructor(
-    maps: DmaMaps,
-    files: PassedFiles | GuestFile | undefined,
-    owner: { check: (request: DmaMapRequest) => number; gone: () => void },
-  ) {
+  constructor(maps: DmaMaps, owner: ClientMemoryOwner) {
     this.#maps = maps;
-    this.#files = files instanceof PassedFiles ? files : undefined;
-    this.#whole = files instanceof PassedFiles ? undefined : files;
     this.#owner = owner;
   }
 
@@ -179,12 +181,13 @@ export class ClientMemory implements Disposable {
    * was passed must not be used so.
    */
   map(request: Omit<DmaMapRequest, 'backing'>, passed?: PassedDescriptor): number {
-    if (this.#whole !== undefined) return this.#map({ ...request, offset: request.address, backing: this.#whole });
-    if (this.#files === undefined) return this.#map(request);
-    const backing = passed === undefined ? 'none' : this.#files.take(passed, request);
+    const { files, whole } = this.#owner;
+    if (whole !== undefined) return this.#map({ ...request, offset: request.address, backing: whole });
+    if (files === undefined) return this.#map(request);
+    const backing = passed === undefined ? 'none' : files.take(passed, request);
     if (typeof backing === 'number') return backing;
     const error = this.#map({ ...request, backing });
-    if (error !== 0 && backing !== 'none') this.#files.release(backing);
+    if (error !== 0 && backing !== 'none') files.release(backing);
     return error;
   }
 

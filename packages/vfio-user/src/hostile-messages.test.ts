@@ -9,8 +9,9 @@ import { Command, Config } from '@remora/pci';
 import { ClientRam } from './client-memory.js';
 import { encodeCommand, encodeError, encodeReply, Message } from './message.js';
 import { DmaAccess, Header, HeaderFlag, RegionAccess, VfioUserCommand } from './protocol.js';
-import { type Behaviour, RemoteClient } from './remote-client.test.helper.js';
-import { BUFFER, Doorbell, ID, Reg, Rig, same, word } from './rig.test.helper.js';
+import { type MessageRig, messageRig } from './message-rig.test.helper.js';
+import type { Behaviour } from './remote-client.test.helper.js';
+import { BUFFER, Doorbell, ID, Reg, same, word } from './rig.test.helper.js';
 
 const BASE = 0x10_0000;
 const BYTES = 0x2000;
@@ -19,22 +20,12 @@ const ASKED = 16;
 const LOOKS = 600_000;
 const FEW_LOOKS = 300;
 
-async function start(looks = LOOKS): Promise<{ rig: Rig; client: RemoteClient } & AsyncDisposable> {
-  const rig = await Rig.start(undefined, undefined, undefined, { looks });
-  const client = new RemoteClient(BASE, BYTES);
-  client.memory.forEach((_, at) => (client.memory[at] = (at * 5 + 1) & 0xff));
-  return {
-    rig,
-    client,
-    [Symbol.asyncDispose]: async () => {
-      await client[Symbol.asyncDispose]();
-      await rig[Symbol.asyncDispose]();
-    },
-  };
+function start(looks = LOOKS): Promise<MessageRig & AsyncDisposable> {
+  return messageRig({ looks }, BASE, BYTES, at => at * 5 + 1);
 }
 
 /** Until the server has seen that the client before is gone. */
-async function connect({ rig, client }: { rig: Rig; client: RemoteClient }): Promise<void> {
+async function connect({ rig, client }: MessageRig): Promise<void> {
   while (rig.server.busy) await new Promise(resolve => setImmediate(resolve));
   await client.connect(rig.socket);
   await client.behave({});
@@ -45,11 +36,7 @@ async function connect({ rig, client }: { rig: Rig; client: RemoteClient }): Pro
   await client.do('write', 0, Reg.LENGTH, word(ASKED));
 }
 
-async function servesAProperClient(
-  t: ExecutionContext,
-  given: { rig: Rig; client: RemoteClient },
-  what: string,
-): Promise<void> {
+async function servesAProperClient(t: ExecutionContext, given: MessageRig, what: string): Promise<void> {
   const { client } = given;
   await connect(given);
   if ((await client.do('readNumber', 0, Reg.ID, 4)) !== ID) t.fail(`${what}: no register is read`);
@@ -70,11 +57,7 @@ async function servesAProperClient(
 }
 
 /** The device is told to transfer; the client does as `behaviour` says. Resolves when the server has left it. */
-async function hostile(
-  given: { rig: Rig; client: RemoteClient },
-  doorbell: number,
-  behaviour: Behaviour,
-): Promise<void> {
+async function hostile(given: MessageRig, doorbell: number, behaviour: Behaviour): Promise<void> {
   await connect(given);
   await given.client.behave(behaviour);
   await given.client.do('postWrite', 0, Reg.DOORBELL, word(doorbell));

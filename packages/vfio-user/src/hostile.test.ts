@@ -15,7 +15,6 @@ import { DmaMap, DmaUnmap, Header, RegionAccess, Version, VfioUserCommand, Write
 import {
   BUFFER,
   BUFFER_BYTES,
-  Copier,
   Doorbell,
   enable,
   FILE_BYTES,
@@ -38,7 +37,7 @@ function contents(): Uint8Array {
 }
 
 async function start(): Promise<Rig> {
-  return Rig.start(new Copier(), contents());
+  return Rig.start({ before: contents() });
 }
 
 /** A proper client gets everything; what the others did has left nothing behind in the half that is not theirs. */

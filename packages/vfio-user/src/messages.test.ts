@@ -9,7 +9,8 @@ import { DeviceServer } from './device-server.js';
 import { GuestMemory } from './guest-memory.js';
 import { DmaMapFlag, HeaderFlag, RegionAccess, VfioUserCommand } from './protocol.js';
 import { listen } from './listen.js';
-import { RemoteClient } from './remote-client.test.helper.js';
+import { type MessageRig, messageRig } from './message-rig.test.helper.js';
+import type { RemoteClient } from './remote-client.test.helper.js';
 import { servedFunction } from './served-function.js';
 import { BUFFER, Copier, Doorbell, ID, Reg, Rig, same, word } from './rig.test.helper.js';
 
@@ -19,21 +20,13 @@ const MAPPED = 0x3000;
 const WAITED =
   /^copier: DMA by message is refused during a request that is waited for: .*memory-backend-file, share=on.*--fds/;
 
-async function start(capabilities?: object): Promise<{ rig: Rig; client: RemoteClient } & AsyncDisposable> {
-  const rig = await Rig.start(undefined, undefined, undefined, true);
-  const client = new RemoteClient(BASE, BYTES);
-  client.memory.forEach((_, at) => (client.memory[at] = (at * 7 + (at >> 8)) & 0xff));
+async function start(capabilities?: object): Promise<MessageRig & AsyncDisposable> {
+  const started = await messageRig(true, BASE, BYTES, at => at * 7 + (at >> 8));
+  const { rig, client } = started;
   await client.connect(rig.socket, capabilities);
   await client.do('write', VfioPciRegion.CONFIG, Config.COMMAND, Uint8Array.of(Command.MEMORY | Command.MASTER, 0));
   await client.do('dmaMap', { address: BASE, size: MAPPED });
-  return {
-    rig,
-    client,
-    [Symbol.asyncDispose]: async () => {
-      await client[Symbol.asyncDispose]();
-      await rig[Symbol.asyncDispose]();
-    },
-  };
+  return started;
 }
 
 function posted(offset: number, data: Uint8Array): Uint8Array {
@@ -251,7 +244,7 @@ test('a read at another device of the guest is answered while this one waits', a
 });
 
 test('a stream that cannot be read at once is turned away', async t => {
-  await using rig = await Rig.start(undefined, undefined, undefined, true);
+  await using rig = await Rig.start({ messages: true });
   const stream = new PassThrough();
   rig.server.accept(stream);
   t.true(stream.destroyed);

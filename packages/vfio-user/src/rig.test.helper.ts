@@ -96,6 +96,15 @@ export class Copier {
   }
 }
 
+export interface RigOptions {
+  readonly device?: Copier;
+  /** What the file has. */
+  readonly before?: Uint8Array | undefined;
+  /** Clients pass descriptors. */
+  readonly descriptors?: Descriptors;
+  readonly messages?: NonNullable<GuestMemoryOptions['messages']>;
+}
+
 /** Everything from a client's socket to the file, with a Copier in between. */
 export class Rig implements AsyncDisposable {
   readonly device: Copier;
@@ -111,18 +120,13 @@ export class Rig implements AsyncDisposable {
   /** Clients pass descriptors. */
   readonly #descriptors: Descriptors | undefined;
 
-  constructor(
-    device = new Copier(),
-    before = pattern(),
-    descriptors?: Descriptors,
-    messages?: GuestMemoryOptions['messages'],
-  ) {
+  constructor({ device = new Copier(), before = pattern(), descriptors, messages = false }: RigOptions = {}) {
     this.device = device;
     this.#descriptors = descriptors;
     writeFileSync(this.file, before);
     const report = (text: string): unknown => this.reports.push(text);
-    const file = descriptors === undefined && messages === undefined ? this.file : undefined;
-    this.memory = new GuestMemory({ file, report, ...(messages === undefined ? {} : { messages }) });
+    const file = descriptors === undefined && messages === false ? this.file : undefined;
+    this.memory = new GuestMemory({ file, report, messages });
     const services = { name: 'vm', ram: Ram.allocate(4096), clock: new VirtualClock(), ledger: new Ledger() };
     this.board = new ServedBoard(services, this.memory, () => this.server.pinChanged());
     const served = servedFunction('copier', device.fn, device, { descriptors: descriptors !== undefined });
@@ -131,15 +135,10 @@ export class Rig implements AsyncDisposable {
     this.#open.push(routeInterrupts(this.board.messages, [{ from: device.fn, to: this.server }]), this.server);
   }
 
-  static async start(
-    device?: Copier,
-    before?: Uint8Array,
-    descriptors?: Descriptors,
-    messages?: GuestMemoryOptions['messages'],
-  ): Promise<Rig> {
-    const rig = new Rig(device, before, descriptors, messages);
+  static async start(options?: RigOptions): Promise<Rig> {
+    const rig = new Rig(options);
     const take = (stream: Duplex): void => rig.server.accept(stream);
-    rig.#open.push(await (descriptors?.listen(rig.socket, take) ?? listen(rig.socket, take)));
+    rig.#open.push(await (options?.descriptors?.listen(rig.socket, take) ?? listen(rig.socket, take)));
     return rig;
   }
 

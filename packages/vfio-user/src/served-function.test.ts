@@ -46,7 +46,7 @@ test('MSI-X beside MSI is not shown, wherever it is in the chain, and cannot be 
   t.deepEqual(chain(configOf(last)), [Capability.MSI]);
   t.deepEqual(servedFunction('x', last, {}).interrupts, [0, 1, 0, 0, 0]);
 
-  await using rig = await Rig.start(new Copier({ msix: 4 }));
+  await using rig = await Rig.start({ device: new Copier({ msix: 4 }) });
   const client = await rig.connect();
   const config = await client.read(CONFIG, 0, 256);
   t.deepEqual(chain(config), [Capability.VENDOR, Capability.MSI]);

@@ -26,7 +26,7 @@ export function everyKind(): Copier {
 }
 
 export function start(system: Descriptors, device = everyKind(), contents?: Uint8Array): Promise<Rig> {
-  return Rig.start(device, contents, system);
+  return Rig.start({ device, before: contents, descriptors: system });
 }
 
 /** How often this process has the file `path` open. */
